@@ -1,0 +1,95 @@
+// The contract between the engine and a kind of device. One const table per backend; every entry is mandatory; capability
+// is asked by question (`supports`), never by a NULL pointer. A backend knows ops and bytes; it does not know what a
+// layer is, reads no environment and prints nothing.
+//
+// Rules: enqueue allocates nothing and does not wait. Work on a stream runs in order. buffer_write and buffer_read are ordered
+// after everything enqueued on the stream they name; read returns when its bytes are there and reports deferred errors.
+// Destroy functions accept NULL and are safe after DEVICE_LOST. A device is used by one thread at a time.
+// A new fusion is a new op kind with a defined decomposition, never a new pointer.
+#ifndef TERN_COMMON_BACKEND_H
+#define TERN_COMMON_BACKEND_H
+
+#include "dense.h"
+#include "ops.h"
+#include "tern_status.h"
+#include "ternary.h"
+
+#define BACKEND_API_VERSION 1
+
+typedef struct device device;
+typedef struct stream stream;
+typedef struct event event;
+typedef struct graph graph;
+
+typedef struct device_facts {
+    char name[32];          // "cpu", "cuda0"
+    char description[128];
+    char note[256];         // what limits it, or empty
+    uint64_t memory_total, memory_free; // bytes; free: what an allocation could get now
+    bool is_reference;      // never chosen by itself
+    bool is_reproducible;   // its scalar functions were probed and give the defined bits
+} device_facts;
+
+typedef struct device_options {
+    uint32_t n_threads; // CPU only; 0: all this process may use
+} device_options;
+
+// Shape and form of a matrix to be put on a device. Ternary when `is_ternary`; else dense rows of `type`.
+typedef struct weights_desc {
+    uint32_t n_rows, n_cols;
+    bool is_ternary;
+    dense_type type;
+    const ternary_scale *scale; // ternary: read during weights_create only; NULL for weights_bytes means one scale
+} weights_desc;
+
+typedef struct backend {
+    const char *name;
+    uint32_t api_version;
+
+    // Discovery, without side effects: no context is created. *note (static or owned by the backend) says why there are
+    // no devices, "" when there is nothing to say.
+    size_t (*device_count)(const char **note);
+    tern_status (*device_describe)(size_t index, device_facts *out, tern_error *err);
+
+    tern_status (*device_open)(size_t index, const device_options *options, device **out, tern_error *err);
+    void (*device_close)(device *d); // waits, frees everything
+    tern_status (*device_memory)(device *d, uint64_t *total, uint64_t *free, tern_error *err);
+    // Whether this device can run the op with these shapes (buffers may be missing; weights must be given). On false, *reason
+    // is a static sentence shown to users.
+    bool (*supports)(device *d, const op *o, const char **reason);
+
+    tern_status (*buffer_create)(device *d, size_t n_bytes, buffer **out, tern_error *err); // 64-byte aligned, contents undefined
+    void (*buffer_destroy)(buffer *b);
+    tern_status (*buffer_write)(stream *s, view to, const void *from, size_t n_bytes, tern_error *err);
+    tern_status (*buffer_read)(stream *s, view from, void *to, size_t n_bytes, tern_error *err);
+    tern_status (*buffer_fill)(stream *s, view to, uint8_t byte, size_t n_bytes, tern_error *err);
+
+    tern_status (*stream_create)(device *d, stream **out, tern_error *err);
+    void (*stream_destroy)(stream *s);
+    tern_status (*stream_sync)(stream *s, tern_error *err);
+    tern_status (*event_create)(device *d, event **out, tern_error *err);
+    void (*event_destroy)(event *e);
+    tern_status (*event_record)(stream *s, event *e, tern_error *err);
+    tern_status (*event_elapsed_ns)(event *from, event *to, uint64_t *out, tern_error *err); // waits for `to`
+
+    // Device bytes a matrix takes, layout, padding and scales included; what weights_create then takes. Pure: `d` may be
+    // NULL, so that planning opens no device.
+    tern_status (*weights_bytes)(device *d, const weights_desc *desc, uint64_t *out, tern_error *err);
+    tern_status (*weights_create)(device *d, const weights_desc *desc, weights **out, tern_error *err);
+    void (*weights_destroy)(weights *w);
+    // Canonical rows (ternary) or stored rows (dense) into and out of the device layout: exact inverses.
+    tern_status (*weights_upload_rows)(weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err);
+    tern_status (*weights_download_rows)(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err);
+    void (*weights_shape)(const weights *w, weights_desc *out); // scale: NULL
+
+    tern_status (*enqueue)(stream *s, const op *o, tern_error *err);
+
+    // Capture of what is enqueued in between, replayed by graph_launch. DEVICE_UNSUPPORTED where there is no such thing: the
+    // caller then enqueues again each time.
+    tern_status (*graph_begin)(stream *s, tern_error *err);
+    tern_status (*graph_end)(stream *s, graph **out, tern_error *err);
+    tern_status (*graph_launch)(stream *s, graph *g, tern_error *err);
+    void (*graph_destroy)(graph *g);
+} backend;
+
+#endif

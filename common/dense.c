@@ -1,0 +1,92 @@
+// Dequantisation of dense rows. Every product below fits 24 bits (fp16 has 11, scales and quants at most 7 and 6), so it is
+// exact in fp32; only the subtraction of Q4_K's minimum rounds, once. Stored numbers are little-endian.
+#include "dense.h"
+
+#include "half.h"
+
+const dense_format dense_formats[DENSE_N_TYPES] = {
+    [DENSE_F32] = {"F32", 1, 4},     [DENSE_F16] = {"F16", 1, 2},     [DENSE_BF16] = {"BF16", 1, 2},
+    [DENSE_Q8_0] = {"Q8_0", 32, 34}, [DENSE_Q4_0] = {"Q4_0", 32, 18}, [DENSE_Q4_K] = {"Q4_K", 256, 144},
+    [DENSE_Q6_K] = {"Q6_K", 256, 210},
+};
+
+static scalar_u32 load_u16(const uint8_t *p) { return (scalar_u32)p[0] | (scalar_u32)p[1] << 8; }
+
+static float load_half(const uint8_t *p) { return half_to_float(load_u16(p)); }
+
+// fp16 d; int8 q[32].
+static void block_q8_0(const uint8_t *block, float *out)
+{
+    float d = load_half(block);
+    for (int i = 0; i < 32; i++) out[i] = d * (float)(int8_t)block[2 + i];
+}
+
+// fp16 d; u8 qs[16]: low nibbles are elements 0..15, high nibbles 16..31, both offset by 8.
+static void block_q4_0(const uint8_t *block, float *out)
+{
+    float d = load_half(block);
+    for (int i = 0; i < 16; i++) {
+        out[i] = d * (float)((block[2 + i] & 15) - 8);
+        out[16 + i] = d * (float)((block[2 + i] >> 4) - 8);
+    }
+}
+
+// The 6-bit scale and minimum of sub-block j (0..7) from the 12 packed bytes s.
+static void q4_k_scale(const uint8_t *s, int j, int *scale, int *minimum)
+{
+    if (j < 4) {
+        *scale = s[j] & 63;
+        *minimum = s[j + 4] & 63;
+    } else {
+        *scale = (s[j + 4] & 15) | (s[j - 4] >> 6) << 4;
+        *minimum = (s[j + 4] >> 4) | (s[j] >> 6) << 4;
+    }
+}
+
+// fp16 d; fp16 dmin; u8 s[12]; u8 qs[128]: 32 bytes serve two sub-blocks of 32, low nibbles the even one, high the odd one.
+static void block_q4_k(const uint8_t *block, float *out)
+{
+    float d = load_half(block), dmin = load_half(block + 2);
+    for (int j = 0; j < 8; j++) {
+        int scale, minimum;
+        q4_k_scale(block + 4, j, &scale, &minimum);
+        const uint8_t *qs = block + 16 + 32 * (j / 2);
+        for (int i = 0; i < 32; i++) {
+            int q = j % 2 == 0 ? qs[i] & 15 : qs[i] >> 4;
+            out[32 * j + i] = scalar_fma(d * (float)scale, (float)q, -(dmin * (float)minimum));
+        }
+    }
+}
+
+// u8 ql[128]; u8 qh[64]; int8 sc[16]; fp16 d: two halves of 128 elements, each four spans of 32. Span s takes its low four bits
+// from the low (s < 2) or high nibbles of ql + 32 * (s % 2), its high two bits from bits 2s of qh; 16 elements share a scale.
+static void block_q6_k(const uint8_t *block, float *out)
+{
+    float d = load_half(block + 208);
+    for (int half = 0; half < 2; half++) {
+        const uint8_t *ql = block + 64 * half, *qh = block + 128 + 32 * half, *sc = block + 192 + 8 * half;
+        for (int span = 0; span < 4; span++)
+            for (int i = 0; i < 32; i++) {
+                int low = ql[32 * (span % 2) + i] >> (span < 2 ? 0 : 4) & 15;
+                int high = qh[i] >> (2 * span) & 3;
+                float scale = d * (float)(int8_t)sc[2 * span + i / 16];
+                out[128 * half + 32 * span + i] = scale * (float)((low | high << 4) - 32);
+            }
+    }
+}
+
+void dense_row_to_float(dense_type type, const uint8_t *row, uint32_t n_cols, float *out)
+{
+    uint32_t block = dense_formats[type].block, block_bytes = dense_formats[type].block_bytes;
+    for (uint32_t c = 0; c + block <= n_cols; c += block, row += block_bytes)
+        switch (type) {
+        case DENSE_F32: out[c] = scalar_as_float(load_u16(row) | load_u16(row + 2) << 16); break;
+        case DENSE_F16: out[c] = load_half(row); break;
+        case DENSE_BF16: out[c] = bf16_to_float(load_u16(row)); break;
+        case DENSE_Q8_0: block_q8_0(row, out + c); break;
+        case DENSE_Q4_0: block_q4_0(row, out + c); break;
+        case DENSE_Q4_K: block_q4_k(row, out + c); break;
+        case DENSE_Q6_K: block_q6_k(row, out + c); break;
+        case DENSE_N_TYPES: break;
+        }
+}

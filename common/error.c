@@ -1,0 +1,82 @@
+#include "error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *tern_status_name(tern_status status)
+{
+    switch (status) {
+#define X(name, number, sentence) \
+    case TERN_##name: return #name;
+        TERN_STATUS_LIST(X)
+#undef X
+    }
+    return "UNKNOWN";
+}
+
+const char *tern_status_meaning(tern_status status)
+{
+    switch (status) {
+#define X(name, number, sentence) \
+    case TERN_##name: return sentence;
+        TERN_STATUS_LIST(X)
+#undef X
+    }
+    return "UNKNOWN";
+}
+
+// Length of the valid UTF-8 sequence at p (1..4), or 0.
+static size_t utf8_sequence(const unsigned char *p)
+{
+    if (p[0] < 0x80) return 1;
+    size_t n = p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80) return 0;
+    return n;
+}
+
+static void make_printable(char *text)
+{
+    for (unsigned char *p = (unsigned char *)text; *p != 0;) {
+        size_t n = utf8_sequence(p);
+        if (n == 0 || *p < 0x20 || *p == 0x7f) {
+            *p = '?';
+            n = 1;
+        }
+        p += n;
+    }
+}
+
+tern_status error_set(tern_error *err, tern_status status, const char *format, ...)
+{
+    if (err == NULL || err->status != TERN_OK) return status;
+    err->status = status;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(err->message, sizeof err->message, format, args);
+    va_end(args);
+    make_printable(err->message);
+    return status;
+}
+
+void error_prefix(tern_error *err, const char *format, ...)
+{
+    if (err == NULL || err->status == TERN_OK) return;
+    char old[sizeof err->message];
+    memcpy(old, err->message, sizeof old);
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(err->message, sizeof err->message, format, args);
+    va_end(args);
+    if (n >= 0 && (size_t)n < sizeof err->message)
+        snprintf(err->message + n, sizeof err->message - (size_t)n, ": %s", old);
+    make_printable(err->message);
+}
+
+void error_clear(tern_error *err)
+{
+    if (err == NULL) return;
+    err->status = TERN_OK;
+    err->message[0] = 0;
+}

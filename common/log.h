@@ -1,0 +1,16 @@
+// Logging by callback: the library never prints. Silent unless the embedder gives a sink.
+#ifndef TERN_COMMON_LOG_H
+#define TERN_COMMON_LOG_H
+
+#include "error.h"
+
+typedef enum log_level { LOG_DEBUG = 0, LOG_INFO = 1, LOG_WARN = 2 } log_level;
+
+typedef struct log_sink {
+    void (*write)(void *user, int level, const char *message); // NULL: silent
+    void *user;
+} log_sink;
+
+void log_message(const log_sink *sink, log_level level, const char *format, ...) TERN_PRINTF(3, 4);
+
+#endif

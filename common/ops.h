@@ -1,0 +1,222 @@
+// The operations a backend performs: a small closed set, each with one meaning, bit for bit, on every backend.
+//
+// M is rows (tokens) throughout. Vectors are fp32 rows unless stated; `ld` are row strides in elements. Definitions name
+// functions of scalar.h; ARCHITECTURE.md ("Numbers") gives the reasons. No op mixes rows, so results do not depend on how
+// rows are batched. Inputs and outputs do not overlap unless an op says so.
+//
+// Reductions, in the one order every backend keeps:
+//   dot64(a, b, n)   64 accumulators from +0; element i goes to accumulator i % 64 by fma(a_i, b_i, acc), i ascending; then the
+//                    tree acc[j] += acc[j + 32] for j < 32, then + 16, 8, 4, 2, 1.
+//   sumsq256(x, n)   256 accumulators, acc = fma(x_i, x_i, acc), tree from 128 down.
+//   groups(v, d, G)  G products v_g * d_g in 8 contiguous parts, part p = [p*G/8, (p+1)*G/8), each a chain acc = fma(v_g, d_g,
+//                    acc) from +0 (an empty part is +0); result ((p0+p1)+(p2+p3))+((p4+p5)+(p6+p7)).
+//   integer sums and maxima need no order.
+//
+// Errors of value: an op that meets a non-finite sum of squares, absmax or logit, or a |K| or |V| >= 65520 to be stored as
+// f16, lowers the 32-bit flag word to its own `place` (atomic minimum; the word starts at UINT32_MAX). What it then writes is
+// unspecified. dense_mm checks its outputs only where `check_finite` is set (the head).
+#ifndef TERN_COMMON_OPS_H
+#define TERN_COMMON_OPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kv.h"
+
+typedef struct buffer buffer;   // device memory, made by a backend
+typedef struct weights weights; // a matrix [n_rows, n_cols] in the device's own layout, made by a backend
+
+// Bytes of a buffer from an offset on. fp32 and int32 operands are aligned to 4 bytes only (a product may write in the middle of a
+// row); int8 codes and KV blocks to 64.
+typedef struct view {
+    buffer *buffer; // NULL: not given
+    size_t offset;
+} view;
+
+typedef enum op_kind {
+    OP_EMBED,
+    OP_NORM,
+    OP_HEAD_NORM,
+    OP_NORM_QUANT,
+    OP_QUANT,
+    OP_QUANT2,
+    OP_TERNARY_MM,
+    OP_DENSE_MM,
+    OP_ROPE_KV,
+    OP_ATTENTION,
+    OP_GATE,
+    OP_RESIDUAL,
+    OP_GATHER,
+    OP_TOP_K,
+    OP_N_KINDS
+} op_kind;
+
+// Quantised rows. codes: int8, `ld` (n_cols padded to 64) per row, padding codes 0. scale: fp32 [M]. sum: int32 [M], the sum
+// of the row's codes. The `lo` views belong to two-term quantisation and are not given otherwise.
+typedef struct quantized {
+    view codes, scale, sum;
+    view lo_codes, lo_scale, lo_sum;
+    uint32_t ld;
+} quantized;
+
+// y[m] = row ids[m] of the table, dequantised; a ternary row is scale * trit. ids: int32 [M], validated by the caller.
+typedef struct op_embed {
+    const weights *table;
+    view ids, y;
+    uint32_t ld_y;
+} op_embed;
+
+// ss = sumsq256(x); r = scalar_rms_factor(ss, n, eps); y_i = (x_i * r) * g_i. x and y may be the same.
+typedef struct op_norm {
+    view x, g, y; // g: fp32 [n]
+    uint32_t n, ld_x, ld_y;
+    float eps;
+} op_norm;
+
+// norm over each of n_heads spans of head_dim values of a row, in place, one g of head_dim values for all heads.
+typedef struct op_head_norm {
+    view x, g;
+    uint32_t n_heads, head_dim, ld_x;
+    float eps;
+} op_head_norm;
+
+// Norm and quantisation as one primitive: r as in norm; t_i = x_i * g_i; m' = absmax t; m = r * m'.
+// If m >= 1e-5: code_i = scalar_code(t_i * (127 / m')), a = m / 127. Else code_i = scalar_code((t_i * r) * 12700000),
+// a = 1e-5 / 127. (fp32 operations throughout.)
+typedef struct op_norm_quant {
+    view x, g;
+    quantized y; // one term
+    uint32_t n, ld_x;
+    float eps;
+} op_norm_quant;
+
+// quant: m = absmax x; if m >= 1e-5: code_i = scalar_code(x_i * (127 / m)), a = m / 127; else code_i =
+// scalar_code(x_i * 12700000), a = 1e-5 / 127.
+// quant2: hi and a as quant; e_i = fma(-(float)hi_i, a, x_i); lo_i = scalar_code(e_i * (254 / a)); b = a / 254.
+typedef struct op_quant {
+    view x;
+    quantized y; // two terms for OP_QUANT2
+    uint32_t n, ld_x;
+} op_quant;
+
+// y[m, r] = the product of row r of w with row m of x, from exact int32 sums over all of K.
+// One scale along K: scalar_ternary(sum, a, scale), or scalar_ternary2 with two-term x.
+// Several: groups(v, d, G) with d_g the group scales and v_g = (float)sum_g * a, or fma((float)hi_g, a, (float)lo_g * b).
+typedef struct op_ternary_mm {
+    const weights *w;
+    quantized x;
+    view y;
+    uint32_t ld_y;
+} op_ternary_mm;
+
+// y[m, r] = dot64(row r of w dequantised to fp32, x[m], K). Also for ternary w: rows are scale * trit.
+typedef struct op_dense_mm {
+    const weights *w;
+    view x, y;
+    uint32_t ld_x, ld_y;
+    bool check_finite;
+} op_dense_mm;
+
+// Where rows stand: row m belongs to block table row_table[m] (int32 [M]) and has position row_position[m] (int32 [M]).
+// tables: int32 [n_tables, table_ld], block indices into the layer's cache.
+typedef struct kv_rows {
+    view row_table, row_position, tables;
+    uint32_t table_ld;
+} kv_rows;
+
+// A layer's KV cache: n_blocks blocks of kv_block_bytes at `blocks`.
+typedef struct kv_cache {
+    view blocks;
+    uint32_t n_blocks, n_kv_heads, head_dim;
+    int k_type, v_type; // KV_*
+} kv_cache;
+
+// Rotates q and k of each row in place by the row's position, then stores k and v in the cache.
+// x: row m holds q (n_heads * head_dim), k and v (n_kv_heads * head_dim each) at columns 0, q_dim, q_dim + kv_dim.
+// rope: fp32 [n_positions][n_dims], pair i's cos at 2i and sin at 2i + 1; head dimensions from n_dims on pass unchanged.
+// Pairs: (i, i + n_dims/2), or (2i, 2i+1) when `adjacent`. x0' = fma(x0, c, -(x1 * s)), x1' = fma(x1, c, x0 * s).
+// Stored: f32; f16 (nearest even); int8: per position and head, quant of the head_dim values.
+typedef struct op_rope_kv {
+    view x, rope;
+    kv_rows rows;
+    kv_cache cache;
+    uint32_t n_heads, n_dims, ld_x;
+    bool adjacent;
+} op_rope_kv;
+
+// y[m, h*head_dim ..] = attention of head h of row m over positions 0 .. position(m) of its table, in blocks of 64.
+// K and V are read in stored form (those of the current step too). KV head = h / (n_heads / n_kv_heads).
+// Scores of a block, scale = (float)(1.0 / sqrt((double)head_dim)):
+//   f32, f16   s_j = scale * (chain s = fma(q_d, k_jd, s) from +0, ascending d)
+//   int8       (hi, lo, a, b) = quant2 of the head's q with the floor 2^-100 instead of 1e-5;
+//              s_j = fma((float)(hi . k_j), a * ak_j, (float)(lo . k_j) * (b * ak_j)) * scale, dots exact
+// Block state: m = max_j s_j over present positions; p_j = scalar_exp(s_j - m), absent ones +0; l = the 64-lane tree of dot64
+// over p; o_d by V type:
+//   f32, f16   chain o = fma(p_j, v_jd, o) from +0, ascending j
+//   int8       w_j = p_j * av_j; (hi, lo, a, b) = quant2 of w (floor 2^-100) over the 64 positions;
+//              o_d = fma((float)(sum_j hi_j v_jd), a, (float)(sum_j lo_j v_jd) * b), sums exact
+// Merge of (M, L, O) with the next (m, l, o): M' = max(M, m); al = scalar_exp(M - M'); be = scalar_exp(m - M');
+// L = fma(L, al, l * be); O_d = fma(O_d, al, o_d * be). Four consecutive blocks are a group (256 positions): its state starts
+// as a copy of its first block, the others fold in, ascending; the result starts as a copy of group 0, the other groups fold
+// in, ascending. y_d = O_d / L.
+// quant2 with the floor f: m = absmax; c = m >= f ? m : f; hi_i = scalar_code(x_i * (127 / c)), a = c / 127; lo as in op_quant.
+typedef struct op_attention {
+    view q, y;
+    kv_rows rows;
+    kv_cache cache;
+    uint32_t n_heads, ld_q, ld_y;
+} op_attention;
+
+// y_i = gate(x_i, x_{n+i}), i < n: row m of x holds the gate projection, then the up projection, n values each.
+typedef struct op_gate {
+    view x, y;
+    uint32_t n, ld_x, ld_y;
+    bool is_silu; // else relu2
+} op_gate;
+
+// h_i = h_i + y_i.
+typedef struct op_residual {
+    view h, y;
+    uint32_t n, ld_h, ld_y;
+} op_residual;
+
+// y[m] = x[index[m]], index int32 [M].
+typedef struct op_gather {
+    view x, index, y;
+    uint32_t n, ld_x, ld_y;
+} op_gather;
+
+// The k largest of the first n values of each row, over x + 0.0f: larger first, then the lower index. ids: int32 [M, k];
+// values: fp32 [M, k]. k <= TOP_K_MAX and k <= n.
+#define TOP_K_MAX 256
+typedef struct op_top_k {
+    view x, ids, values;
+    uint32_t n, ld_x, k;
+} op_top_k;
+
+typedef struct op {
+    op_kind kind;
+    uint32_t m;      // rows, >= 1
+    uint32_t place;  // what a NUMERIC failure reports: layer << 8 | position in the layer's list of ops
+    view flag;       // the step's flag word (uint32)
+    union {
+        op_embed embed;
+        op_norm norm;
+        op_head_norm head_norm;
+        op_norm_quant norm_quant;
+        op_quant quant; // OP_QUANT and OP_QUANT2
+        op_ternary_mm ternary_mm;
+        op_dense_mm dense_mm;
+        op_rope_kv rope_kv;
+        op_attention attention;
+        op_gate gate;
+        op_residual residual;
+        op_gather gather;
+        op_top_k top_k;
+    };
+} op;
+
+const char *op_kind_name(op_kind kind); // "ternary_mm"
+
+#endif

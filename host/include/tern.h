@@ -1,0 +1,269 @@
+// Tern: ternary (BitNet b1.58) language models. This header is the whole public interface of libtern.
+//
+// Life of a program:
+//     engine   what this machine offers                          tern_engine_open
+//     model    an opened file: facts, tokenizer; later weights   tern_model_open, tern_model_load
+//     plan     what would go where and whether it fits           tern_plan_make
+//     session  sequences of tokens sharing one KV cache          tern_session_create, _sync, _eval
+//     sampler  how the next token is chosen                      tern_sampler_create, _sample
+//
+// Rules that hold everywhere:
+//   - A function that can fail returns tern_status and takes a tern_error (may be NULL) as its last parameter.
+//     On failure results are untouched (created objects: NULL). No function exits, aborts or prints.
+//   - Who creates, frees. Every *_free / *_close accepts NULL. A session keeps its model alive, a model its engine.
+//   - Engine, loaded model and tokenizer may be shared by threads; a session or sampler belongs to one thread at a time,
+//     except tern_session_cancel, which any thread or signal handler may call.
+//   - Option structs are filled by their *_init function first; fields may be added at their end in later versions.
+//   - Results are bit for bit the same for every device, thread count, batch size and prefill chunk.
+#ifndef TERN_H
+#define TERN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tern_status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tern_engine tern_engine;
+typedef struct tern_model tern_model;
+typedef struct tern_tokenizer tern_tokenizer;
+typedef struct tern_detokenizer tern_detokenizer;
+typedef struct tern_session tern_session;
+typedef struct tern_sampler tern_sampler;
+typedef int32_t tern_token;
+
+// "0.1.0", and the commit it was built from ("unknown" outside a checkout).
+TERN_API const char *tern_version(void);
+TERN_API const char *tern_build_commit(void);
+
+// ------------------------------------------------------------------------------------------------------------ engine
+
+enum { TERN_LOG_DEBUG = 0, TERN_LOG_INFO = 1, TERN_LOG_WARN = 2 };
+
+typedef struct tern_engine_options {
+    size_t size;                                                     // set by tern_engine_options_init
+    void (*log)(void *user, int level, const char *message);         // NULL: silent
+    void *log_user;
+} tern_engine_options;
+
+typedef struct tern_device_info {
+    char name[32];             // what -dev takes: "cpu", later "cuda0", "opencl0"
+    char backend[16];          // "cpu"
+    char description[128];     // "AMD EPYC, 2 threads, AVX2"
+    uint64_t memory_total;     // bytes
+    uint64_t memory_free;      // bytes that an allocation could get now
+    bool is_reference;         // slow and obvious by design: never chosen by itself
+    char note[256];            // what limits it, or empty
+} tern_device_info;
+
+TERN_API void tern_engine_options_init(tern_engine_options *options);
+TERN_API tern_status tern_engine_open(const tern_engine_options *options, tern_engine **out, tern_error *err);
+TERN_API void tern_engine_close(tern_engine *engine);
+
+// Devices in order of preference; index < tern_engine_device_count.
+TERN_API size_t tern_engine_device_count(const tern_engine *engine);
+TERN_API tern_status tern_engine_device_info(const tern_engine *engine, size_t index, tern_device_info *out,
+                                             tern_error *err);
+// One sentence for each kind of device that was looked for and cannot be used, and why ("cuda: ..."); "" if none.
+// Valid while the engine lives.
+TERN_API const char *tern_engine_unused_devices(const tern_engine *engine);
+
+// ------------------------------------------------------------------------------------------------------------- model
+
+typedef struct tern_model_info {
+    char name[128];            // general.name, or the last part of the path
+    char architecture[32];     // "bitnet-b1.58", "bitnet", "llama"
+    char container[32];        // "gguf v3", "safetensors", "synthetic"
+    char activation[16];       // "relu2" or "silu"
+    char act_quant[16];        // how activations enter ternary products: "int8", or "none" in a dense model
+    char act_quant_reason[128];
+    char rope[96];             // "half-split, theta 500000"
+    char formats[256];         // tensor types and their count: "I2_S x210, F16 x1, F32 x121"
+    char tokenizer[96];        // "byte-level BPE (llama3), 128256 tokens"
+    uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab, n_ctx_train;
+    float norm_eps;
+    bool is_tied, has_sub_norm, is_ternary, is_synthetic;
+    uint64_t n_params;         // all weights
+    uint64_t n_params_ternary;
+    uint64_t bytes_ternary, bytes_embedding, bytes_head, bytes_dense, bytes_norms; // as stored in the file; a tied head counts 0
+    uint64_t bytes_file;
+} tern_model_info;
+
+// Opens and validates a model without loading weights. `path`: a .gguf file, a Hugging Face directory, or
+// "synthetic:SHAPE[,seed=N]". Reads only headers, config and tokenizer; the weights stay mapped until the model is closed.
+TERN_API tern_status tern_model_open(tern_engine *engine, const char *path, tern_model **out, tern_error *err);
+TERN_API void tern_model_close(tern_model *model);
+TERN_API void tern_model_get_info(const tern_model *model, tern_model_info *out);
+// Share of zeros among the ternary weights, 0..1, by reading them all; 0 for a dense model.
+TERN_API tern_status tern_model_zero_share(const tern_model *model, double *out, tern_error *err);
+// NULL for models without a tokenizer (synthetic ones). Borrowed from the model.
+TERN_API const tern_tokenizer *tern_model_tokenizer(const tern_model *model);
+
+// -------------------------------------------------------------------------------------------------------------- plan
+
+typedef enum tern_kv_type { TERN_KV_F32 = 0, TERN_KV_F16 = 1, TERN_KV_INT8 = 2 } tern_kv_type;
+
+typedef struct tern_plan_options {
+    size_t size;               // set by tern_plan_options_init
+    const char *device;        // "auto" (default) or a device name
+    uint32_t n_ctx;            // positions of KV cache in all, shared by the sequences; 0: the model's own context
+    uint32_t n_sequences;      // 1
+    uint32_t n_batch;          // rows evaluated at once at the most (prefill chunk); 512
+    tern_kv_type kv_k, kv_v;   // int8
+    uint32_t n_threads;        // CPU threads; 0: all this process may use
+    uint64_t memory_budget;    // bytes the plan may use; 0: what the device has free
+} tern_plan_options;
+
+// Plain data: may be copied and compared. Every size in bytes.
+typedef struct tern_plan {
+    char device[32];
+    uint32_t n_ctx, n_sequences, n_batch, n_threads;
+    tern_kv_type kv_k, kv_v;
+    uint64_t bytes_ternary;    // packed ternary matrices with their scales
+    uint64_t bytes_dense;      // dense matrices of the layers
+    uint64_t bytes_embedding, bytes_head, bytes_norms, bytes_rope, bytes_kv, bytes_workspace;
+    uint64_t bytes_total;
+    uint64_t bytes_per_token;  // weights read to decode one token at an empty context
+    uint64_t memory_budget;    // what it had to fit
+    uint32_t n_ctx_max;        // the largest context that fits with these options
+} tern_plan;
+
+TERN_API void tern_plan_options_init(tern_plan_options *options);
+// Pure: reads the model's header and the device's facts, allocates nothing. BUDGET if it does not fit; the message
+// says the bytes needed, the bytes free and the flags that would fit.
+TERN_API tern_status tern_plan_make(const tern_model *model, const tern_plan_options *options, tern_plan *out,
+                                    tern_error *err);
+
+// Called now and then while weights move; return false to cancel. May be NULL.
+typedef bool (*tern_progress)(void *user, uint64_t bytes_done, uint64_t bytes_total);
+
+// Puts the weights on the plan's device. Once per model; afterwards the model is immutable. BUDGET if the device's free
+// memory no longer covers the plan.
+TERN_API tern_status tern_model_load(tern_model *model, const tern_plan *plan, tern_progress progress, void *user,
+                                     tern_error *err);
+
+// --------------------------------------------------------------------------------------------------------- tokenizer
+
+typedef struct tern_tokens {
+    tern_token *ids; // owned by this struct
+    size_t n, capacity;
+} tern_tokens;
+
+enum {
+    TERN_TOKENIZE_ADD_BOS = 1,       // begin with BOS if the model wants one
+    TERN_TOKENIZE_PARSE_SPECIAL = 2, // text like "<|eot_id|>" becomes that special token; otherwise it is plain text
+};
+
+// Appends the tokens of `text` (UTF-8; MALFORMED if not) to `out`, which starts as {0}.
+TERN_API tern_status tern_tokenizer_encode(const tern_tokenizer *tokenizer, const char *text, size_t n_bytes, int flags,
+                                           tern_tokens *out, tern_error *err);
+TERN_API void tern_tokens_free(tern_tokens *tokens);
+TERN_API tern_status tern_tokens_append(tern_tokens *tokens, tern_token id, tern_error *err);
+// Number of ids the tokenizer knows; a model may have more rows (padding), which are never sampled.
+TERN_API uint32_t tern_tokenizer_n_tokens(const tern_tokenizer *tokenizer);
+TERN_API tern_token tern_tokenizer_bos(const tern_tokenizer *tokenizer); // -1 if none
+TERN_API bool tern_tokenizer_adds_bos(const tern_tokenizer *tokenizer);
+TERN_API bool tern_tokenizer_is_stop(const tern_tokenizer *tokenizer, tern_token id); // ends a reply
+
+// Turns ids into text piece by piece, never emitting half a UTF-8 sequence.
+TERN_API tern_status tern_detokenizer_create(const tern_tokenizer *tokenizer, bool show_special,
+                                             tern_detokenizer **out, tern_error *err);
+TERN_API void tern_detokenizer_free(tern_detokenizer *detokenizer);
+// *text is valid until the next call on this object and may be empty; not NUL-terminated.
+TERN_API tern_status tern_detokenizer_push(tern_detokenizer *detokenizer, tern_token id, const char **text,
+                                           size_t *n_bytes, tern_error *err);
+// What is still held back (an incomplete sequence becomes U+FFFD); then ready for a new text.
+TERN_API tern_status tern_detokenizer_finish(tern_detokenizer *detokenizer, const char **text, size_t *n_bytes,
+                                             tern_error *err);
+
+// ----------------------------------------------------------------------------------------------------------- session
+
+typedef struct tern_row {
+    uint32_t sequence;   // < the plan's n_sequences
+    tern_token token;    // appended at the sequence's current end
+    bool wants_logits;
+} tern_row;
+
+typedef struct tern_session_stats {
+    uint64_t n_rows;          // evaluated so far
+    uint64_t n_evals;
+    uint64_t ns_eval;         // wall time inside evaluation
+    uint64_t bytes_weights;   // weight bytes read so far, as planned
+} tern_session_stats;
+
+// KV cache and workspace as the loaded plan says. The model must be loaded.
+TERN_API tern_status tern_session_create(tern_model *model, tern_session **out, tern_error *err);
+TERN_API void tern_session_free(tern_session *session);
+
+// Evaluates rows of any sequences; rows of one sequence take consecutive positions in the order given. Sequences hold
+// their previous tokens. n_rows <= n_batch. On failure no sequence has grown. CONTEXT_FULL when KV blocks run out.
+TERN_API tern_status tern_session_eval(tern_session *session, const tern_row *rows, size_t n_rows, tern_error *err);
+
+// Makes `sequence` hold exactly `tokens`: keeps the common prefix, drops the rest, evaluates what is missing in chunks.
+// The logits of the last token are ready afterwards as row 0 (at least that token is evaluated again). *n_reused
+// (may be NULL): tokens kept. Cancelled or failed: the sequence holds the chunks that were complete.
+TERN_API tern_status tern_session_sync(tern_session *session, uint32_t sequence, const tern_token *tokens, size_t n,
+                                       size_t *n_reused, tern_error *err);
+TERN_API size_t tern_session_length(const tern_session *session, uint32_t sequence);
+// Drops everything from position `length` on.
+TERN_API tern_status tern_session_trim(tern_session *session, uint32_t sequence, size_t length, tern_error *err);
+
+// Logits of the i-th row of the last evaluation that wanted them: float32 [n_vocab], valid until the next call that takes
+// this session. Ask for rows in ascending order: heads of many rows are computed a block at a time.
+TERN_API tern_status tern_session_logits(tern_session *session, size_t i, const float **out, tern_error *err);
+TERN_API size_t tern_session_n_logits(const tern_session *session);
+// The k largest logits of that row, larger first, ties to the lower id; k <= 256. Padding rows of the vocabulary are left out.
+TERN_API tern_status tern_session_top(tern_session *session, size_t i, size_t k, tern_token *ids, float *logits,
+                                      tern_error *err);
+
+// Makes a running or the next evaluation end with CANCELLED. Safe from any thread and from signal handlers.
+TERN_API void tern_session_cancel(tern_session *session);
+TERN_API void tern_session_get_stats(const tern_session *session, tern_session_stats *out);
+
+// ----------------------------------------------------------------------------------------------------------- sampler
+
+typedef struct tern_logit_bias {
+    tern_token id;
+    float bias; // added to the logit; -INFINITY forbids the token
+} tern_logit_bias;
+
+typedef struct tern_sampler_options {
+    size_t size;              // set by tern_sampler_options_init
+    float temperature;        // 0.8; 0: greedy
+    uint32_t top_k;           // 40; 0: all
+    float top_p;              // 0.95; 1: off
+    float min_p;              // 0.05; 0: off
+    float repeat_penalty;     // 1: off
+    uint32_t repeat_last_n;   // 64 tokens are looked back at; 0: none
+    float presence_penalty, frequency_penalty; // 0: off
+    uint64_t seed;            // 0
+    const tern_logit_bias *bias;
+    size_t n_bias;
+} tern_sampler_options;
+
+TERN_API void tern_sampler_options_init(tern_sampler_options *options);
+TERN_API tern_status tern_sampler_create(const tern_sampler_options *options, tern_sampler **out, tern_error *err);
+TERN_API void tern_sampler_free(tern_sampler *sampler);
+// Tells the penalties about a token that is now part of the text.
+TERN_API tern_status tern_sampler_accept(tern_sampler *sampler, tern_token id, tern_error *err);
+// Chooses from row i of the session's last evaluation. The same options, seed and rows give the same tokens everywhere.
+TERN_API tern_status tern_sampler_sample(tern_sampler *sampler, tern_session *session, size_t i, tern_token *out,
+                                         tern_error *err);
+
+// ------------------------------------------------------------------------------------------------------- convenience
+
+// Receives text as it comes; return false to stop.
+typedef bool (*tern_text_callback)(void *user, const char *text, size_t n_bytes);
+
+// Continues `prompt` on sequence 0 by up to n_tokens (stops at a stop token). *n_generated may be NULL.
+TERN_API tern_status tern_generate(tern_session *session, tern_sampler *sampler, const char *prompt, size_t n_tokens,
+                                   tern_text_callback on_text, void *user, size_t *n_generated, tern_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

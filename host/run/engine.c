@@ -1,0 +1,97 @@
+#include "engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cpu.h"
+#include "version.h"
+
+// The list is fixed when the program is linked; CUDA and OpenCL join in front of the CPU.
+const backend *const engine_backends[] = {&cpu_backend, NULL};
+
+const char *tern_version(void) { return TERN_VERSION; }
+const char *tern_build_commit(void) { return TERN_BUILD_COMMIT; }
+
+void tern_engine_options_init(tern_engine_options *options)
+{
+    *options = (tern_engine_options){.size = sizeof *options};
+}
+
+static void append(char *text, size_t size, const char *sentence)
+{
+    size_t n = strlen(text);
+    snprintf(text + n, size - n, "%s%s", n > 0 ? "; " : "", sentence);
+}
+
+// Devices that a user may expect to be used and that are not: backends say it themselves, and those not built in are
+// named when the machine seems to have such a device.
+static void find_unused(tern_engine *engine)
+{
+    for (size_t i = 0; engine_backends[i] != NULL; i++) {
+        const char *note = "";
+        engine_backends[i]->device_count(&note);
+        if (note[0] != 0) append(engine->unused, sizeof engine->unused, note);
+    }
+    bool nvidia = access("/proc/driver/nvidia/version", R_OK) == 0 || access("/dev/nvidiactl", F_OK) == 0;
+    append(engine->unused, sizeof engine->unused,
+           nvidia ? "cuda: an NVIDIA driver is present, but this build has no CUDA support" : "cuda: not in this build");
+    append(engine->unused, sizeof engine->unused, "opencl: not in this build");
+}
+
+tern_status tern_engine_open(const tern_engine_options *options, tern_engine **out, tern_error *err)
+{
+    tern_engine *engine = calloc(1, sizeof *engine);
+    if (engine == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for the engine");
+    if (options != NULL) engine->log = (log_sink){.write = options->log, .user = options->log_user};
+    engine->references = 1;
+    find_unused(engine);
+    *out = engine;
+    return TERN_OK;
+}
+
+void engine_retain(tern_engine *engine) { __atomic_add_fetch(&engine->references, 1, __ATOMIC_RELAXED); }
+
+void engine_release(tern_engine *engine)
+{
+    if (engine != NULL && __atomic_sub_fetch(&engine->references, 1, __ATOMIC_ACQ_REL) == 0) free(engine);
+}
+
+void tern_engine_close(tern_engine *engine) { engine_release(engine); }
+
+const char *tern_engine_unused_devices(const tern_engine *engine) { return engine->unused; }
+
+size_t tern_engine_device_count(const tern_engine *engine)
+{
+    (void)engine;
+    size_t n = 0;
+    const char *note;
+    for (size_t i = 0; engine_backends[i] != NULL; i++) n += engine_backends[i]->device_count(&note);
+    return n;
+}
+
+tern_status tern_engine_device_info(const tern_engine *engine, size_t index, tern_device_info *out, tern_error *err)
+{
+    (void)engine;
+    for (size_t i = 0; engine_backends[i] != NULL; i++) {
+        const backend *b = engine_backends[i];
+        const char *note;
+        size_t n = b->device_count(&note);
+        if (index >= n) {
+            index -= n;
+            continue;
+        }
+        device_facts facts;
+        tern_status status = b->device_describe(index, &facts, err);
+        if (status != TERN_OK) return status;
+        tern_device_info info = {.memory_total = facts.memory_total, .memory_free = facts.memory_free, .is_reference = facts.is_reference};
+        snprintf(info.name, sizeof info.name, "%s", facts.name);
+        snprintf(info.backend, sizeof info.backend, "%s", b->name);
+        snprintf(info.description, sizeof info.description, "%s", facts.description);
+        snprintf(info.note, sizeof info.note, "%s", facts.note);
+        *out = info;
+        return TERN_OK;
+    }
+    return error_set(err, TERN_INVALID_ARGUMENT, "there is no device with index %zu", index);
+}

@@ -1,0 +1,313 @@
+#include "resident.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "rope.h"
+
+#define STAGING_BYTES ((size_t)4 << 20)
+
+// ------------------------------------------------------------------------------------------------ grouping of matrices
+
+// Two matrices can share one device matrix when a product over them has the same definition row by row: both dense of one
+// type, or both ternary with one scale along K. Encodings with scales per block of K may turn out to have several, which is
+// only known after reading them, so they stay apart.
+static bool can_stack(const matrix_source *a, const matrix_source *b)
+{
+    if (matrix_is_ternary(a) != matrix_is_ternary(b)) return false;
+    if (!matrix_is_ternary(a)) return a->dense == b->dense;
+    bool blocks = a->encoding == MATRIX_TQ1_0 || a->encoding == MATRIX_TQ2_0 || b->encoding == MATRIX_TQ1_0 ||
+                  b->encoding == MATRIX_TQ2_0;
+    return !blocks;
+}
+
+void linear_plan_make(const matrix_source *const *sources, uint32_t n_sources, linear_plan *out)
+{
+    memset(out, 0, sizeof *out);
+    out->n_sources = n_sources;
+    for (uint32_t i = 0; i < n_sources; i++) {
+        out->source[i] = sources[i];
+        bool joins = i > 0 && can_stack(sources[i - 1], sources[i]);
+        out->part_of[i] = joins ? out->n_parts - 1 : out->n_parts++;
+    }
+}
+
+void layer_linear_plans(const layer_source *layer, linear_plan out[LAYER_N_LINEARS])
+{
+    linear_plan_make((const matrix_source *const[]){&layer->q, &layer->k, &layer->v}, 3, &out[0]);
+    linear_plan_make((const matrix_source *const[]){&layer->o}, 1, &out[1]);
+    linear_plan_make((const matrix_source *const[]){&layer->gate, &layer->up}, 2, &out[2]);
+    linear_plan_make((const matrix_source *const[]){&layer->down}, 1, &out[3]);
+}
+
+// The form of one part, its scale left open.
+static weights_desc part_desc(const linear_plan *plan, uint32_t part)
+{
+    weights_desc desc = {0};
+    for (uint32_t i = 0; i < plan->n_sources; i++) {
+        if (plan->part_of[i] != part) continue;
+        desc.n_rows += plan->source[i]->n_rows;
+        desc.n_cols = plan->source[i]->n_cols;
+        desc.is_ternary = matrix_is_ternary(plan->source[i]);
+        desc.type = plan->source[i]->dense;
+    }
+    return desc;
+}
+
+tern_status linear_part_bytes(const backend *b, const linear_plan *plan, uint32_t part, uint64_t *out, tern_error *err)
+{
+    weights_desc desc = part_desc(plan, part);
+    return b->weights_bytes(NULL, &desc, out, err);
+}
+
+static uint64_t padded_floats(uint32_t n) { return ((uint64_t)n + 15) / 16 * 16; }
+
+uint64_t resident_norm_floats(const hparams *hp)
+{
+    uint64_t layer = 2 * padded_floats(hp->n_embd);
+    if (hp->has_sub_norm) layer += padded_floats(hp->n_heads * hp->head_dim) + padded_floats(hp->n_ff);
+    return hp->n_layers * layer + padded_floats(hp->n_embd);
+}
+
+// --------------------------------------------------------------------------------------------------------- streaming
+
+typedef struct loader {
+    resident *r;
+    const resident_options *options;
+    uint8_t *staging;
+    uint64_t bytes_done, bytes_total; // of the sources, for progress
+} loader;
+
+static tern_status report_progress(loader *l, uint64_t n_bytes, tern_error *err)
+{
+    l->bytes_done += n_bytes;
+    if (l->options->progress == NULL) return TERN_OK;
+    if (l->options->progress(l->options->progress_user, l->bytes_done, l->bytes_total)) return TERN_OK;
+    return error_set(err, TERN_CANCELLED, "loading was cancelled");
+}
+
+static tern_status upload_source(loader *l, const matrix_source *source, const ternary_scale *scale, weights *to,
+                                 uint32_t first_row, tern_error *err)
+{
+    const backend *b = l->r->backend;
+    size_t row_bytes = matrix_is_ternary(source) ? ternary_row_bytes(source->n_cols) : dense_row_bytes(source->dense, source->n_cols);
+    uint32_t step = (uint32_t)(STAGING_BYTES / row_bytes);
+    if (step == 0) return error_set(err, TERN_LIMIT, "%s: a row of %zu bytes is over the staging size", source->name, row_bytes);
+    uint64_t reported = 0;
+    for (uint32_t row = 0; row < source->n_rows; row += step) {
+        uint32_t count = source->n_rows - row < step ? source->n_rows - row : step;
+        tern_status status = matrix_read_rows(source, scale, row, count, l->staging, err);
+        if (status == TERN_OK) status = b->weights_upload_rows(to, first_row + row, count, l->staging, err);
+        if (status != TERN_OK) return status;
+        uint64_t bytes_so_far = source->n_bytes * (uint64_t)(row + count) / source->n_rows;
+        status = report_progress(l, bytes_so_far - reported, err);
+        if (status != TERN_OK) return status;
+        reported = bytes_so_far;
+    }
+    return TERN_OK;
+}
+
+// One descriptor over the rows of all sources: their own when there is one, else row ranges, else a scale per row.
+static tern_status stack_scales(const linear_plan *plan, uint32_t part, const ternary_scale *scales, ternary_scale *out,
+                                tern_error *err)
+{
+    uint32_t n_rows = 0, n_sets = 0, n_cols = 0;
+    bool per_row = false;
+    for (uint32_t i = 0; i < plan->n_sources; i++) {
+        if (plan->part_of[i] != part) continue;
+        if (scales[i].n_groups != 1)
+            return error_set(err, TERN_INTERNAL, "%s: stacked, but has %u scales along its columns", plan->source[i]->name,
+                             scales[i].n_groups);
+        n_cols = plan->source[i]->n_cols;
+        n_rows += plan->source[i]->n_rows;
+        n_sets += scales[i].n_sets;
+        per_row = per_row || (scales[i].set_begin == NULL && scales[i].n_sets > 1);
+    }
+    tern_status status = ternary_scale_create(per_row ? n_rows : n_sets, !per_row, 0, n_cols, out, err);
+    if (status != TERN_OK) return status;
+    uint32_t row = 0, set = 0;
+    for (uint32_t i = 0; i < plan->n_sources; i++) {
+        if (plan->part_of[i] != part) continue;
+        const ternary_scale *s = &scales[i];
+        if (per_row) {
+            for (uint32_t r = 0; r < plan->source[i]->n_rows; r++) out->values[row + r] = s->values[ternary_scale_set(s, r)];
+        } else {
+            for (uint32_t k = 0; k < s->n_sets; k++, set++) {
+                out->set_begin[set] = row + (s->set_begin != NULL ? s->set_begin[k] : 0);
+                out->values[set] = s->values[k];
+            }
+        }
+        row += plan->source[i]->n_rows;
+    }
+    return TERN_OK;
+}
+
+static tern_status load_part(loader *l, const linear_plan *plan, uint32_t part, weights **out, tern_error *err)
+{
+    const backend *b = l->r->backend;
+    weights_desc desc = part_desc(plan, part);
+    ternary_scale scales[LINEAR_MAX_PARTS] = {{0}}, stacked = {0};
+    const ternary_scale *whole = NULL;
+    uint32_t n_in_part = 0;
+    tern_status status = TERN_OK;
+    for (uint32_t i = 0; i < plan->n_sources && status == TERN_OK; i++) {
+        if (plan->part_of[i] != part) continue;
+        n_in_part++;
+        if (!desc.is_ternary) continue;
+        status = matrix_scale(plan->source[i], &scales[i], err);
+        whole = &scales[i];
+    }
+    if (status == TERN_OK && desc.is_ternary && n_in_part > 1) {
+        status = stack_scales(plan, part, scales, &stacked, err);
+        whole = &stacked;
+    }
+    desc.scale = whole;
+    if (status == TERN_OK) status = b->weights_create(l->r->device, &desc, out, err);
+    uint32_t row = 0;
+    for (uint32_t i = 0; i < plan->n_sources && status == TERN_OK; i++) {
+        if (plan->part_of[i] != part) continue;
+        status = upload_source(l, plan->source[i], desc.is_ternary ? &scales[i] : NULL, *out, row, err);
+        row += plan->source[i]->n_rows;
+    }
+    for (uint32_t i = 0; i < LINEAR_MAX_PARTS; i++) ternary_scale_free(&scales[i]);
+    ternary_scale_free(&stacked);
+    return status;
+}
+
+static tern_status load_linear(loader *l, const linear_plan *plan, linear *out, tern_error *err)
+{
+    out->n_parts = plan->n_parts;
+    for (uint32_t part = 0; part < plan->n_parts; part++) {
+        weights_desc desc = part_desc(plan, part);
+        out->is_ternary[part] = desc.is_ternary;
+        out->n_rows[part] = desc.n_rows;
+        out->n_cols = desc.n_cols;
+        tern_status status = load_part(l, plan, part, &out->part[part], err);
+        if (status != TERN_OK) return status;
+    }
+    return TERN_OK;
+}
+
+static tern_status load_matrix(loader *l, const matrix_source *source, weights **out, tern_error *err)
+{
+    linear_plan plan;
+    linear_plan_make(&source, 1, &plan);
+    return load_part(l, &plan, 0, out, err);
+}
+
+// Reads one norm vector to the next place in the norms buffer.
+static tern_status load_norm(loader *l, const tensor_ref *source, uint32_t n, size_t *offset, view *out, tern_error *err)
+{
+    float *values = (float *)l->staging; // norm lengths are capped far below the staging size by hparams_validate
+    if ((size_t)n * sizeof *values > STAGING_BYTES) return error_set(err, TERN_LIMIT, "a norm of %u values is over the staging size", n);
+    tern_status status = model_read_vector(source, n, values, err);
+    if (status != TERN_OK) return status;
+    *out = (view){l->r->norms, *offset};
+    *offset += padded_floats(n) * sizeof *values;
+    return l->r->backend->buffer_write(l->r->stream, *out, values, n * sizeof *values, err);
+}
+
+static tern_status load_layer(loader *l, const model_source *model, uint32_t i, size_t *norm_offset, tern_error *err)
+{
+    const hparams *hp = &model->hp;
+    const layer_source *from = &model->layers[i];
+    resident_layer *to = &l->r->layers[i];
+    tern_status status = load_norm(l, &from->attn_norm, hp->n_embd, norm_offset, &to->attn_norm, err);
+    if (status == TERN_OK) status = load_norm(l, &from->ffn_norm, hp->n_embd, norm_offset, &to->ffn_norm, err);
+    if (status == TERN_OK && hp->has_sub_norm) {
+        status = load_norm(l, &from->attn_sub_norm, hp->n_heads * hp->head_dim, norm_offset, &to->attn_sub_norm, err);
+        if (status == TERN_OK) status = load_norm(l, &from->ffn_sub_norm, hp->n_ff, norm_offset, &to->ffn_sub_norm, err);
+    }
+    linear_plan plans[LAYER_N_LINEARS];
+    layer_linear_plans(from, plans);
+    linear *linears[LAYER_N_LINEARS] = {&to->qkv, &to->o, &to->gate_up, &to->down};
+    for (int k = 0; k < LAYER_N_LINEARS && status == TERN_OK; k++) status = load_linear(l, &plans[k], linears[k], err);
+    if (status != TERN_OK) error_prefix(err, "loading layer %u of %u", i, hp->n_layers);
+    return status;
+}
+
+static tern_status load_rope(loader *l, const hparams *hp, tern_error *err)
+{
+    uint64_t n_bytes;
+    size_t size;
+    if (!check_mul((uint64_t)l->options->n_ctx * hp->rope.n_dims, sizeof(float), &n_bytes) || !check_size(n_bytes, &size))
+        return error_set(err, TERN_LIMIT, "a context of %u positions is too large", l->options->n_ctx);
+    float *table = malloc(size);
+    if (table == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for the rotary table (%zu bytes)", size);
+    rope_table(&hp->rope, l->options->n_ctx, table);
+    tern_status status = l->r->backend->buffer_create(l->r->device, size, &l->r->rope, err);
+    if (status == TERN_OK) status = l->r->backend->buffer_write(l->r->stream, (view){l->r->rope, 0}, table, size, err);
+    free(table);
+    return status;
+}
+
+static uint64_t source_bytes(const model_source *model)
+{
+    uint64_t n = model->embedding.n_bytes + (model->hp.is_tied ? 0 : model->head.n_bytes);
+    for (uint32_t i = 0; i < model->hp.n_layers; i++) {
+        const layer_source *s = &model->layers[i];
+        n += s->q.n_bytes + s->k.n_bytes + s->v.n_bytes + s->o.n_bytes + s->gate.n_bytes + s->up.n_bytes + s->down.n_bytes;
+    }
+    return n;
+}
+
+tern_status resident_load(const model_source *model, const device_ref *where, const resident_options *options,
+                          resident **out, tern_error *err)
+{
+    const hparams *hp = &model->hp;
+    const backend *b = where->backend;
+    resident *r = calloc(1, sizeof *r);
+    loader l = {.r = r, .options = options, .staging = malloc(STAGING_BYTES), .bytes_total = source_bytes(model)};
+    tern_status status = TERN_OK;
+    if (r == NULL || l.staging == NULL || (r->layers = calloc(hp->n_layers, sizeof *r->layers)) == NULL)
+        status = error_set(err, TERN_HOST_MEMORY, "out of memory while loading");
+    if (status == TERN_OK) {
+        r->backend = b;
+        r->n_layers = hp->n_layers;
+        device_options device_opts = {.n_threads = options->n_threads};
+        status = b->device_open(where->index, &device_opts, &r->device, err);
+    }
+    if (status == TERN_OK) status = b->stream_create(r->device, &r->stream, err);
+    if (status == TERN_OK)
+        status = b->buffer_create(r->device, resident_norm_floats(hp) * sizeof(float), &r->norms, err);
+    size_t norm_offset = 0;
+    if (status == TERN_OK) status = load_norm(&l, &model->output_norm, hp->n_embd, &norm_offset, &r->output_norm, err);
+    if (status == TERN_OK) status = load_rope(&l, hp, err);
+    if (status == TERN_OK) status = load_matrix(&l, &model->embedding, &r->embedding, err);
+    for (uint32_t i = 0; i < hp->n_layers && status == TERN_OK; i++) status = load_layer(&l, model, i, &norm_offset, err);
+    if (status == TERN_OK) {
+        if (hp->is_tied) r->head = r->embedding;
+        else status = load_matrix(&l, &model->head, &r->head, err);
+    }
+    if (status == TERN_OK) status = b->stream_sync(r->stream, err);
+    free(l.staging);
+    if (status != TERN_OK) {
+        resident_free(r);
+        return status;
+    }
+    *out = r;
+    return TERN_OK;
+}
+
+void resident_free(resident *r)
+{
+    if (r == NULL) return;
+    const backend *b = r->backend;
+    if (b != NULL && r->device != NULL) {
+        for (uint32_t i = 0; r->layers != NULL && i < r->n_layers; i++) {
+            resident_layer *layer = &r->layers[i];
+            linear *linears[LAYER_N_LINEARS] = {&layer->qkv, &layer->o, &layer->gate_up, &layer->down};
+            for (int k = 0; k < LAYER_N_LINEARS; k++)
+                for (uint32_t part = 0; part < LINEAR_MAX_PARTS; part++) b->weights_destroy(linears[k]->part[part]);
+        }
+        if (r->head != r->embedding) b->weights_destroy(r->head);
+        b->weights_destroy(r->embedding);
+        b->buffer_destroy(r->norms);
+        b->buffer_destroy(r->rope);
+        b->stream_destroy(r->stream);
+        b->device_close(r->device);
+    }
+    free(r->layers);
+    free(r);
+}

@@ -1,0 +1,69 @@
+// A model's weights on a device, as the step uses them.
+#ifndef TERN_RUN_RESIDENT_H
+#define TERN_RUN_RESIDENT_H
+
+#include "model.h"
+#include "registry.h"
+
+// A linear map of one input: one or more matrices whose outputs follow each other (q, k, v; gate, up). Matrices of the same
+// form are stacked into one; matrices of different forms (mixed files) stay apart and get their own product.
+#define LINEAR_MAX_PARTS 3
+typedef struct linear {
+    weights *part[LINEAR_MAX_PARTS];
+    bool is_ternary[LINEAR_MAX_PARTS];
+    uint32_t n_rows[LINEAR_MAX_PARTS];
+    uint32_t n_parts;
+    uint32_t n_cols;
+} linear;
+
+typedef struct resident_layer {
+    view attn_norm, attn_sub_norm, ffn_norm, ffn_sub_norm; // fp32; sub-norms not given unless the model has them
+    linear qkv, o, gate_up, down;
+} resident_layer;
+
+typedef struct resident {
+    const backend *backend;
+    device *device;
+    stream *stream;
+    weights *embedding;
+    weights *head; // the embedding itself in a tied model
+    buffer *norms; // all norm vectors
+    view output_norm;
+    buffer *rope;  // fp32 [n_ctx][n_dims]
+    resident_layer *layers;
+    uint32_t n_layers;
+} resident;
+
+// How the matrices of one linear map are grouped: fills `linear` members other than `part`, and for each part the
+// sources that are stacked in it. Shared by the loader and the planner.
+typedef struct linear_plan {
+    const matrix_source *source[LINEAR_MAX_PARTS];
+    uint32_t n_sources;
+    uint32_t part_of[LINEAR_MAX_PARTS]; // part of each source
+    uint32_t n_parts;
+} linear_plan;
+void linear_plan_make(const matrix_source *const *sources, uint32_t n_sources, linear_plan *out);
+
+// The linear maps of a layer in the order qkv, o, gate_up, down.
+#define LAYER_N_LINEARS 4
+void layer_linear_plans(const layer_source *layer, linear_plan out[LAYER_N_LINEARS]);
+
+// Device bytes of one part of a plan, without touching weights or device.
+tern_status linear_part_bytes(const backend *b, const linear_plan *plan, uint32_t part, uint64_t *out, tern_error *err);
+
+// Floats of all norm vectors, each padded to 16 so that it starts on 64 bytes.
+uint64_t resident_norm_floats(const hparams *hp);
+
+typedef struct resident_options {
+    uint32_t n_ctx;
+    uint32_t n_threads;
+    tern_progress progress;
+    void *progress_user;
+} resident_options;
+
+// Opens the device and puts every weight there, streaming a few MiB at a time.
+tern_status resident_load(const model_source *model, const device_ref *where, const resident_options *options,
+                          resident **out, tern_error *err);
+void resident_free(resident *r);
+
+#endif

@@ -1,0 +1,340 @@
+#include "session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "clock.h"
+#include "kv.h"
+#include "step.h"
+
+typedef struct sequence {
+    tern_token *tokens; // [n_ctx]
+    size_t n;
+    size_t n_pending;   // rows of the evaluation under way
+    int32_t *blocks;    // [table_ld], block of each 64 positions
+    size_t n_blocks;
+} sequence;
+
+struct tern_session {
+    tern_model *model;
+    const backend *backend;
+    step step;
+    buffer *workspace;
+    buffer **kv; // per layer
+    uint32_t n_valid;
+
+    sequence *sequences;
+    int32_t *free_blocks; // stack
+    size_t n_free;
+
+    uint8_t *inputs;      // host copy of the step's row inputs
+    size_t n_out;         // rows of the last evaluation that wanted logits
+    size_t head_first, head_n; // rows whose logits are on the device
+    float *host_logits;   // one row
+    bool cancel;
+    tern_session_stats stats;
+};
+
+uint32_t session_n_vocab(const tern_session *session) { return session->model->source->hp.n_vocab; }
+uint32_t session_n_valid(const tern_session *session) { return session->n_valid; }
+tern_model *session_model(const tern_session *session) { return session->model; }
+
+// ------------------------------------------------------------------------------------------------------- life
+
+static tern_status create_sequences(tern_session *s, tern_error *err)
+{
+    const tern_plan *plan = &s->model->plan;
+    const step_shape *shape = &s->step.shape;
+    s->sequences = calloc(plan->n_sequences, sizeof *s->sequences);
+    s->free_blocks = malloc(shape->n_blocks * sizeof *s->free_blocks);
+    s->inputs = calloc(1, s->step.buffers.input_bytes);
+    s->host_logits = malloc((size_t)session_n_vocab(s) * sizeof *s->host_logits);
+    bool ok = s->sequences != NULL && s->free_blocks != NULL && s->inputs != NULL && s->host_logits != NULL;
+    for (uint32_t i = 0; ok && i < plan->n_sequences; i++) {
+        s->sequences[i].tokens = malloc(plan->n_ctx * sizeof(tern_token));
+        s->sequences[i].blocks = malloc(shape->table_ld * sizeof(int32_t));
+        ok = s->sequences[i].tokens != NULL && s->sequences[i].blocks != NULL;
+    }
+    if (!ok) return error_set(err, TERN_HOST_MEMORY, "out of memory for the session");
+    for (uint32_t i = 0; i < shape->n_blocks; i++) s->free_blocks[i] = (int32_t)(shape->n_blocks - 1 - i);
+    s->n_free = shape->n_blocks;
+    return TERN_OK;
+}
+
+static tern_status create_device_state(tern_session *s, tern_error *err)
+{
+    const hparams *hp = s->step.hp;
+    step_shape *shape = &s->step.shape;
+    device *where = s->step.r->device;
+    step_buffers sizes;
+    tern_status status = step_layout(hp, shape, NULL, &sizes, err);
+    if (status == TERN_OK) status = s->backend->buffer_create(where, sizes.n_bytes, &s->workspace, err);
+    if (status == TERN_OK) status = step_layout(hp, shape, s->workspace, &s->step.buffers, err);
+    s->kv = calloc(hp->n_layers, sizeof *s->kv);
+    if (s->kv == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for the session");
+    s->step.kv = s->kv;
+    size_t layer_bytes = (size_t)kv_block_bytes(shape->k_type, shape->v_type, (int)hp->n_kv_heads, (int)hp->head_dim) * shape->n_blocks;
+    for (uint32_t i = 0; i < hp->n_layers && status == TERN_OK; i++) {
+        status = s->backend->buffer_create(where, layer_bytes, &s->kv[i], err);
+        // Slots that were never written are read with weight +0, which only a finite value turns into nothing.
+        if (status == TERN_OK) status = s->backend->buffer_fill(s->step.r->stream, (view){s->kv[i], 0}, 0, layer_bytes, err);
+    }
+    return status;
+}
+
+tern_status tern_session_create(tern_model *model, tern_session **out, tern_error *err)
+{
+    if (model->resident == NULL) return error_set(err, TERN_BAD_STATE, "the model is not loaded: call tern_model_load first");
+    tern_session *s = calloc(1, sizeof *s);
+    if (s == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for the session");
+    loaded_retain(model);
+    s->model = model;
+    s->backend = model->resident->backend;
+    const hparams *hp = &model->source->hp;
+    s->step = (step){.hp = hp, .r = model->resident, .shape = plan_step_shape(hp, &model->plan), .cancel = &s->cancel};
+    const tern_tokenizer *tokenizer = model->source->tokenizer;
+    s->n_valid = hp->n_vocab;
+    if (tokenizer != NULL && tern_tokenizer_n_tokens(tokenizer) < hp->n_vocab) s->n_valid = tern_tokenizer_n_tokens(tokenizer);
+    tern_status status = create_device_state(s, err);
+    if (status == TERN_OK) status = create_sequences(s, err);
+    if (status != TERN_OK) {
+        tern_session_free(s);
+        return status;
+    }
+    *out = s;
+    return TERN_OK;
+}
+
+void tern_session_free(tern_session *s)
+{
+    if (s == NULL) return;
+    for (uint32_t i = 0; s->kv != NULL && i < s->step.hp->n_layers; i++) s->backend->buffer_destroy(s->kv[i]);
+    s->backend->buffer_destroy(s->workspace);
+    for (uint32_t i = 0; s->sequences != NULL && i < s->model->plan.n_sequences; i++) {
+        free(s->sequences[i].tokens);
+        free(s->sequences[i].blocks);
+    }
+    free(s->kv);
+    free(s->sequences);
+    free(s->free_blocks);
+    free(s->inputs);
+    free(s->host_logits);
+    loaded_release(s->model);
+    free(s);
+}
+
+// --------------------------------------------------------------------------------------------------- sequences
+
+static size_t blocks_for(size_t n_positions) { return (n_positions + KV_BLOCK - 1) / KV_BLOCK; }
+
+static void return_blocks(tern_session *s, sequence *q, size_t n_kept)
+{
+    while (q->n_blocks > n_kept) s->free_blocks[s->n_free++] = q->blocks[--q->n_blocks];
+}
+
+static tern_status check_sequence(const tern_session *s, uint32_t id, tern_error *err)
+{
+    if (id < s->model->plan.n_sequences) return TERN_OK;
+    return error_set(err, TERN_INVALID_ARGUMENT, "sequence %u, but the plan has %u", id, s->model->plan.n_sequences);
+}
+
+size_t tern_session_length(const tern_session *s, uint32_t id)
+{
+    return id < s->model->plan.n_sequences ? s->sequences[id].n : 0;
+}
+
+tern_status tern_session_trim(tern_session *s, uint32_t id, size_t length, tern_error *err)
+{
+    tern_status status = check_sequence(s, id, err);
+    if (status != TERN_OK) return status;
+    sequence *q = &s->sequences[id];
+    if (length > q->n)
+        return error_set(err, TERN_INVALID_ARGUMENT, "cannot trim sequence %u to %zu: it holds %zu tokens", id, length, q->n);
+    q->n = length;
+    return_blocks(s, q, blocks_for(length));
+    return TERN_OK;
+}
+
+// ---------------------------------------------------------------------------------------------------- evaluation
+
+static int32_t *input_at(tern_session *s, view v) { return (int32_t *)(void *)(s->inputs + (v.offset - s->step.buffers.inputs.offset)); }
+
+static tern_status check_rows(const tern_session *s, const tern_row *rows, size_t n_rows, tern_error *err)
+{
+    if (n_rows < 1 || n_rows > s->step.shape.n_batch)
+        return error_set(err, TERN_INVALID_ARGUMENT, "%zu rows in one evaluation, expected 1 to %u", n_rows, s->step.shape.n_batch);
+    for (size_t i = 0; i < n_rows; i++) {
+        tern_status status = check_sequence(s, rows[i].sequence, err);
+        if (status != TERN_OK) return status;
+        if (rows[i].token < 0 || (uint32_t)rows[i].token >= session_n_vocab(s))
+            return error_set(err, TERN_INVALID_ARGUMENT, "row %zu: token %d is not in the vocabulary of %u", i, rows[i].token, session_n_vocab(s));
+    }
+    return TERN_OK;
+}
+
+// Gives every sequence the blocks its pending rows need.
+static tern_status take_blocks(tern_session *s, tern_error *err)
+{
+    for (uint32_t id = 0; id < s->model->plan.n_sequences; id++) {
+        sequence *q = &s->sequences[id];
+        if (q->n_pending == 0) continue;
+        size_t n = q->n + q->n_pending;
+        if (n > s->model->plan.n_ctx)
+            return error_set(err, TERN_CONTEXT_FULL, "sequence %u would hold %zu tokens but the context has %u positions: use a larger -c",
+                             id, n, s->model->plan.n_ctx);
+        while (q->n_blocks < blocks_for(n)) {
+            if (s->n_free == 0)
+                return error_set(err, TERN_CONTEXT_FULL, "the sequences together fill the context of %u positions: use a larger -c", s->model->plan.n_ctx);
+            q->blocks[q->n_blocks++] = s->free_blocks[--s->n_free];
+        }
+    }
+    return TERN_OK;
+}
+
+// Row inputs as the step wants them; counts the rows that want logits.
+static size_t fill_inputs(tern_session *s, const tern_row *rows, size_t n_rows)
+{
+    const step_buffers *b = &s->step.buffers;
+    int32_t *ids = input_at(s, b->ids), *table = input_at(s, b->row_table), *position = input_at(s, b->row_position);
+    int32_t *out_index = input_at(s, b->out_index), *tables = input_at(s, b->tables);
+    for (uint32_t id = 0; id < s->model->plan.n_sequences; id++) s->sequences[id].n_pending = 0;
+    size_t n_out = 0;
+    for (size_t i = 0; i < n_rows; i++) {
+        sequence *q = &s->sequences[rows[i].sequence];
+        ids[i] = rows[i].token;
+        table[i] = (int32_t)rows[i].sequence;
+        position[i] = (int32_t)(q->n + q->n_pending++);
+        if (rows[i].wants_logits) out_index[n_out++] = (int32_t)i;
+    }
+    for (uint32_t id = 0; id < s->model->plan.n_sequences; id++)
+        memcpy(tables + (size_t)id * s->step.shape.table_ld, s->sequences[id].blocks, s->sequences[id].n_blocks * sizeof *tables);
+    return n_out;
+}
+
+// Waits for the step and turns a raised flag into NUMERIC.
+static tern_status finish(tern_session *s, tern_error *err)
+{
+    uint32_t flag;
+    tern_status status = s->backend->buffer_read(s->step.r->stream, s->step.buffers.flag, &flag, sizeof flag, err);
+    if (status != TERN_OK || flag == UINT32_MAX) return status;
+    char place[64];
+    step_place_name(s->step.hp, flag, place, sizeof place);
+    return error_set(err, TERN_NUMERIC, "a value is not finite (or too large for an f16 KV cache) at %s", place);
+}
+
+// Brings the logits of row i of the last evaluation to the device: the block of rows it belongs to.
+static tern_status ensure_head(tern_session *s, size_t i, tern_error *err)
+{
+    if (i >= s->n_out)
+        return error_set(err, TERN_INVALID_ARGUMENT, "row %zu of logits, but the last evaluation has %zu", i, s->n_out);
+    if (i >= s->head_first && i < s->head_first + s->head_n) return TERN_OK;
+    size_t block = s->step.shape.n_logits;
+    size_t first = i / block * block, n = s->n_out - first < block ? s->n_out - first : block;
+    s->head_n = 0;
+    tern_status status = step_head(&s->step, (uint32_t)first, (uint32_t)n, err);
+    if (status == TERN_OK) status = finish(s, err);
+    if (status != TERN_OK) return status;
+    s->head_first = first;
+    s->head_n = n;
+    return TERN_OK;
+}
+
+static tern_status run_rows(tern_session *s, size_t n_rows, size_t n_out, tern_error *err)
+{
+    const step_buffers *b = &s->step.buffers;
+    tern_status status = s->backend->buffer_write(s->step.r->stream, b->inputs, s->inputs, b->input_bytes, err);
+    if (status == TERN_OK) status = step_layers(&s->step, (uint32_t)n_rows, (uint32_t)n_out, err);
+    if (status == TERN_OK && n_out == 0) status = finish(s, err);
+    s->n_out = n_out;
+    if (status == TERN_OK && n_out > 0) status = ensure_head(s, 0, err);
+    return status;
+}
+
+tern_status tern_session_eval(tern_session *s, const tern_row *rows, size_t n_rows, tern_error *err)
+{
+    tern_status status = check_rows(s, rows, n_rows, err);
+    if (status != TERN_OK) return status;
+    s->n_out = s->head_n = 0;
+    for (size_t i = 0; i < n_rows; i++) s->sequences[rows[i].sequence].n_pending++;
+    status = take_blocks(s, err);
+    if (status == TERN_OK) {
+        uint64_t start = clock_ns();
+        size_t n_out = fill_inputs(s, rows, n_rows);
+        status = run_rows(s, n_rows, n_out, err);
+        s->stats.ns_eval += clock_ns() - start;
+    }
+    if (status == TERN_OK) {
+        for (size_t i = 0; i < n_rows; i++) {
+            sequence *q = &s->sequences[rows[i].sequence];
+            q->tokens[q->n++] = rows[i].token;
+        }
+        s->stats.n_rows += n_rows;
+        s->stats.n_evals++;
+        const tern_plan *plan = &s->model->plan;
+        uint64_t head = s->step.hp->is_tied ? plan->bytes_embedding : plan->bytes_head;
+        s->stats.bytes_weights += plan->bytes_per_token - (s->n_out == 0 ? head : 0);
+    } else {
+        s->n_out = s->head_n = 0;
+        if (status == TERN_CANCELLED) __atomic_store_n(&s->cancel, false, __ATOMIC_RELAXED);
+    }
+    for (uint32_t id = 0; id < s->model->plan.n_sequences; id++) {
+        sequence *q = &s->sequences[id];
+        q->n_pending = 0;
+        return_blocks(s, q, blocks_for(q->n)); // after a failure: what take_blocks gave
+    }
+    return status;
+}
+
+tern_status tern_session_sync(tern_session *s, uint32_t id, const tern_token *tokens, size_t n, size_t *n_reused, tern_error *err)
+{
+    tern_status status = check_sequence(s, id, err);
+    if (status != TERN_OK) return status;
+    if (n == 0) return error_set(err, TERN_INVALID_ARGUMENT, "a sequence cannot be synchronised to no tokens");
+    sequence *q = &s->sequences[id];
+    size_t keep = 0;
+    while (keep < q->n && keep < n && q->tokens[keep] == tokens[keep]) keep++;
+    if (keep == n) keep--; // the last token's logits are wanted again
+    status = tern_session_trim(s, id, keep, err);
+    if (n_reused != NULL) *n_reused = keep;
+    tern_row *rows = malloc(s->step.shape.n_batch * sizeof *rows);
+    if (rows == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for a batch");
+    for (size_t i = keep; i < n && status == TERN_OK;) {
+        size_t count = 0;
+        for (; count < s->step.shape.n_batch && i < n; count++, i++)
+            rows[count] = (tern_row){.sequence = id, .token = tokens[i], .wants_logits = i + 1 == n};
+        status = tern_session_eval(s, rows, count, err);
+    }
+    free(rows);
+    return status;
+}
+
+size_t tern_session_n_logits(const tern_session *s) { return s->n_out; }
+
+tern_status tern_session_logits(tern_session *s, size_t i, const float **out, tern_error *err)
+{
+    tern_status status = ensure_head(s, i, err);
+    if (status != TERN_OK) return status;
+    size_t row_bytes = (size_t)session_n_vocab(s) * sizeof(float);
+    view row = s->step.buffers.logits;
+    row.offset += (i - s->head_first) * row_bytes;
+    status = s->backend->buffer_read(s->step.r->stream, row, s->host_logits, row_bytes, err);
+    if (status == TERN_OK) *out = s->host_logits;
+    return status;
+}
+
+tern_status tern_session_top(tern_session *s, size_t i, size_t k, tern_token *ids, float *logits, tern_error *err)
+{
+    if (k < 1 || k > TOP_K_MAX || k > s->n_valid)
+        return error_set(err, TERN_INVALID_ARGUMENT, "k is %zu, expected 1 to %d and at most the vocabulary of %u", k, TOP_K_MAX, s->n_valid);
+    const step_buffers *b = &s->step.buffers;
+    tern_status status = ensure_head(s, i, err);
+    if (status == TERN_OK) status = step_top(&s->step, (uint32_t)(i - s->head_first), s->n_valid, (uint32_t)k, err);
+    if (status == TERN_OK) status = s->backend->buffer_read(s->step.r->stream, b->top_ids, ids, k * sizeof *ids, err);
+    if (status == TERN_OK) status = s->backend->buffer_read(s->step.r->stream, b->top_values, logits, k * sizeof *logits, err);
+    return status;
+}
+
+void tern_session_cancel(tern_session *s) { __atomic_store_n(&s->cancel, true, __ATOMIC_RELAXED); }
+
+void tern_session_get_stats(const tern_session *s, tern_session_stats *out) { *out = s->stats; }

@@ -1,0 +1,301 @@
+#include "step.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "check.h"
+
+// Places inside a layer, in the order of work; the flag word reports layer << 8 | place.
+typedef enum step_place {
+    PLACE_EMBED,
+    PLACE_ATTN_NORM,
+    PLACE_QKV,
+    PLACE_ROPE_KV,
+    PLACE_ATTENTION,
+    PLACE_ATTN_SUB_NORM,
+    PLACE_O,
+    PLACE_ATTN_RESIDUAL,
+    PLACE_FFN_NORM,
+    PLACE_GATE_UP,
+    PLACE_GATE,
+    PLACE_FFN_SUB_NORM,
+    PLACE_DOWN,
+    PLACE_FFN_RESIDUAL,
+    PLACE_OUTPUT_NORM,
+    PLACE_HEAD,
+    PLACE_TOP,
+    PLACE_COUNT
+} step_place;
+
+static const char *const place_names[PLACE_COUNT] = {
+    "embedding", "attn_norm", "qkv",         "rope and KV store", "attention",    "attn_sub_norm", "attn_output",  "attention residual",
+    "ffn_norm",  "gate_up",   "activation", "ffn_sub_norm",      "ffn_down",     "ffn residual",  "output_norm",  "head",
+    "top",
+};
+
+void step_place_name(const hparams *hp, uint32_t place, char *out, size_t n)
+{
+    uint32_t layer = place >> 8, where = place & 255;
+    const char *name = where < PLACE_COUNT ? place_names[where] : "unknown place";
+    if (where == PLACE_EMBED || layer >= hp->n_layers) snprintf(out, n, "%s", name);
+    else snprintf(out, n, "layer %u, %s", layer, name);
+}
+
+// ---------------------------------------------------------------------------------------------------------- workspace
+
+typedef struct layout {
+    buffer *buffer;
+    uint64_t offset;
+    bool overflow;
+} layout;
+
+// The next `rows` x `cols` elements of `size` bytes, on a 64-byte boundary.
+static view take(layout *l, uint64_t rows, uint64_t cols, uint64_t size)
+{
+    view v = {l->buffer, (size_t)l->offset};
+    uint64_t n, end;
+    if (!check_mul(rows, cols, &n) || !check_mul(n, size, &n) || !check_add(l->offset, n, &end) || !check_align(end, 64, &end) ||
+        end > SIZE_MAX / 2)
+        l->overflow = true;
+    else
+        l->offset = end;
+    return v;
+}
+
+static uint32_t q_dim(const hparams *hp) { return hp->n_heads * hp->head_dim; }
+static uint32_t kv_dim(const hparams *hp) { return hp->n_kv_heads * hp->head_dim; }
+static uint32_t qkv_dim(const hparams *hp) { return q_dim(hp) + 2 * kv_dim(hp); }
+
+static uint32_t widest_input(const hparams *hp)
+{
+    uint32_t n = hp->n_embd > hp->n_ff ? hp->n_embd : hp->n_ff;
+    return n > q_dim(hp) ? n : q_dim(hp);
+}
+
+tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *workspace, step_buffers *out, tern_error *err)
+{
+    layout l = {.buffer = workspace};
+    uint64_t m = shape->n_batch;
+    step_buffers b = {0};
+    b.ids = b.inputs = take(&l, m, 1, 4);
+    b.row_table = take(&l, m, 1, 4);
+    b.row_position = take(&l, m, 1, 4);
+    b.out_index = take(&l, m, 1, 4);
+    b.tables = take(&l, shape->n_tables, shape->table_ld, 4);
+    b.input_bytes = (size_t)l.offset;
+    b.flag = take(&l, 1, 1, 4);
+    b.hidden = take(&l, m, hp->n_embd, 4);
+    b.normed = take(&l, m, widest_input(hp), 4);
+    b.codes_ld = ternary_padded(widest_input(hp));
+    b.codes = take(&l, m, b.codes_ld, 1);
+    b.scale = take(&l, m, 1, 4);
+    b.sum = take(&l, m, 1, 4);
+    b.qkv = take(&l, m, qkv_dim(hp), 4);
+    b.attention = take(&l, m, q_dim(hp), 4);
+    b.gate_up = take(&l, m, 2 * (uint64_t)hp->n_ff, 4);
+    b.gated = take(&l, m, hp->n_ff, 4);
+    b.projected = take(&l, m, hp->n_embd, 4);
+    b.out_hidden = take(&l, m, hp->n_embd, 4);
+    b.out_normed = take(&l, shape->n_logits, hp->n_embd, 4);
+    b.logits = take(&l, shape->n_logits, hp->n_vocab, 4);
+    b.top_ids = take(&l, TOP_K_MAX, 1, 4);
+    b.top_values = take(&l, TOP_K_MAX, 1, 4);
+    if (l.overflow)
+        return error_set(err, TERN_LIMIT, "the workspace of %u rows at a time is too large; use a smaller batch (-b)", shape->n_batch);
+    b.n_bytes = (size_t)l.offset;
+    *out = b;
+    return TERN_OK;
+}
+
+uint32_t step_logit_rows(const hparams *hp, uint32_t n_batch)
+{
+    uint64_t rows = ((uint64_t)64 << 20) / ((uint64_t)hp->n_vocab * 4);
+    if (rows < 1) rows = 1;
+    return rows < n_batch ? (uint32_t)rows : n_batch;
+}
+
+// ---------------------------------------------------------------------------------------------------------------- ops
+
+static tern_status enqueue(const step *s, op *o, tern_error *err)
+{
+    o->flag = s->buffers.flag;
+    tern_status status = s->r->backend->enqueue(s->r->stream, o, err);
+    if (status != TERN_OK) {
+        char place[64];
+        step_place_name(s->hp, o->place, place, sizeof place);
+        error_prefix(err, "%s (%s)", place, op_kind_name(o->kind));
+    }
+    return status;
+}
+
+static op make_op(op_kind kind, uint32_t m, uint32_t layer, step_place place)
+{
+    return (op){.kind = kind, .m = m, .place = layer << 8 | (uint32_t)place};
+}
+
+// The input of a linear map in the forms its parts need: quantised for ternary parts, fp32 for dense ones.
+typedef struct operand {
+    quantized q;
+    view x;
+    uint32_t ld_x;
+} operand;
+
+static bool has_part(const linear *w, bool ternary)
+{
+    for (uint32_t i = 0; i < w->n_parts; i++)
+        if (w->is_ternary[i] == ternary) return true;
+    return false;
+}
+
+// Prepares x [m, n] for `w`, through the norm `g` when it is given.
+static tern_status prepare(const step *s, uint32_t m, uint32_t layer, step_place place, view x, uint32_t ld_x, view g,
+                           const linear *w, operand *out, tern_error *err)
+{
+    const step_buffers *b = &s->buffers;
+    uint32_t n = w->n_cols;
+    *out = (operand){.x = x, .ld_x = ld_x};
+    out->q = (quantized){.codes = b->codes, .scale = b->scale, .sum = b->sum, .ld = ternary_padded(n)};
+    tern_status status = TERN_OK;
+    if (has_part(w, true)) {
+        op o = make_op(g.buffer != NULL ? OP_NORM_QUANT : OP_QUANT, m, layer, place);
+        if (g.buffer != NULL) o.norm_quant = (op_norm_quant){.x = x, .g = g, .y = out->q, .n = n, .ld_x = ld_x, .eps = s->hp->norm_eps};
+        else o.quant = (op_quant){.x = x, .y = out->q, .n = n, .ld_x = ld_x};
+        status = enqueue(s, &o, err);
+    }
+    if (status == TERN_OK && has_part(w, false) && g.buffer != NULL) {
+        op o = make_op(OP_NORM, m, layer, place);
+        o.norm = (op_norm){.x = x, .g = g, .y = b->normed, .n = n, .ld_x = ld_x, .ld_y = n, .eps = s->hp->norm_eps};
+        status = enqueue(s, &o, err);
+        out->x = b->normed;
+        out->ld_x = n;
+    }
+    return status;
+}
+
+// y [m, ld_y] = w x, the parts side by side.
+static tern_status apply(const step *s, uint32_t m, uint32_t layer, step_place place, const linear *w, const operand *x, view y,
+                         uint32_t ld_y, tern_error *err)
+{
+    tern_status status = TERN_OK;
+    for (uint32_t i = 0; i < w->n_parts && status == TERN_OK; i++) {
+        op o = make_op(w->is_ternary[i] ? OP_TERNARY_MM : OP_DENSE_MM, m, layer, place);
+        if (w->is_ternary[i]) o.ternary_mm = (op_ternary_mm){.w = w->part[i], .x = x->q, .y = y, .ld_y = ld_y};
+        else o.dense_mm = (op_dense_mm){.w = w->part[i], .x = x->x, .y = y, .ld_x = x->ld_x, .ld_y = ld_y};
+        status = enqueue(s, &o, err);
+        y.offset += (size_t)w->n_rows[i] * sizeof(float);
+    }
+    return status;
+}
+
+static tern_status add_residual(const step *s, uint32_t m, uint32_t layer, step_place place, tern_error *err)
+{
+    const step_buffers *b = &s->buffers;
+    op o = make_op(OP_RESIDUAL, m, layer, place);
+    o.residual = (op_residual){.h = b->hidden, .y = b->projected, .n = s->hp->n_embd, .ld_h = s->hp->n_embd, .ld_y = s->hp->n_embd};
+    return enqueue(s, &o, err);
+}
+
+static kv_cache layer_cache(const step *s, uint32_t layer)
+{
+    return (kv_cache){.blocks = {s->kv[layer], 0}, .n_blocks = s->shape.n_blocks, .n_kv_heads = s->hp->n_kv_heads,
+                      .head_dim = s->hp->head_dim, .k_type = s->shape.k_type, .v_type = s->shape.v_type};
+}
+
+// h += W_o [sub_norm] attention(rope(W_qkv norm(h)))
+static tern_status attention_half(const step *s, uint32_t m, uint32_t layer, tern_error *err)
+{
+    const hparams *hp = s->hp;
+    const step_buffers *b = &s->buffers;
+    const resident_layer *w = &s->r->layers[layer];
+    kv_rows rows = {.row_table = b->row_table, .row_position = b->row_position, .tables = b->tables, .table_ld = s->shape.table_ld};
+    operand x;
+    tern_status status = prepare(s, m, layer, PLACE_ATTN_NORM, b->hidden, hp->n_embd, w->attn_norm, &w->qkv, &x, err);
+    if (status == TERN_OK) status = apply(s, m, layer, PLACE_QKV, &w->qkv, &x, b->qkv, qkv_dim(hp), err);
+    if (status == TERN_OK) {
+        op o = make_op(OP_ROPE_KV, m, layer, PLACE_ROPE_KV);
+        o.rope_kv = (op_rope_kv){.x = b->qkv, .rope = {s->r->rope, 0}, .rows = rows, .cache = layer_cache(s, layer),
+                                 .n_heads = hp->n_heads, .n_dims = hp->rope.n_dims, .ld_x = qkv_dim(hp),
+                                 .adjacent = hp->rope.style == ROPE_ADJACENT};
+        status = enqueue(s, &o, err);
+    }
+    if (status == TERN_OK) {
+        op o = make_op(OP_ATTENTION, m, layer, PLACE_ATTENTION);
+        o.attention = (op_attention){.q = b->qkv, .y = b->attention, .rows = rows, .cache = layer_cache(s, layer),
+                                     .n_heads = hp->n_heads, .ld_q = qkv_dim(hp), .ld_y = q_dim(hp)};
+        status = enqueue(s, &o, err);
+    }
+    if (status == TERN_OK)
+        status = prepare(s, m, layer, PLACE_ATTN_SUB_NORM, b->attention, q_dim(hp), w->attn_sub_norm, &w->o, &x, err);
+    if (status == TERN_OK) status = apply(s, m, layer, PLACE_O, &w->o, &x, b->projected, hp->n_embd, err);
+    if (status == TERN_OK) status = add_residual(s, m, layer, PLACE_ATTN_RESIDUAL, err);
+    return status;
+}
+
+// h += W_down [sub_norm] gate(W_gate_up norm(h))
+static tern_status ffn_half(const step *s, uint32_t m, uint32_t layer, tern_error *err)
+{
+    const hparams *hp = s->hp;
+    const step_buffers *b = &s->buffers;
+    const resident_layer *w = &s->r->layers[layer];
+    operand x;
+    tern_status status = prepare(s, m, layer, PLACE_FFN_NORM, b->hidden, hp->n_embd, w->ffn_norm, &w->gate_up, &x, err);
+    if (status == TERN_OK) status = apply(s, m, layer, PLACE_GATE_UP, &w->gate_up, &x, b->gate_up, 2 * hp->n_ff, err);
+    if (status == TERN_OK) {
+        op o = make_op(OP_GATE, m, layer, PLACE_GATE);
+        o.gate = (op_gate){.x = b->gate_up, .y = b->gated, .n = hp->n_ff, .ld_x = 2 * hp->n_ff, .ld_y = hp->n_ff,
+                           .is_silu = hp->act == ACTIVATION_SILU};
+        status = enqueue(s, &o, err);
+    }
+    if (status == TERN_OK) status = prepare(s, m, layer, PLACE_FFN_SUB_NORM, b->gated, hp->n_ff, w->ffn_sub_norm, &w->down, &x, err);
+    if (status == TERN_OK) status = apply(s, m, layer, PLACE_DOWN, &w->down, &x, b->projected, hp->n_embd, err);
+    if (status == TERN_OK) status = add_residual(s, m, layer, PLACE_FFN_RESIDUAL, err);
+    return status;
+}
+
+tern_status step_layers(const step *s, uint32_t m, uint32_t n_out, tern_error *err)
+{
+    const hparams *hp = s->hp;
+    const step_buffers *b = &s->buffers;
+    tern_status status = s->r->backend->buffer_fill(s->r->stream, b->flag, 0xff, 4, err);
+    if (status == TERN_OK) {
+        op o = make_op(OP_EMBED, m, 0, PLACE_EMBED);
+        o.embed = (op_embed){.table = s->r->embedding, .ids = b->ids, .y = b->hidden, .ld_y = hp->n_embd};
+        status = enqueue(s, &o, err);
+    }
+    for (uint32_t layer = 0; layer < hp->n_layers && status == TERN_OK; layer++) {
+        if (s->cancel != NULL && __atomic_load_n(s->cancel, __ATOMIC_RELAXED)) return error_set(err, TERN_CANCELLED, "evaluation was cancelled");
+        status = attention_half(s, m, layer, err);
+        if (status == TERN_OK) status = ffn_half(s, m, layer, err);
+    }
+    if (status == TERN_OK && n_out > 0) {
+        op o = make_op(OP_GATHER, n_out, hp->n_layers, PLACE_OUTPUT_NORM);
+        o.gather = (op_gather){.x = b->hidden, .index = b->out_index, .y = b->out_hidden, .n = hp->n_embd, .ld_x = hp->n_embd, .ld_y = hp->n_embd};
+        status = enqueue(s, &o, err);
+    }
+    return status;
+}
+
+tern_status step_head(const step *s, uint32_t first, uint32_t n, tern_error *err)
+{
+    const hparams *hp = s->hp;
+    const step_buffers *b = &s->buffers;
+    view rows = b->out_hidden;
+    rows.offset += (size_t)first * hp->n_embd * sizeof(float);
+    op o = make_op(OP_NORM, n, hp->n_layers, PLACE_OUTPUT_NORM);
+    o.norm = (op_norm){.x = rows, .g = s->r->output_norm, .y = b->out_normed, .n = hp->n_embd, .ld_x = hp->n_embd, .ld_y = hp->n_embd, .eps = hp->norm_eps};
+    tern_status status = enqueue(s, &o, err);
+    if (status != TERN_OK) return status;
+    o = make_op(OP_DENSE_MM, n, hp->n_layers, PLACE_HEAD);
+    o.dense_mm = (op_dense_mm){.w = s->r->head, .x = b->out_normed, .y = b->logits, .ld_x = hp->n_embd, .ld_y = hp->n_vocab, .check_finite = true};
+    return enqueue(s, &o, err);
+}
+
+tern_status step_top(const step *s, uint32_t row, uint32_t n_valid, uint32_t k, tern_error *err)
+{
+    const step_buffers *b = &s->buffers;
+    view logits = b->logits;
+    logits.offset += (size_t)row * s->hp->n_vocab * sizeof(float);
+    op o = make_op(OP_TOP_K, 1, s->hp->n_layers, PLACE_TOP);
+    o.top_k = (op_top_k){.x = logits, .ids = b->top_ids, .values = b->top_values, .n = n_valid, .ld_x = s->hp->n_vocab, .k = k};
+    return enqueue(s, &o, err);
+}

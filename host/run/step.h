@@ -1,0 +1,62 @@
+// One evaluation of the transformer as a list of ops: the only place that knows the order of a layer.
+#ifndef TERN_RUN_STEP_H
+#define TERN_RUN_STEP_H
+
+#include "resident.h"
+
+typedef struct step_shape {
+    uint32_t n_batch;   // rows at the most
+    uint32_t n_tables;  // sequences
+    uint32_t table_ld;  // blocks of the longest sequence
+    uint32_t n_logits;  // rows of logits computed together at the most
+    int k_type, v_type; // KV_*
+    uint32_t n_blocks;  // of each layer's KV cache
+} step_shape;
+
+// Everything a step works in, as views of one workspace buffer. The row inputs stand together so that one write sends them.
+typedef struct step_buffers {
+    view inputs;                 // start of the row inputs
+    size_t input_bytes;
+    view ids, row_table, row_position, out_index, tables; // int32
+    view flag;                   // uint32
+    view hidden;                 // [n_batch, n_embd] residual stream
+    view normed;                 // [n_batch, widest input] fp32 input of dense products
+    view codes, scale, sum;      // the quantised input of ternary products
+    view qkv, attention, gate_up, gated, projected;
+    view out_hidden;             // [n_batch, n_embd] rows whose logits are wanted
+    view out_normed;             // [n_logits, n_embd]
+    view logits;                 // [n_logits, n_vocab]
+    view top_ids, top_values;    // [TOP_K_MAX]
+    uint32_t codes_ld;
+    size_t n_bytes;              // of the whole workspace
+} step_buffers;
+
+// Lays the workspace out in `workspace` (NULL while planning). LIMIT when a size overflows.
+tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *workspace, step_buffers *out, tern_error *err);
+
+// Rows of logits worth computing together: a block that stays small beside the model, at least one.
+uint32_t step_logit_rows(const hparams *hp, uint32_t n_batch);
+
+typedef struct step {
+    const hparams *hp;
+    const resident *r;
+    step_shape shape;
+    step_buffers buffers;
+    buffer *const *kv; // one buffer per layer
+    const bool *cancel; // looked at between layers (atomic load); may be NULL
+} step;
+
+// Enqueues embedding and all layers for `m` rows whose inputs were written, then gathers the `n_out` rows named by out_index
+// into out_hidden. CANCELLED between layers.
+tern_status step_layers(const step *s, uint32_t m, uint32_t n_out, tern_error *err);
+
+// Final norm and head for rows [first, first + n) of out_hidden, into logits. n <= n_logits.
+tern_status step_head(const step *s, uint32_t first, uint32_t n, tern_error *err);
+
+// Top k of row `row` of logits among the first n_valid ids.
+tern_status step_top(const step *s, uint32_t row, uint32_t n_valid, uint32_t k, tern_error *err);
+
+// Words for a NUMERIC flag: "layer 3, ffn_sub_norm".
+void step_place_name(const hparams *hp, uint32_t place, char *out, size_t n);
+
+#endif

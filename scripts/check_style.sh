@@ -1,0 +1,44 @@
+#!/bin/sh
+# What the house rules ask and a script can see. usage: check_style.sh [BUILD_DIR]
+#   - the library calls none of exit, abort, printf, puts, assert (by its object code and by its text)
+#   - includes point one way: common <- host, cuda, opencl <- bench <- host/cli, tests
+#   - no file over 1,000 lines, no line over 130 characters, no note left instead of work
+set -eu
+cd "$(dirname "$0")/.."
+build=${1:-build}
+failed=0
+complain() {
+    echo "style: $1"
+    echo "$2"
+    failed=1
+}
+sources() { find "$@" -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cl' 2>/dev/null | grep -v '^host/cli/' || true; }
+
+library=$(sources common host cuda opencl)
+found=$(echo "$library" | xargs grep -nE '\b(exit|_exit|abort|assert|printf|vprintf|puts|putchar|perror|strcpy|strcat|sprintf|atoi|atof)\(' |
+    grep -vE '_Static_assert|static_assert|^[^:]*:[0-9]*: *(//|\*)' || true)
+[ -z "$found" ] || complain "the library must not end the process, print, or use unbounded strings" "$found"
+
+# The same by object code: what the shared library imports.
+lib=$(find "$build" -maxdepth 1 -name 'libtern.so' 2>/dev/null || true)
+if [ -n "$lib" ] && ! nm -D "$lib" | grep -q __asan; then
+    found=$(nm -D --undefined-only "$lib" | awk '{print $2}' | sed 's/@.*//' |
+        grep -xE 'exit|_exit|abort|__assert_fail|printf|__printf_chk|puts|putchar|perror|strcpy|strcat|sprintf|signal|sigaction' || true)
+    [ -z "$found" ] || complain "libtern.so imports" "$found"
+fi
+
+found=$(sources common | xargs grep -nE '#include "(model|tern|gguf|matrix|tokenizer|engine|cpu|op_cases|selftest)\.h"' || true)
+[ -z "$found" ] || complain "common/ includes another room" "$found"
+found=$(echo "$library" | grep '^host/' | xargs grep -nE '#include "(op_cases|op_run|selftest|stats|bandwidth|model_bench|report|perplexity|npy|opt)\.h"' || true)
+[ -z "$found" ] || complain "the library includes bench/ or host/cli" "$found"
+
+all=$(find common host cuda opencl bench tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cl')
+found=$(echo "$all" | xargs wc -l | awk '$1 > 1000 && $2 != "total"')
+[ -z "$found" ] || complain "files over 1,000 lines" "$found"
+found=$(echo "$all" | xargs grep -nE '^.{131,}' | cut -c1-100 || true)
+[ -z "$found" ] || complain "lines over 130 characters" "$found"
+found=$(echo "$all" | xargs grep -nE '\b(TODO|FIXME|XXX|HACK)\b' || true)
+[ -z "$found" ] || complain "notes left instead of work" "$found"
+
+[ "$failed" -eq 0 ] && echo "style: ok"
+exit "$failed"

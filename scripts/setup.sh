@@ -1,0 +1,29 @@
+#!/bin/sh
+# Installs the Debian packages Tern is built and tested with. Idempotent, asks nothing. Without root it prints the command
+# that would do it and fails only if something is missing.
+set -eu
+
+packages="gcc g++ make cmake ninja-build pkg-config git libjansson-dev libpcre2-dev libcmocka-dev"
+
+missing=""
+for package in $packages; do
+    status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
+    [ "$status" = "install ok installed" ] || missing="$missing $package"
+done
+if [ -z "$missing" ]; then
+    exit 0
+fi
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "setup: this is not a Debian system. Needed: a C11 compiler, CMake >= 3.25, pkg-config, jansson, PCRE2 (8 bit), cmocka (for the tests)." >&2
+    exit 1
+fi
+command="apt-get install -y --no-install-recommends$missing"
+if [ "$(id -u)" -ne 0 ]; then
+    echo "setup: packages are missing. As root, run:" >&2
+    echo "    $command" >&2
+    exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+echo "setup: installing$missing"
+apt-get update -qq
+$command -qq >/dev/null

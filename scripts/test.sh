@@ -1,0 +1,11 @@
+#!/bin/sh
+# The second command: installs what is missing (as root), builds, and runs all tests.
+set -eu
+cd "$(dirname "$0")/.."
+./scripts/setup.sh
+./scripts/build.sh build -DTERN_TESTS=ON
+./scripts/build.sh build-asan -DTERN_TESTS=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTERN_SANITIZE=address,undefined
+jobs=$(nproc)
+# Under the sanitizers: everything that parses untrusted bytes, and the unit tests.
+ctest --test-dir build-asan --output-on-failure -j "$jobs" -L unit
+ctest --test-dir build --output-on-failure -j "$jobs"

@@ -1,0 +1,11 @@
+# Removes what `cmake --install` wrote, by its manifest.
+if(NOT EXISTS install_manifest.txt)
+    message(FATAL_ERROR "install_manifest.txt not found here: nothing was installed from this build folder")
+endif()
+file(STRINGS install_manifest.txt files)
+foreach(file IN LISTS files)
+    if(EXISTS "${file}" OR IS_SYMLINK "${file}")
+        message(STATUS "removing ${file}")
+        file(REMOVE "${file}")
+    endif()
+endforeach()
