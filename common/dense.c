@@ -1,12 +1,12 @@
-// Dequantisation of dense rows. Every product below fits 24 bits (fp16 has 11, scales and quants at most 7 and 6), so it is
-// exact in fp32; only the subtraction of Q4_K's minimum rounds, once. Stored numbers are little-endian.
+// Dequantisation of dense rows. Every product below fits 24 bits (fp16 has 11, scales and quants at most 7 and 6), so
+// it is exact in fp32; only the subtraction of Q4_K's minimum rounds, once. Stored numbers are little-endian.
 #include "dense.h"
 
 #include "half.h"
 
 const dense_format dense_formats[DENSE_N_TYPES] = {
-    [DENSE_F32] = {"F32", 1, 4},     [DENSE_F16] = {"F16", 1, 2},     [DENSE_BF16] = {"BF16", 1, 2},
-    [DENSE_Q8_0] = {"Q8_0", 32, 34}, [DENSE_Q4_0] = {"Q4_0", 32, 18}, [DENSE_Q4_K] = {"Q4_K", 256, 144},
+    [DENSE_F32] = {"F32", 1, 4},       [DENSE_F16] = {"F16", 1, 2},     [DENSE_BF16] = {"BF16", 1, 2},
+    [DENSE_Q8_0] = {"Q8_0", 32, 34},   [DENSE_Q4_0] = {"Q4_0", 32, 18}, [DENSE_Q4_K] = {"Q4_K", 256, 144},
     [DENSE_Q6_K] = {"Q6_K", 256, 210},
 };
 
@@ -43,7 +43,8 @@ static void q4_k_scale(const uint8_t *s, int j, int *scale, int *minimum)
     }
 }
 
-// fp16 d; fp16 dmin; u8 s[12]; u8 qs[128]: 32 bytes serve two sub-blocks of 32, low nibbles the even one, high the odd one.
+// fp16 d; fp16 dmin; u8 s[12]; u8 qs[128]: 32 bytes serve two sub-blocks of 32, low nibbles the even one, high the odd
+// one.
 static void block_q4_k(const uint8_t *block, float *out)
 {
     float d = load_half(block), dmin = load_half(block + 2);
@@ -58,8 +59,9 @@ static void block_q4_k(const uint8_t *block, float *out)
     }
 }
 
-// u8 ql[128]; u8 qh[64]; int8 sc[16]; fp16 d: two halves of 128 elements, each four spans of 32. Span s takes its low four bits
-// from the low (s < 2) or high nibbles of ql + 32 * (s % 2), its high two bits from bits 2s of qh; 16 elements share a scale.
+// u8 ql[128]; u8 qh[64]; int8 sc[16]; fp16 d: two halves of 128 elements, each four spans of 32. Span s takes its low
+// four bits from the low (s < 2) or high nibbles of ql + 32 * (s % 2), its high two bits from bits 2s of qh; 16
+// elements share a scale.
 static void block_q6_k(const uint8_t *block, float *out)
 {
     float d = load_half(block + 208);
@@ -78,8 +80,7 @@ static void block_q6_k(const uint8_t *block, float *out)
 void dense_row_to_float(dense_type type, const uint8_t *row, uint32_t n_cols, float *out)
 {
     uint32_t block = dense_formats[type].block, block_bytes = dense_formats[type].block_bytes;
-    for (uint32_t c = 0; c + block <= n_cols; c += block, row += block_bytes)
-        switch (type) {
+    for (uint32_t c = 0; c + block <= n_cols; c += block, row += block_bytes) switch (type) {
         case DENSE_F32: out[c] = scalar_as_float(load_u16(row) | load_u16(row + 2) << 16); break;
         case DENSE_F16: out[c] = load_half(row); break;
         case DENSE_BF16: out[c] = bf16_to_float(load_u16(row)); break;

@@ -1,6 +1,7 @@
 #include "error.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,14 +27,18 @@ const char *tern_status_meaning(tern_status status)
     return "UNKNOWN";
 }
 
-// Length of the valid UTF-8 sequence at p (1..4), or 0.
+// Length of the valid UTF-8 sequence at p (1..4), or 0; 0 also for the control characters U+0080 to U+009F.
 static size_t utf8_sequence(const unsigned char *p)
 {
     if (p[0] < 0x80) return 1;
     size_t n = p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
     for (size_t i = 1; i < n; i++)
         if ((p[i] & 0xc0) != 0x80) return 0;
-    return n;
+    bool is_overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
+    bool is_surrogate = p[0] == 0xed && p[1] >= 0xa0;
+    bool is_too_large = p[0] == 0xf4 && p[1] >= 0x90;
+    bool is_control = p[0] == 0xc2 && p[1] < 0xa0;
+    return is_overlong || is_surrogate || is_too_large || is_control ? 0 : n;
 }
 
 static void make_printable(char *text)

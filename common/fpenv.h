@@ -1,6 +1,6 @@
-// The floating-point environment every op runs in: round to nearest even, subnormals kept, exceptions masked. Host programs
-// change it (flush to zero is common in audio and numeric code), and it is per thread: every library entry that computes, and
-// every worker thread, enters first and leaves at its end.
+// The floating-point environment every op runs in: round to nearest even, subnormals kept, exceptions masked. Host
+// programs change it (flush to zero is common in audio and numeric code), and it is per thread: every library entry
+// that computes, and every worker thread, enters first and leaves at its end.
 #ifndef TERN_COMMON_FPENV_H
 #define TERN_COMMON_FPENV_H
 

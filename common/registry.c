@@ -23,8 +23,8 @@ tern_status registry_find(backend_list backends, const char *name, device_ref *o
     for (; *backends != NULL; backends++) {
         const backend *b = *backends;
         if (b->api_version != BACKEND_API_VERSION)
-            return error_set(err, TERN_INTERNAL, "backend %s speaks interface version %u, expected %d: rebuild it", b->name,
-                             b->api_version, BACKEND_API_VERSION);
+            return error_set(err, TERN_INTERNAL, "backend %s speaks interface version %u, expected %d: rebuild it",
+                             b->name, b->api_version, BACKEND_API_VERSION);
         const char *note = "";
         size_t n_devices = b->device_count(&note);
         if (n_devices == 0 && note[0] != 0) append(notes, sizeof notes, "; ", note);

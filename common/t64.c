@@ -1,15 +1,16 @@
 // T64, the packed device layout of ternary matrices (ternary.h): canonical rows in, canonical rows out.
 //
-// A canonical byte holds four consecutive columns 4q .. 4q+3. In a granule these four stand in one field of one word, one
-// per byte: word 2*(q/8) + q%2, field (q%8)/2. So packing moves whole canonical bytes: spread to four bytes, shift, or.
+// A canonical byte holds four consecutive columns 4q .. 4q+3. In a granule these four stand in one field of one word,
+// one per byte: word 2*(q/8) + q%2, field (q%8)/2. So packing moves whole canonical bytes: spread to four bytes, shift,
+// or.
 #include <string.h>
 
 #include "ternary.h"
 
-#define TILE_ROWS 16u
+#define TILE_ROWS     16u
 #define TILE_GRANULES 4u
 #define GRANULE_BYTES 16u
-#define ALL_ONE 0x55 // four fields of code 1
+#define ALL_ONE       0x55 // four fields of code 1
 
 static uint32_t row_granules(uint32_t n_cols) { return ternary_padded(n_cols) / TERNARY_GRANULE; }
 
@@ -66,7 +67,8 @@ static void unpack_granule(const uint8_t *granule, uint8_t *row)
     }
 }
 
-void t64_pack_rows(uint8_t *packed, uint32_t n_rows, uint32_t n_cols, uint32_t first, uint32_t count, const uint8_t *rows)
+void t64_pack_rows(uint8_t *packed, uint32_t n_rows, uint32_t n_cols, uint32_t first, uint32_t count,
+                   const uint8_t *rows)
 {
     (void)n_rows; // the offset of a row does not depend on how many there are
     for (uint32_t r = 0; r < count; r++) {
@@ -76,7 +78,8 @@ void t64_pack_rows(uint8_t *packed, uint32_t n_rows, uint32_t n_cols, uint32_t f
     }
 }
 
-void t64_unpack_rows(const uint8_t *packed, uint32_t n_rows, uint32_t n_cols, uint32_t first, uint32_t count, uint8_t *rows)
+void t64_unpack_rows(const uint8_t *packed, uint32_t n_rows, uint32_t n_cols, uint32_t first, uint32_t count,
+                     uint8_t *rows)
 {
     (void)n_rows;
     for (uint32_t r = 0; r < count; r++) {

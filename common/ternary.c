@@ -13,8 +13,8 @@ tern_status ternary_scale_create(uint32_t n_sets, bool has_ranges, uint32_t grou
                                  tern_error *err)
 {
     if (n_sets == 0 || n_cols == 0)
-        return error_set(err, TERN_INVALID_ARGUMENT, "ternary scale of %u sets over %u columns: both must be at least 1",
-                         n_sets, n_cols);
+        return error_set(err, TERN_INVALID_ARGUMENT,
+                         "ternary scale of %u sets over %u columns: both must be at least 1", n_sets, n_cols);
     ternary_scale scale = {.n_sets = n_sets, .group = group == 0 ? n_cols : group, .n_groups = 1};
     if (group != 0) scale.n_groups = n_cols / group + (n_cols % group != 0);
 

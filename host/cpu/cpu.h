@@ -1,12 +1,12 @@
-// Inside the CPU backend: what its files share. Two devices: "cpu" (fast, threads and SIMD) and "cpuref" (the reference,
-// obvious loops on one thread). Both use the same buffers and weights, so only the ops differ.
+// Inside the CPU backend: what its files share. Two devices: "cpu" (fast, threads and SIMD) and "cpuref" (the
+// reference, obvious loops on one thread). Both use the same buffers and weights, so only the ops differ.
 #ifndef TERN_CPU_CPU_H
 #define TERN_CPU_CPU_H
 
 #include "backend.h"
 #include "error.h"
 
-#define CPU_MAX_HEAD_DIM 1024 // ops keep a head's values on the stack
+#define CPU_MAX_HEAD_DIM 1024  // ops keep a head's values on the stack
 #define CPU_WEIGHTS_PADDING 64 // readable bytes after the last one of a matrix
 
 typedef struct cpu_kernels cpu_kernels; // kernels.h: inner loops for one instruction set
@@ -15,7 +15,7 @@ struct device {
     bool is_reference;
     int n_threads;
     const cpu_kernels *kernels; // fast device only
-    uint8_t *scratch; // working memory of the ops, 64-byte aligned: made at open, grown by weights_create (weights.c)
+    uint8_t *scratch;           // reference device only: one unpacked weight row; grown by weights_create
     size_t scratch_bytes;
 };
 
@@ -46,7 +46,8 @@ static inline void cpu_flag(const op *o)
 {
     uint32_t *word = (uint32_t *)cpu_at(o->flag);
     uint32_t old = __atomic_load_n(word, __ATOMIC_RELAXED);
-    while (o->place < old && !__atomic_compare_exchange_n(word, &old, o->place, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+    while (o->place < old &&
+           !__atomic_compare_exchange_n(word, &old, o->place, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
 }
 
 // One entry per op kind.
@@ -54,14 +55,14 @@ typedef void (*cpu_op)(const device *d, const op *o);
 extern const cpu_op cpu_reference_ops[OP_N_KINDS];
 extern const cpu_op cpu_fast_ops[OP_N_KINDS];
 
-// ------------------------------------------------------------------------------------------------- operands.c, supports.c
+// ---- operands.c, supports.c
 
 // supports() of the backend: the shapes alone. NULL, or why not.
 const char *cpu_refusal(const device *d, const op *o);
 // That every operand is given, aligned, inside its buffer, and that the indices in index operands stay in range.
 tern_status cpu_check_operands(const device *d, const op *o, tern_error *err);
 
-// ------------------------------------------------------------------------------------------------------------- weights.c
+// ---- weights.c
 
 tern_status cpu_weights_bytes(device *d, const weights_desc *desc, uint64_t *out, tern_error *err);
 tern_status cpu_weights_create(device *d, const weights_desc *desc, weights **out, tern_error *err);
@@ -70,7 +71,7 @@ tern_status cpu_weights_upload_rows(weights *w, uint32_t first, uint32_t count, 
 tern_status cpu_weights_download_rows(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err);
 void cpu_weights_shape(const weights *w, weights_desc *out);
 
-// ------------------------------------------------------------------------------------------------------------- machine.c
+// ---- machine.c
 
 // "AMD EPYC 7B13"; a generic name where the system does not say.
 void machine_cpu_name(char *out, size_t size);
@@ -78,8 +79,8 @@ void machine_cpu_name(char *out, size_t size);
 int machine_threads(void);
 // Physical memory and what of it this process could still take, limited by control groups and RLIMIT_AS.
 void machine_memory(uint64_t *total, uint64_t *available);
-// 64-byte aligned memory whose pages are there when it returns, so that nothing is killed later for want of them; contents
-// undefined. DEVICE_MEMORY naming `what`, the bytes needed and the bytes free. Freed with free().
+// 64-byte aligned memory whose pages are there when it returns, so that nothing is killed later for want of them;
+// contents undefined. DEVICE_MEMORY naming `what`, the bytes needed and the bytes free. Freed with free().
 tern_status machine_allocate(size_t n_bytes, const char *what, uint8_t **out, tern_error *err);
 
 extern const backend cpu_backend;

@@ -1,0 +1,49 @@
+// The fast ops: drivers that divide an op among the team and cut it into pieces for the kernels. Each gives the bits of
+// the reference op of the same name, for every team size. None allocates: working memory is fixed-size buffers on the
+// stack.
+#ifndef TERN_CPU_FAST_H
+#define TERN_CPU_FAST_H
+
+#include "cpu.h"
+#include "kernels.h"
+#include "scalar.h"
+#include "team.h"
+
+// Elements an elementwise op must have before it is worth waking the team, per worker.
+#define FAST_GRAIN 16384u
+
+static inline const float *fast_row(view v, uint32_t ld, uint32_t m)
+{
+    return (const float *)cpu_at(v) + (size_t)m * ld;
+}
+static inline float *fast_row_out(view v, uint32_t ld, uint32_t m) { return (float *)cpu_at(v) + (size_t)m * ld; }
+
+// How many workers `rows` rows of n elements are worth.
+static inline uint32_t fast_shares(uint32_t rows, uint32_t n)
+{
+    uint64_t shares = (uint64_t)rows * n / FAST_GRAIN;
+    return shares < 1 ? 1 : shares < rows ? (uint32_t)shares : rows;
+}
+
+// fast_dense.c: elements [first, first + n) of row r as floats; first and n are multiples of 256, or n ends the row.
+void fast_weight_floats(const cpu_kernels *k, const weights *w, uint32_t r, uint32_t first, uint32_t n, float *out);
+
+// fast_norm.c: quant over n values of one row, the sum of codes included; returns absmax.
+float fast_quant_row(const cpu_kernels *k, const float *x, uint32_t n, int8_t *codes, float *scale, int32_t *sum);
+
+void fast_embed(const device *d, const op *o);
+void fast_norm(const device *d, const op *o);
+void fast_head_norm(const device *d, const op *o);
+void fast_norm_quant(const device *d, const op *o);
+void fast_quant(const device *d, const op *o);
+void fast_quant2(const device *d, const op *o);
+void fast_ternary_mm(const device *d, const op *o);
+void fast_dense_mm(const device *d, const op *o);
+void fast_rope_kv(const device *d, const op *o);
+void fast_attention(const device *d, const op *o);
+void fast_gate(const device *d, const op *o);
+void fast_residual(const device *d, const op *o);
+void fast_gather(const device *d, const op *o);
+void fast_top_k(const device *d, const op *o);
+
+#endif

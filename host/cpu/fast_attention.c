@@ -1,0 +1,232 @@
+// Fast ops: rope_kv and attention. Attention is shared out by (row, KV head): the query heads of one KV head read its
+// blocks together. Each item is one chain of merges in the order ops.h gives, so sharing changes no bit.
+#include <math.h>
+#include <string.h>
+
+#include "fast.h"
+#include "half.h"
+
+#define BLOCKS_PER_GROUP 4
+
+// ---- the cache ----
+
+// K and V of one head in one block.
+typedef struct kv_head {
+    uint8_t *k, *v;
+} kv_head;
+
+static kv_head find_head(const kv_cache *c, const kv_rows *rows, uint32_t m, uint32_t block, uint32_t head)
+{
+    int32_t table = ((const int32_t *)cpu_at(rows->row_table))[m];
+    int32_t index = ((const int32_t *)cpu_at(rows->tables))[(size_t)table * rows->table_ld + block];
+    int hd = (int)c->head_dim;
+    uint8_t *k = (uint8_t *)cpu_at(c->blocks) +
+                 (size_t)index * (size_t)kv_block_bytes(c->k_type, c->v_type, (int)c->n_kv_heads, hd) +
+                 head * (size_t)kv_head_bytes(c->k_type, c->v_type, hd);
+    return (kv_head){k, k + kv_part_bytes(c->k_type, hd)};
+}
+
+static float *part_scales(uint8_t *part, uint32_t head_dim)
+{
+    return (float *)(void *)(part + (size_t)KV_BLOCK * head_dim);
+}
+
+// ---- rope_kv ----
+
+static void rotate(float *head, const float *cos_sin, uint32_t n_dims, bool adjacent)
+{
+    uint32_t step = adjacent ? 2 : 1, partner = adjacent ? 1 : n_dims / 2;
+    for (uint32_t i = 0; i < n_dims / 2; i++) {
+        float c = cos_sin[2 * i], s = cos_sin[2 * i + 1];
+        float *at = head + step * i, x0 = at[0], x1 = at[partner];
+        at[0] = scalar_fma(x0, c, -(x1 * s));
+        at[partner] = scalar_fma(x1, c, x0 * s);
+    }
+}
+
+// Writes head_dim values into a slot of a part; false if one of them cannot be stored as a finite number.
+static bool store(const cpu_kernels *k, int type, bool is_k, uint8_t *part, uint32_t head_dim, uint32_t slot,
+                  const float *x)
+{
+    if (type == KV_INT8) {
+        int32_t sum; // not stored
+        int8_t *codes = (int8_t *)part + (size_t)slot * head_dim;
+        return scalar_is_finite(fast_quant_row(k, x, head_dim, codes, part_scales(part, head_dim) + slot, &sum));
+    }
+    size_t first = is_k ? slot : (size_t)slot * head_dim, step = is_k ? KV_BLOCK : 1;
+    if (type == KV_F32) {
+        float *to = (float *)(void *)part + first;
+        for (uint32_t i = 0; i < head_dim; i++) to[i * step] = x[i];
+        return true;
+    }
+    uint16_t *to = (uint16_t *)(void *)part + first;
+    for (uint32_t i = 0; i < head_dim; i++) to[i * step] = (uint16_t)half_from_float(x[i]);
+    return scalar_as_float(k->absmax(x, head_dim)) < 65520.0f; // false for NaN too
+}
+
+typedef struct attention_job {
+    const cpu_kernels *kernels;
+    const op *o;
+    uint32_t n_items;
+} attention_job;
+
+static void rope_kv_row(const cpu_kernels *kernels, const op *o, uint32_t m)
+{
+    const op_rope_kv *a = &o->rope_kv;
+    const kv_cache *c = &a->cache;
+    uint32_t hd = c->head_dim, position = (uint32_t)((const int32_t *)cpu_at(a->rows.row_position))[m];
+    const float *cos_sin = (const float *)cpu_at(a->rope) + (size_t)position * a->n_dims;
+    float *q = fast_row_out(a->x, a->ld_x, m), *k = q + (size_t)a->n_heads * hd, *v = k + (size_t)c->n_kv_heads * hd;
+
+    for (uint32_t h = 0; h < a->n_heads + c->n_kv_heads; h++)
+        rotate(q + (size_t)h * hd, cos_sin, a->n_dims, a->adjacent);
+    for (uint32_t h = 0; h < c->n_kv_heads; h++) {
+        kv_head head = find_head(c, &a->rows, m, position / KV_BLOCK, h);
+        bool k_fits = store(kernels, c->k_type, true, head.k, hd, position % KV_BLOCK, k + (size_t)h * hd);
+        bool v_fits = store(kernels, c->v_type, false, head.v, hd, position % KV_BLOCK, v + (size_t)h * hd);
+        if (!k_fits || !v_fits) cpu_flag(o);
+    }
+}
+
+static void rope_kv_rows(void *context, team_member self)
+{
+    const attention_job *job = context;
+    uint32_t begin, end;
+    team_range(self, job->n_items, &begin, &end);
+    for (uint32_t m = begin; m < end; m++) rope_kv_row(job->kernels, job->o, m);
+}
+
+void fast_rope_kv(const device *d, const op *o)
+{
+    const op_rope_kv *a = &o->rope_kv;
+    attention_job job = {d->kernels, o, o->m};
+    team_run(d, fast_shares(o->m, (a->n_heads + 2 * a->cache.n_kv_heads) * a->cache.head_dim), rope_kv_rows, &job);
+}
+
+// ---- attention ----
+
+typedef struct state {
+    float m, l;
+    float o[CPU_MAX_HEAD_DIM];
+} state;
+
+typedef struct query {
+    const float *q;
+    float scale; // 1 / sqrt(head_dim)
+    float a, b;  // int8 K: the scales of the two terms
+    int16_t hi[CPU_MAX_HEAD_DIM], lo[CPU_MAX_HEAD_DIM];
+} query;
+
+// quant2 with the floor of attention; returns absmax.
+static float quantize2(const cpu_kernels *k, const float *x, uint32_t n, int8_t *hi, float *a, int8_t *lo, float *b)
+{
+    float max = scalar_as_float(k->absmax(x, n)), c = max >= 0x1p-100f ? max : 0x1p-100f;
+    k->codes(x, scalar_div(127.0f, c), n, hi);
+    *a = scalar_div(c, 127.0f);
+    k->codes_rest(x, hi, *a, scalar_div(254.0f, *a), n, lo);
+    *b = scalar_div(*a, 254.0f);
+    return max;
+}
+
+static bool prepare_query(const cpu_kernels *k, const float *q, int k_type, uint32_t head_dim, query *out)
+{
+    out->q = q;
+    out->scale = (float)(1.0 / sqrt((double)head_dim));
+    if (k_type != KV_INT8) return true;
+    int8_t hi[CPU_MAX_HEAD_DIM], lo[CPU_MAX_HEAD_DIM];
+    float max = quantize2(k, q, head_dim, hi, &out->a, lo, &out->b);
+    for (uint32_t i = 0; i < head_dim; i++) {
+        out->hi[i] = hi[i];
+        out->lo[i] = lo[i];
+    }
+    return scalar_is_finite(max);
+}
+
+// The state of one block, of which the first n positions are present; false if a weight is not finite.
+static bool attend_block(const cpu_kernels *k, const kv_cache *c, const query *q, kv_head head, uint32_t n, state *out)
+{
+    uint32_t hd = c->head_dim;
+    float s[KV_BLOCK], p[KV_BLOCK];
+    if (c->k_type == KV_INT8)
+        k->scores_int8(q->hi, q->lo, q->a, q->b, (const int8_t *)head.k, hd, q->scale, s);
+    else
+        k->scores(c->k_type, q->q, head.k, hd, q->scale, s);
+
+    out->m = s[0];
+    for (uint32_t j = 1; j < n; j++)
+        if (s[j] > out->m) out->m = s[j];
+    k->softmax(s, out->m, n, p);
+    out->l = k->tree64(p);
+    if (c->v_type != KV_INT8) {
+        k->values(c->v_type, p, head.v, n, hd, out->o);
+        return true;
+    }
+    const float *av = part_scales(head.v, hd);
+    float w[KV_BLOCK] = {0}, a, b;
+    int8_t hi[KV_BLOCK], lo[KV_BLOCK];
+    for (uint32_t j = 0; j < n; j++) w[j] = p[j] * av[j];
+    float max = quantize2(k, w, KV_BLOCK, hi, &a, lo, &b);
+    k->values_int8(hi, lo, a, b, (const int8_t *)head.v, hd, out->o);
+    return scalar_is_finite(max);
+}
+
+// Folds the state of the positions that follow into s.
+static void fold(const cpu_kernels *k, state *s, const state *next, uint32_t head_dim)
+{
+    float m = next->m > s->m ? next->m : s->m;
+    float al = scalar_exp(s->m - m), be = scalar_exp(next->m - m);
+    s->m = m;
+    s->l = scalar_fma(s->l, al, next->l * be);
+    k->merge(s->o, al, next->o, be, head_dim);
+}
+
+static void copy_state(state *to, const state *from, uint32_t head_dim)
+{
+    to->m = from->m;
+    to->l = from->l;
+    memcpy(to->o, from->o, head_dim * sizeof(float));
+}
+
+static void attend_head(const cpu_kernels *k, const op *o, uint32_t m, uint32_t head)
+{
+    const op_attention *a = &o->attention;
+    const kv_cache *c = &a->cache;
+    uint32_t hd = c->head_dim, kv = head / (a->n_heads / c->n_kv_heads);
+    uint32_t position = (uint32_t)((const int32_t *)cpu_at(a->rows.row_position))[m], last = position / KV_BLOCK;
+
+    query q;
+    bool is_finite = prepare_query(k, fast_row(a->q, a->ld_q, m) + (size_t)head * hd, c->k_type, hd, &q);
+    state block, group, result;
+    for (uint32_t b = 0; b <= last; b++) {
+        uint32_t n = b < last ? KV_BLOCK : position % KV_BLOCK + 1, in_group = b % BLOCKS_PER_GROUP;
+        is_finite &= attend_block(k, c, &q, find_head(c, &a->rows, m, b, kv), n, &block);
+        if (in_group == 0)
+            copy_state(&group, &block, hd);
+        else
+            fold(k, &group, &block, hd);
+        if (b != last && in_group != BLOCKS_PER_GROUP - 1) continue;
+        if (b < BLOCKS_PER_GROUP)
+            copy_state(&result, &group, hd);
+        else
+            fold(k, &result, &group, hd);
+    }
+    if (!is_finite) cpu_flag(o);
+    float *y = fast_row_out(a->y, a->ld_y, m) + (size_t)head * hd;
+    for (uint32_t i = 0; i < hd; i++) y[i] = scalar_div(result.o[i], result.l);
+}
+
+// Every size-th item: later rows see more positions, so contiguous shares would be uneven.
+static void attend(void *context, team_member self)
+{
+    const attention_job *job = context;
+    const op_attention *a = &job->o->attention;
+    uint32_t n_kv = a->cache.n_kv_heads, per_kv = a->n_heads / n_kv;
+    for (uint32_t item = self.index; item < job->n_items; item += self.size)
+        for (uint32_t h = 0; h < per_kv; h++) attend_head(job->kernels, job->o, item / n_kv, item % n_kv * per_kv + h);
+}
+
+void fast_attention(const device *d, const op *o)
+{
+    attention_job job = {d->kernels, o, o->m * o->attention.cache.n_kv_heads};
+    team_run(d, job.n_items, attend, &job);
+}

@@ -1,0 +1,114 @@
+// Fast op: dense_mm. One token: each row's stored bytes go straight into dot64, so that the weights stream from memory.
+// More: four rows at a time are dequantised into a stack buffer and meet up to TOKENS rows of x in tiles of 4 x 2.
+#include <string.h>
+
+#include "fast.h"
+
+#define PIECE      1024u         // columns of a row dequantised at a time: a multiple of 64 and of every block
+#define STRIDE     (PIECE + 16u) // of the dequantised rows: a power of two would put all four into the same cache sets
+#define ROWS       4u            // of a tile
+#define FEW_TOKENS 4u            // below it, types that dot64 reads as stored are faster row by row (measured, F16)
+#define TOKENS     32u           // x rows per pass over the weights: 4 x 32 sets of 64 accumulators
+#define LEAST_ROWS 8u            // that make a worker worth waking
+
+typedef struct product {
+    const cpu_kernels *kernels;
+    const op *o;
+    const weights *w;
+} product;
+
+static void ternary_floats(const weights *w, uint32_t r, uint32_t first, uint32_t n, float *out)
+{
+    const float *d = w->scale.values + (size_t)ternary_scale_set(&w->scale, r) * w->scale.n_groups;
+    for (uint32_t c = 0; c < n; c += TERNARY_GRANULE) {
+        const uint8_t *granule = w->data + t64_granule_offset(w->n_cols, r, (first + c) / TERNARY_GRANULE);
+        for (uint32_t i = 0; i < TERNARY_GRANULE && c + i < n; i++) {
+            int trit = (granule[8 * (i / 32) + i % 8] >> (2 * (i % 32 / 8)) & 3) - 1;
+            out[c + i] = d[(first + c + i) / w->scale.group] * (float)trit;
+        }
+    }
+}
+
+void fast_weight_floats(const cpu_kernels *k, const weights *w, uint32_t r, uint32_t first, uint32_t n, float *out)
+{
+    if (w->is_ternary)
+        ternary_floats(w, r, first, n, out);
+    else
+        k->dense_to_float(w->type, w->data + r * w->row_bytes + dense_row_bytes(w->type, first), n, out);
+}
+
+static void store(const product *p, uint32_t row, uint32_t m, float value)
+{
+    const op_dense_mm *a = &p->o->dense_mm;
+    if (a->check_finite && !scalar_is_finite(value)) cpu_flag(p->o);
+    fast_row_out(a->y, a->ld_y, m)[row] = value;
+}
+
+// ---- one token ----
+
+static bool is_direct(const weights *w)
+{
+    return !w->is_ternary &&
+           (w->type == DENSE_F32 || w->type == DENSE_F16 || w->type == DENSE_BF16 || w->type == DENSE_Q8_0);
+}
+
+static void dot_row(const product *p, uint32_t row, uint32_t m)
+{
+    const weights *w = p->w;
+    const float *x = fast_row(p->o->dense_mm.x, p->o->dense_mm.ld_x, m);
+    float acc[64] = {0};
+    if (is_direct(w)) {
+        p->kernels->dense_dot(w->type, w->data + row * w->row_bytes, x, w->n_cols, acc);
+    } else {
+        float piece[PIECE];
+        for (uint32_t c = 0; c < w->n_cols; c += PIECE) {
+            uint32_t n = w->n_cols - c < PIECE ? w->n_cols - c : PIECE;
+            fast_weight_floats(p->kernels, w, row, c, n, piece);
+            p->kernels->dense_dot(DENSE_F32, (const uint8_t *)piece, x + c, n, acc);
+        }
+    }
+    store(p, row, m, p->kernels->tree64(acc));
+}
+
+// ---- many ----
+
+static void tile_rows(const product *p, uint32_t row, uint32_t m0, uint32_t n_tokens)
+{
+    const op_dense_mm *a = &p->o->dense_mm;
+    float rows[ROWS * STRIDE], acc[TOKENS * ROWS * 64]; // acc: [token][row][64]
+    memset(acc, 0, n_tokens * ROWS * 64 * sizeof(float));
+    for (uint32_t c = 0; c < p->w->n_cols; c += PIECE) {
+        uint32_t n = p->w->n_cols - c < PIECE ? p->w->n_cols - c : PIECE;
+        for (uint32_t r = 0; r < ROWS; r++) fast_weight_floats(p->kernels, p->w, row + r, c, n, rows + r * STRIDE);
+        for (uint32_t t = 0; t + 2 <= n_tokens; t += 2)
+            p->kernels->dense_tile(rows, STRIDE, fast_row(a->x, a->ld_x, m0 + t) + c, a->ld_x, n, acc + t * ROWS * 64);
+        if (n_tokens % 2 == 1)
+            for (uint32_t r = 0; r < ROWS; r++)
+                p->kernels->dense_dot(DENSE_F32, (const uint8_t *)(rows + r * STRIDE),
+                                      fast_row(a->x, a->ld_x, m0 + n_tokens - 1) + c, n,
+                                      acc + ((n_tokens - 1) * ROWS + r) * 64);
+    }
+    for (uint32_t t = 0; t < n_tokens; t++)
+        for (uint32_t r = 0; r < ROWS; r++) store(p, row + r, m0 + t, p->kernels->tree64(acc + (t * ROWS + r) * 64));
+}
+
+static void multiply_rows(void *context, team_member self)
+{
+    const product *p = context;
+    uint32_t begin, end;
+    team_range(self, p->w->n_rows, &begin, &end);
+    for (uint32_t m = 0; m < p->o->m; m += TOKENS) {
+        uint32_t n_tokens = p->o->m - m < TOKENS ? p->o->m - m : TOKENS;
+        uint32_t row = begin;
+        for (; n_tokens >= (is_direct(p->w) ? FEW_TOKENS : 2) && row + ROWS <= end; row += ROWS)
+            tile_rows(p, row, m, n_tokens);
+        for (; row < end; row++)
+            for (uint32_t t = 0; t < n_tokens; t++) dot_row(p, row, m + t);
+    }
+}
+
+void fast_dense_mm(const device *d, const op *o)
+{
+    product p = {d->kernels, o, o->dense_mm.w};
+    team_run(d, (p.w->n_rows + LEAST_ROWS - 1) / LEAST_ROWS, multiply_rows, &p);
+}

@@ -1,0 +1,76 @@
+// The inner loops of the fast CPU path, one table per instruction set. A kernel works on one thread, on rows that its
+// driver (fast_*.c) cut to size, and gives the same bits in every table: vectors run along dimensions whose order the
+// definitions of ops.h leave open (the 64 accumulators of dot64, the positions of a score block, the outputs of a
+// head). No pointer has an alignment demand unless stated. n counts elements and may be any number.
+//
+// A further instruction set is one more kernels_NAME.c with its table, and one line in cpu_kernels_select.
+#ifndef TERN_CPU_KERNELS_H
+#define TERN_CPU_KERNELS_H
+
+#include "cpu.h"
+
+#define TERNARY_ROWS  16u // rows of a T64 row group
+#define TERNARY_MAX_X 8u  // activation columns a sums kernel takes at once
+
+// Granules [first, end) of one T64 row group, and activation columns in T64 order (see ternary_order).
+typedef struct ternary_span {
+    const uint8_t *group; // the row group: 16 rows
+    uint32_t n_granules;  // of each row, which gives the geometry of the last tile
+    uint32_t first, end;
+    const int8_t *x;  // column c starts at x + c * x_stride; its first byte belongs to granule x_first
+    uint32_t x_first; // even
+    size_t x_stride;
+} ternary_span;
+
+struct cpu_kernels {
+    const char *name;
+
+    // Puts n_granules * 64 activation codes into the order in which masked T64 bytes deliver columns, in pairs of
+    // granules of 128 bytes: byte 32*m + 16*q + b belongs to field m of byte b of granule q of the pair. An odd last
+    // granule is followed by the zeros of the missing one.
+    void (*ternary_order)(const int8_t *x, uint32_t n_granules, int8_t *out);
+    // sums[r * n_x + c] += the sum of code * activation over the span, r < 16, c < n_x; n_x is 1, 2, 4 or 8. Codes
+    // count 0..2.
+    void (*ternary_sums)(const ternary_span *span, uint32_t n_x, int32_t *sums);
+
+    // Dequantises n elements from a block boundary on.
+    void (*dense_to_float)(dense_type type, const uint8_t *row, uint32_t n, float *out);
+    // Continues the accumulators of dot64 over n stored elements of F32, F16, BF16 or Q8_0 (n a multiple of the block).
+    void (*dense_dot)(dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64]);
+    // The same for 4 rows and 2 columns x of floats: pair (r, c) has the accumulators acc + 64 * (4 * c + r).
+    void (*dense_tile)(const float *rows, size_t row_stride, const float *x, size_t x_stride, uint32_t n, float *acc);
+    float (*tree64)(const float acc[64]);
+
+    float (*sumsq256)(const float *x, uint32_t n);
+    void (*norm)(const float *x, float r, const float *g, uint32_t n, float *y); // y may be x
+    uint32_t (*absmax)(const float *x, uint32_t n);                              // scalar_magnitude
+    uint32_t (*absmax_product)(const float *x, const float *g, uint32_t n);      // of x_i * g_i
+    int32_t (*codes)(const float *x, float multiplier, uint32_t n, int8_t *out); // returns the sum of codes
+    int32_t (*codes_product)(const float *x, const float *g, float multiplier, uint32_t n, int8_t *out);
+    int32_t (*codes_rest)(const float *x, const int8_t *hi, float a, float multiplier, uint32_t n, int8_t *out);
+    void (*gate_relu2)(const float *g, const float *u, uint32_t n, float *y);
+    void (*gate_silu)(const float *g, const float *u, uint32_t n, float *y);
+    void (*add)(float *h, const float *y, uint32_t n);
+
+    // One block of attention (64 positions). K f32 and f16 is d-major, everything else position-major (kv.h).
+    void (*scores)(int k_type, const float *q, const void *k, uint32_t head_dim, float scale, float s[64]); // f32, f16
+    // hi, lo: the terms of q, widened; k: codes, then 64 scales.
+    void (*scores_int8)(const int16_t *hi, const int16_t *lo, float a, float b, const int8_t *k, uint32_t head_dim,
+                        float scale, float s[64]);
+    void (*softmax)(const float s[64], float max, uint32_t n_present, float p[64]); // exp(s - max), absent ones +0
+    void (*values)(int v_type, const float *p, const void *v, uint32_t n_present, uint32_t head_dim,
+                   float *o); // f32, f16
+    void (*values_int8)(const int8_t hi[64], const int8_t lo[64], float a, float b, const int8_t *v, uint32_t head_dim,
+                        float *o);
+    void (*merge)(float *into, float al, const float *o, float be, uint32_t head_dim); // into = fma(into, al, o * be)
+};
+
+extern const cpu_kernels cpu_kernels_portable;
+#if defined(__x86_64__)
+extern const cpu_kernels cpu_kernels_avx2; // needs AVX2, FMA and F16C
+#endif
+
+// The best table for the processor this runs on.
+const cpu_kernels *cpu_kernels_select(void);
+
+#endif

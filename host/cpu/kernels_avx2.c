@@ -1,0 +1,640 @@
+// Inner loops for AVX2, FMA and F16C. Compiled with -mavx2 -mfma -mf16c and entered only through cpu_kernels_select.
+//
+// The 64 accumulators of dot64 are eight registers, accumulator j in lane j % 8 of register j / 8; tails run on the
+// stored accumulators in plain C, which is the same order. Nothing here uses horizontal float adds: they are other
+// trees.
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <string.h>
+
+#include "half.h"
+#include "kernels.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+// ---- ternary ----
+
+static void ternary_order(const int8_t *x, uint32_t n_granules, int8_t *out)
+{
+    for (uint32_t g = 0; g < n_granules; g += 2) {
+        const __m256i *from = (const __m256i *)(x + 64 * (size_t)g);
+        // Each register: four 8-byte pieces, fields 0..3 of half 0 or 1 of granule 0 or 1. A 4x4 transposition of
+        // pieces.
+        __m256i zero = _mm256_setzero_si256();
+        bool both = g + 1 < n_granules;
+        __m256i a = _mm256_loadu_si256(from), b = _mm256_loadu_si256(from + 1);
+        __m256i c = both ? _mm256_loadu_si256(from + 2) : zero, d = both ? _mm256_loadu_si256(from + 3) : zero;
+        __m256i ab02 = _mm256_unpacklo_epi64(a, b), ab13 = _mm256_unpackhi_epi64(a, b);
+        __m256i cd02 = _mm256_unpacklo_epi64(c, d), cd13 = _mm256_unpackhi_epi64(c, d);
+        __m256i *to = (__m256i *)(out + 64 * (size_t)g);
+        _mm256_storeu_si256(to + 0, _mm256_permute2x128_si256(ab02, cd02, 0x20));
+        _mm256_storeu_si256(to + 1, _mm256_permute2x128_si256(ab13, cd13, 0x20));
+        _mm256_storeu_si256(to + 2, _mm256_permute2x128_si256(ab02, cd02, 0x31));
+        _mm256_storeu_si256(to + 3, _mm256_permute2x128_si256(ab13, cd13, 0x31));
+    }
+}
+
+// Sums of the eight lanes of each of eight registers, in their order.
+INLINE __m256i sum_lanes8(const __m256i a[8])
+{
+    __m256i low = _mm256_hadd_epi32(_mm256_hadd_epi32(a[0], a[1]), _mm256_hadd_epi32(a[2], a[3]));
+    __m256i high = _mm256_hadd_epi32(_mm256_hadd_epi32(a[4], a[5]), _mm256_hadd_epi32(a[6], a[7]));
+    return _mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31));
+}
+
+// The rows of a pair of which only one granule belongs to the span, 32 bytes apart; the other reads as codes 0, which
+// add nothing.
+static const uint8_t *half_pair(const uint8_t *at, size_t row_stride, uint32_t rows, uint32_t granule,
+                                uint8_t out[8 * 32])
+{
+    memset(out, 0, 32 * (size_t)rows);
+    for (uint32_t r = 0; r < rows; r++) memcpy(out + 32 * r + 16 * granule, at + r * row_stride + 16 * granule, 16);
+    return out;
+}
+
+// int16 lanes hold sums of maddubs pairs, widened to int32 after PAIRS_PER_FLUSH granule pairs (2,048 columns). Worst
+// case, all codes 2 and all activations -127 or 127: one maddubs lane is at most 2 * 2 * 127 = 508, a granule pair adds
+// four of them, 16 granule pairs 16 * 4 * 508 = 32,512 <= 32,767: nothing wraps, and maddubs itself cannot saturate.
+#define PAIRS_PER_FLUSH 16u
+
+// Loads of activations are operands of maddubs and cost nothing there. Without this gcc merges those of several rows
+// into registers it does not have and spills the sums instead.
+#define KEEP_LOADS_HERE __asm__ volatile("" ::: "memory")
+
+// One granule pair of `rows` rows for n_x columns: the codes of a row are decoded once for all its columns.
+INLINE void add_pair(const uint8_t *at, size_t row_stride, const int8_t *x, size_t x_stride, const uint32_t rows,
+                     const uint32_t n_x, __m256i acc[8])
+{
+    const __m256i mask = _mm256_set1_epi8(3);
+    UNROLL for (uint32_t r = 0; r < rows; r++)
+    {
+        KEEP_LOADS_HERE;
+        __m256i w = _mm256_loadu_si256((const __m256i *)(at + r * row_stride));
+        __m256i code[4] = {_mm256_and_si256(w, mask), _mm256_and_si256(_mm256_srli_epi16(w, 2), mask),
+                           _mm256_and_si256(_mm256_srli_epi16(w, 4), mask),
+                           _mm256_and_si256(_mm256_srli_epi16(w, 6), mask)};
+        UNROLL for (uint32_t c = 0; c < n_x; c++) UNROLL for (int m = 0; m < 4; m++)
+        {
+            __m256i xm = _mm256_loadu_si256((const __m256i *)(x + c * x_stride) + m);
+            acc[r * n_x + c] = _mm256_add_epi16(acc[r * n_x + c], _mm256_maddubs_epi16(code[m], xm));
+        }
+    }
+}
+
+// Eight (row, column) sums advance together: `rows` rows by `n_x` columns, rows * n_x = 8.
+INLINE void sums_8(const ternary_span *span, uint32_t row, const uint32_t rows, const uint32_t n_x, int32_t *sums)
+{
+    uint8_t half[8 * 32];
+    uint32_t n_pairs = (span->end + 1) / 2 - span->first / 2;
+    // Each step reads rows * 32 bytes here and asks for as many of the same span of the next row group, front to back:
+    // the order of reading within a group is not one that hardware prefetchers follow. Past the end of the matrix this
+    // does nothing.
+    const char *next = (const char *)span->group + 256 * (size_t)(span->n_granules + span->first) +
+                       32 * (size_t)row * n_pairs;
+    __m256i wide[8];
+    UNROLL for (int i = 0; i < 8; i++) wide[i] = _mm256_setzero_si256();
+
+    for (uint32_t pair = span->first / 2, end = (span->end + 1) / 2; pair < end;) {
+        uint32_t flush = end - pair < PAIRS_PER_FLUSH ? end : pair + PAIRS_PER_FLUSH;
+        __m256i acc[8];
+        UNROLL for (int i = 0; i < 8; i++) acc[i] = _mm256_setzero_si256();
+        for (; pair < flush; pair++) {
+            uint32_t in_tile = span->n_granules - pair / 2 * 4; // granules per row in this tile
+            if (in_tile > 4) in_tile = 4;
+            const uint8_t *at = span->group + 1024 * (size_t)(pair / 2) + 16 * (size_t)(in_tile * row + pair % 2 * 2);
+            size_t row_stride = 16 * (size_t)in_tile;
+            bool low = 2 * pair >= span->first, high = 2 * pair + 1 < span->end;
+            if (!low || !high) {
+                at = half_pair(at, row_stride, rows, low ? 0 : 1, half);
+                row_stride = 32;
+            }
+            UNROLL for (uint32_t line = 0; line < rows * 32; line += 64) _mm_prefetch(next + line, _MM_HINT_T0);
+            next += rows * 32;
+            add_pair(at, row_stride, span->x + 64 * (size_t)(2 * pair - span->x_first), span->x_stride, rows, n_x, acc);
+        }
+        UNROLL for (int i = 0; i < 8; i++)
+            wide[i] = _mm256_add_epi32(wide[i], _mm256_madd_epi16(acc[i], _mm256_set1_epi16(1)));
+    }
+    __m256i *to = (__m256i *)(sums + row * n_x);
+    _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), sum_lanes8(wide)));
+}
+
+static void ternary_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
+{
+    switch (n_x) {
+    case 1:
+        for (uint32_t r = 0; r < TERNARY_ROWS; r += 8) sums_8(span, r, 8, 1, sums);
+        break;
+    case 2:
+        for (uint32_t r = 0; r < TERNARY_ROWS; r += 4) sums_8(span, r, 4, 2, sums);
+        break;
+    case 4:
+        for (uint32_t r = 0; r < TERNARY_ROWS; r += 2) sums_8(span, r, 2, 4, sums);
+        break;
+    default:
+        for (uint32_t r = 0; r < TERNARY_ROWS; r++) sums_8(span, r, 1, 8, sums);
+        break;
+    }
+}
+
+// ---- dense ----
+
+INLINE __m256 half8(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+
+INLINE __m256 bf16_8(const void *p)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+}
+
+INLINE __m256 int8_8(const int8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+
+// Elements i .. i+7 of a row, i a multiple of 8.
+INLINE __m256 dense8(const dense_type type, const uint8_t *row, uint32_t i)
+{
+    if (type == DENSE_F32) return _mm256_loadu_ps((const float *)(const void *)(row + 4 * (size_t)i));
+    if (type == DENSE_F16) return half8(row + 2 * (size_t)i);
+    if (type == DENSE_BF16) return bf16_8(row + 2 * (size_t)i);
+    const uint8_t *block = row + 34 * (size_t)(i / 32); // Q8_0
+    uint16_t d;
+    memcpy(&d, block, sizeof d);
+    return _mm256_mul_ps(_mm256_set1_ps(_cvtsh_ss(d)), int8_8((const int8_t *)block + 2 + i % 32));
+}
+
+INLINE void dense_dot_type(const dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64])
+{
+    __m256 a[8];
+    UNROLL for (int j = 0; j < 8; j++) a[j] = _mm256_loadu_ps(acc + 8 * j);
+    uint32_t i = 0;
+    for (; i + 64 <= n; i += 64)
+        UNROLL for (uint32_t j = 0; j < 8; j++)
+            a[j] = _mm256_fmadd_ps(dense8(type, row, i + 8 * j), _mm256_loadu_ps(x + i + 8 * j), a[j]);
+    UNROLL for (int j = 0; j < 8; j++) _mm256_storeu_ps(acc + 8 * j, a[j]);
+    if (i < n) {
+        float tail[64];
+        dense_row_to_float(type, row + dense_row_bytes(type, i), n - i, tail);
+        for (uint32_t j = 0; j < n - i; j++) acc[j] = scalar_fma(tail[j], x[i + j], acc[j]);
+    }
+}
+
+static void dense_dot(dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64])
+{
+    switch (type) {
+    case DENSE_F32: dense_dot_type(DENSE_F32, row, x, n, acc); break;
+    case DENSE_F16: dense_dot_type(DENSE_F16, row, x, n, acc); break;
+    case DENSE_BF16: dense_dot_type(DENSE_BF16, row, x, n, acc); break;
+    default: dense_dot_type(DENSE_Q8_0, row, x, n, acc); break;
+    }
+}
+
+INLINE void to_float_type(const dense_type type, const uint8_t *row, uint32_t n, float *out)
+{
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(out + i, dense8(type, row, i));
+    dense_row_to_float(type, row + dense_row_bytes(type, i), n - i, out + i); // F16 and the like: fewer than 8
+}
+
+// 256 elements as dense.c has them; the codes of 32 at a time by byte operations (no bits cross bytes under the masks).
+static void q6_k_to_float(const uint8_t *block, float *out)
+{
+    uint16_t d16;
+    memcpy(&d16, block + 208, sizeof d16);
+    float d = _cvtsh_ss(d16);
+    for (uint32_t span = 0; span < 8; span++) {
+        uint32_t half = span / 4, s = span % 4;
+        __m256i ql = _mm256_loadu_si256((const __m256i *)(block + 64 * half + 32 * (s % 2)));
+        __m256i qh = _mm256_loadu_si256((const __m256i *)(block + 128 + 32 * half));
+        __m256i low = _mm256_and_si256(_mm256_srl_epi16(ql, _mm_cvtsi32_si128(s < 2 ? 0 : 4)), _mm256_set1_epi8(15));
+        __m256i high = _mm256_and_si256(_mm256_srl_epi16(qh, _mm_cvtsi32_si128((int)(2 * s))), _mm256_set1_epi8(3));
+        __m256i code = _mm256_sub_epi8(_mm256_or_si256(low, _mm256_slli_epi16(high, 4)), _mm256_set1_epi8(32));
+        int8_t codes[32];
+        _mm256_storeu_si256((__m256i *)codes, code);
+        const int8_t *scales = (const int8_t *)block + 192 + 8 * half + 2 * s;
+        for (uint32_t i = 0; i < 32; i += 8) {
+            __m256 scale = _mm256_set1_ps(d * (float)scales[i / 16]);
+            _mm256_storeu_ps(out + 32 * span + i, _mm256_mul_ps(scale, int8_8(codes + i)));
+        }
+    }
+}
+
+static void dense_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out)
+{
+    switch (type) {
+    case DENSE_F32: memcpy(out, row, 4 * (size_t)n); break;
+    case DENSE_F16: to_float_type(DENSE_F16, row, n, out); break;
+    case DENSE_BF16: to_float_type(DENSE_BF16, row, n, out); break;
+    case DENSE_Q8_0: to_float_type(DENSE_Q8_0, row, n, out); break;
+    case DENSE_Q6_K:
+        for (uint32_t i = 0; i + 256 <= n; i += 256) q6_k_to_float(row + 210 * (size_t)(i / 256), out + i);
+        break;
+    default: dense_row_to_float(type, row, n, out); break;
+    }
+}
+
+// One register of the 64 accumulators at a time, for all eight pairs: 6 loads serve 8 fmas.
+static void dense_tile(const float *rows, size_t row_stride, const float *x, size_t x_stride, uint32_t n, float *acc)
+{
+    const float *row[4] = {rows, rows + row_stride, rows + 2 * row_stride, rows + 3 * row_stride},
+                *second = x + x_stride;
+    for (uint32_t j = 0; j < 64; j += 8) {
+        __m256 a[8];
+        UNROLL for (int p = 0; p < 8; p++) a[p] = _mm256_loadu_ps(acc + 64 * p + j);
+        for (size_t i = j; i + 8 <= n; i += 64) {
+            __m256 x0 = _mm256_loadu_ps(x + i), x1 = _mm256_loadu_ps(second + i);
+            UNROLL for (uint32_t r = 0; r < 4; r++)
+            {
+                __m256 w = _mm256_loadu_ps(row[r] + i);
+                a[r] = _mm256_fmadd_ps(w, x0, a[r]);
+                a[4 + r] = _mm256_fmadd_ps(w, x1, a[4 + r]);
+            }
+        }
+        UNROLL for (int p = 0; p < 8; p++) _mm256_storeu_ps(acc + 64 * p + j, a[p]);
+    }
+    for (uint32_t i = n / 8 * 8; i < n; i++)
+        for (uint32_t p = 0; p < 8; p++) {
+            float *a = acc + 64 * p + i % 64;
+            *a = scalar_fma(rows[p % 4 * row_stride + i], x[p / 4 * x_stride + i], *a);
+        }
+}
+
+INLINE float tree8(__m256 a)
+{
+    __m128 t = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    t = _mm_add_ps(t, _mm_movehl_ps(t, t));
+    return _mm_cvtss_f32(_mm_add_ss(t, _mm_movehdup_ps(t)));
+}
+
+static float tree64(const float acc[64])
+{
+    __m256 a[8];
+    UNROLL for (int j = 0; j < 8; j++) a[j] = _mm256_loadu_ps(acc + 8 * j);
+    for (int half = 4; half > 0; half /= 2)
+        for (int j = 0; j < half; j++) a[j] = _mm256_add_ps(a[j], a[j + half]);
+    return tree8(a[0]);
+}
+
+// ---- rows ----
+
+static float sumsq256(const float *x, uint32_t n)
+{
+    float acc[256] = {0};
+    for (uint32_t part = 0; part < 256; part += 64) { // eight registers at a time
+        __m256 a[8];
+        UNROLL for (int j = 0; j < 8; j++) a[j] = _mm256_setzero_ps();
+        for (uint32_t i = part; i + 64 <= n; i += 256) UNROLL for (uint32_t j = 0; j < 8; j++)
+            {
+                __m256 v = _mm256_loadu_ps(x + i + 8 * j);
+                a[j] = _mm256_fmadd_ps(v, v, a[j]);
+            }
+        UNROLL for (uint32_t j = 0; j < 8; j++) _mm256_storeu_ps(acc + part + 8 * j, a[j]);
+    }
+    for (uint32_t i = n / 64 * 64; i < n; i++) acc[i % 256] = scalar_fma(x[i], x[i], acc[i % 256]);
+    for (uint32_t half = 128; half >= 64; half /= 2)
+        for (uint32_t j = 0; j < half; j += 8)
+            _mm256_storeu_ps(acc + j, _mm256_add_ps(_mm256_loadu_ps(acc + j), _mm256_loadu_ps(acc + j + half)));
+    return tree64(acc);
+}
+
+static void norm(const float *x, float r, const float *g, uint32_t n, float *y)
+{
+    uint32_t i = 0;
+    for (__m256 factor = _mm256_set1_ps(r); i + 8 <= n; i += 8)
+        _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_mul_ps(_mm256_loadu_ps(x + i), factor), _mm256_loadu_ps(g + i)));
+    for (; i < n; i++) y[i] = (x[i] * r) * g[i];
+}
+
+INLINE __m256i magnitude8(__m256 x) { return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff)); }
+
+INLINE uint32_t max_lanes(__m256i a)
+{
+    __m128i t = _mm_max_epu32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    t = _mm_max_epu32(t, _mm_shuffle_epi32(t, 0x4e));
+    t = _mm_max_epu32(t, _mm_shuffle_epi32(t, 0xb1));
+    return (uint32_t)_mm_cvtsi128_si32(t);
+}
+
+static uint32_t absmax(const float *x, uint32_t n)
+{
+    __m256i top = _mm256_setzero_si256();
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) top = _mm256_max_epu32(top, magnitude8(_mm256_loadu_ps(x + i)));
+    uint32_t max = max_lanes(top);
+    for (; i < n; i++)
+        if (scalar_magnitude(x[i]) > max) max = scalar_magnitude(x[i]);
+    return max;
+}
+
+static uint32_t absmax_product(const float *x, const float *g, uint32_t n)
+{
+    __m256i top = _mm256_setzero_si256();
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        top = _mm256_max_epu32(top, magnitude8(_mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(g + i))));
+    uint32_t max = max_lanes(top);
+    for (; i < n; i++)
+        if (scalar_magnitude(x[i] * g[i]) > max) max = scalar_magnitude(x[i] * g[i]);
+    return max;
+}
+
+// scalar_code of eight values: max takes its second operand where the first is NaN, which gives -127.
+INLINE __m256i code8(__m256 x)
+{
+    __m256 r = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(r, _mm256_set1_ps(-127.0f)), _mm256_set1_ps(127.0f)));
+}
+
+INLINE void store_codes(__m256i codes, int8_t *out)
+{
+    __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1));
+    _mm_storel_epi64((__m128i *)out, _mm_packs_epi16(words, words));
+}
+
+INLINE int32_t sum_lanes(__m256i a)
+{
+    __m128i t = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0xb1)));
+}
+
+static int32_t codes(const float *x, float multiplier, uint32_t n, int8_t *out)
+{
+    __m256i sum = _mm256_setzero_si256();
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256i code = code8(_mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(multiplier)));
+        store_codes(code, out + i);
+        sum = _mm256_add_epi32(sum, code);
+    }
+    int32_t total = sum_lanes(sum);
+    for (; i < n; i++) total += out[i] = (int8_t)scalar_code(x[i] * multiplier);
+    return total;
+}
+
+static int32_t codes_product(const float *x, const float *g, float multiplier, uint32_t n, int8_t *out)
+{
+    __m256i sum = _mm256_setzero_si256();
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 t = _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(g + i));
+        __m256i code = code8(_mm256_mul_ps(t, _mm256_set1_ps(multiplier)));
+        store_codes(code, out + i);
+        sum = _mm256_add_epi32(sum, code);
+    }
+    int32_t total = sum_lanes(sum);
+    for (; i < n; i++) total += out[i] = (int8_t)scalar_code((x[i] * g[i]) * multiplier);
+    return total;
+}
+
+static int32_t codes_rest(const float *x, const int8_t *hi, float a, float multiplier, uint32_t n, int8_t *out)
+{
+    __m256i sum = _mm256_setzero_si256();
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 e = _mm256_fnmadd_ps(int8_8(hi + i), _mm256_set1_ps(a), _mm256_loadu_ps(x + i));
+        __m256i code = code8(_mm256_mul_ps(e, _mm256_set1_ps(multiplier)));
+        store_codes(code, out + i);
+        sum = _mm256_add_epi32(sum, code);
+    }
+    int32_t total = sum_lanes(sum);
+    for (; i < n; i++) total += out[i] = (int8_t)scalar_code(scalar_fma(-(float)hi[i], a, x[i]) * multiplier);
+    return total;
+}
+
+// scalar_exp of eight values, operation by operation; lanes outside its range are replaced at the end.
+INLINE __m256 exp8(__m256 x)
+{
+    const __m256 magic = _mm256_set1_ps(0x1.8p23f);
+    __m256 n = _mm256_sub_ps(_mm256_fmadd_ps(x, _mm256_set1_ps(0x1.715476p0f), magic), magic);
+    __m256 r = _mm256_fmadd_ps(n, _mm256_set1_ps(-0x1.7f7d1cp-20f),
+                               _mm256_fmadd_ps(n, _mm256_set1_ps(-0x1.62e4p-1f), x));
+    __m256 p = _mm256_set1_ps(0x1.6d113cp-10f);
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.120ba2p-7f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.55551ap-5f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.5554dcp-3f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
+    __m256i k = _mm256_cvttps_epi32(n), half = _mm256_srai_epi32(k, 1), bias = _mm256_set1_epi32(127);
+    __m256 a = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
+    __m256 b = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(k, half), bias), 23));
+    __m256 y = _mm256_mul_ps(_mm256_mul_ps(p, a), b);
+    y = _mm256_blendv_ps(y, _mm256_setzero_ps(), _mm256_cmp_ps(x, _mm256_set1_ps(-0x1.5d51ecp+6f), _CMP_LT_OQ));
+    y = _mm256_blendv_ps(y, _mm256_set1_ps(__builtin_inff()),
+                         _mm256_cmp_ps(x, _mm256_set1_ps(0x1.62e42ep+6f), _CMP_GT_OQ));
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+}
+
+static void gate_relu2(const float *g, const float *u, uint32_t n, float *y)
+{
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 r = _mm256_max_ps(_mm256_loadu_ps(g + i),
+                                 _mm256_setzero_ps()); // NaN and -0 give +0, as scalar_relu does
+        _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_mul_ps(r, r), _mm256_loadu_ps(u + i)));
+    }
+    for (; i < n; i++) y[i] = scalar_gate_relu2(g[i], u[i]);
+}
+
+static void gate_silu(const float *g, const float *u, uint32_t n, float *y)
+{
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 x = _mm256_loadu_ps(g + i), minus = _mm256_xor_ps(x, _mm256_set1_ps(-0.0f));
+        __m256 silu = _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), exp8(minus)));
+        _mm256_storeu_ps(y + i, _mm256_mul_ps(silu, _mm256_loadu_ps(u + i)));
+    }
+    for (; i < n; i++) y[i] = scalar_gate_silu(g[i], u[i]);
+}
+
+static void add(float *h, const float *y, uint32_t n)
+{
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(h + i, _mm256_add_ps(_mm256_loadu_ps(h + i), _mm256_loadu_ps(y + i)));
+    for (; i < n; i++) h[i] = h[i] + y[i];
+}
+
+// ---- attention ----
+
+INLINE __m256 kv8(const bool f16, const void *data, size_t i)
+{
+    return f16 ? half8((const uint16_t *)data + i) : _mm256_loadu_ps((const float *)data + i);
+}
+
+INLINE void scores_type(const bool f16, const float *q, const void *k, uint32_t head_dim, float scale, float s[64])
+{
+    __m256 a[8];
+    UNROLL for (int j = 0; j < 8; j++) a[j] = _mm256_setzero_ps();
+    for (uint32_t d = 0; d < head_dim; d++) {
+        __m256 qd = _mm256_set1_ps(q[d]);
+        UNROLL for (uint32_t j = 0; j < 8; j++) a[j] = _mm256_fmadd_ps(qd, kv8(f16, k, 64 * (size_t)d + 8 * j), a[j]);
+    }
+    UNROLL for (int j = 0; j < 8; j++) _mm256_storeu_ps(s + 8 * j, _mm256_mul_ps(_mm256_set1_ps(scale), a[j]));
+}
+
+static void scores(int k_type, const float *q, const void *k, uint32_t head_dim, float scale, float s[64])
+{
+    if (k_type == KV_F16)
+        scores_type(true, q, k, head_dim, scale, s);
+    else
+        scores_type(false, q, k, head_dim, scale, s);
+}
+
+static void scores_int8(const int16_t *hi, const int16_t *lo, float a, float b, const int8_t *k, uint32_t head_dim,
+                        float scale, float s[64])
+{
+    const float *ak = (const float *)(const void *)(k + 64 * (size_t)head_dim);
+    for (uint32_t j0 = 0; j0 < 64; j0 += 8) {
+        __m256i sum_hi[8], sum_lo[8];
+        int32_t tail_hi[8] = {0}, tail_lo[8] = {0};
+        for (uint32_t j = 0; j < 8; j++) {
+            const int8_t *row = k + (size_t)(j0 + j) * head_dim;
+            __m256i ah = _mm256_setzero_si256(), al = ah;
+            uint32_t d = 0;
+            for (; d + 16 <= head_dim; d += 16) {
+                __m256i kd = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(row + d)));
+                ah = _mm256_add_epi32(ah, _mm256_madd_epi16(kd, _mm256_loadu_si256((const __m256i *)(hi + d))));
+                al = _mm256_add_epi32(al, _mm256_madd_epi16(kd, _mm256_loadu_si256((const __m256i *)(lo + d))));
+            }
+            for (; d < head_dim; d++) {
+                tail_hi[j] += hi[d] * row[d];
+                tail_lo[j] += lo[d] * row[d];
+            }
+            sum_hi[j] = ah;
+            sum_lo[j] = al;
+        }
+        __m256i h = _mm256_add_epi32(sum_lanes8(sum_hi), _mm256_loadu_si256((const __m256i *)tail_hi));
+        __m256i l = _mm256_add_epi32(sum_lanes8(sum_lo), _mm256_loadu_si256((const __m256i *)tail_lo));
+        __m256 akj = _mm256_loadu_ps(ak + j0);
+        __m256 low = _mm256_mul_ps(_mm256_cvtepi32_ps(l), _mm256_mul_ps(_mm256_set1_ps(b), akj));
+        __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(h), _mm256_mul_ps(_mm256_set1_ps(a), akj), low);
+        _mm256_storeu_ps(s + j0, _mm256_mul_ps(sum, _mm256_set1_ps(scale)));
+    }
+}
+
+static void softmax(const float s[64], float max, uint32_t n_present, float p[64])
+{
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    for (uint32_t j = 0; j < 64; j += 8) {
+        __m256 e = exp8(_mm256_sub_ps(_mm256_loadu_ps(s + j), _mm256_set1_ps(max)));
+        __m256i present = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n_present - (int)j), lanes);
+        _mm256_storeu_ps(p + j, _mm256_and_ps(e, _mm256_castsi256_ps(present)));
+    }
+}
+
+// `registers` * 8 outputs of a head from d0 on.
+INLINE void values_part(const bool f16, const int registers, const float *p, const void *v, uint32_t n_present,
+                        uint32_t head_dim, uint32_t d0, float *o)
+{
+    __m256 a[8];
+    UNROLL for (int r = 0; r < registers; r++) a[r] = _mm256_setzero_ps();
+    for (uint32_t j = 0; j < n_present; j++) {
+        __m256 pj = _mm256_set1_ps(p[j]);
+        UNROLL for (int r = 0; r < registers; r++)
+            a[r] = _mm256_fmadd_ps(pj, kv8(f16, v, (size_t)j * head_dim + d0 + 8 * (size_t)r), a[r]);
+    }
+    UNROLL for (int r = 0; r < registers; r++) _mm256_storeu_ps(o + d0 + 8 * r, a[r]);
+}
+
+INLINE void values_type(const bool f16, const float *p, const void *v, uint32_t n_present, uint32_t head_dim, float *o)
+{
+    uint32_t d = 0;
+    for (; d + 64 <= head_dim; d += 64) values_part(f16, 8, p, v, n_present, head_dim, d, o);
+    for (; d + 8 <= head_dim; d += 8) values_part(f16, 1, p, v, n_present, head_dim, d, o);
+    for (; d < head_dim; d++) {
+        float sum = 0.0f;
+        for (uint32_t j = 0; j < n_present; j++) {
+            size_t i = (size_t)j * head_dim + d;
+            sum = scalar_fma(p[j], f16 ? half_to_float(((const uint16_t *)v)[i]) : ((const float *)v)[i], sum);
+        }
+        o[d] = sum;
+    }
+}
+
+static void values(int v_type, const float *p, const void *v, uint32_t n_present, uint32_t head_dim, float *o)
+{
+    if (v_type == KV_F16)
+        values_type(true, p, v, n_present, head_dim, o);
+    else
+        values_type(false, p, v, n_present, head_dim, o);
+}
+
+// Two positions a step: their values side by side as int16 pairs, times the pair of weights.
+static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float b, const int8_t *v, uint32_t head_dim,
+                        float *o)
+{
+    const __m256 va = _mm256_set1_ps(a), vb = _mm256_set1_ps(b);
+    uint32_t d = 0;
+    for (; d + 16 <= head_dim; d += 16) {
+        __m256i hi0 = _mm256_setzero_si256(), hi1 = hi0, lo0 = hi0, lo1 = hi0;
+        for (uint32_t j = 0; j < 64; j += 2) {
+            const int8_t *row = v + (size_t)j * head_dim + d;
+            __m128i v0 = _mm_loadu_si128((const __m128i *)row), v1 = _mm_loadu_si128((const __m128i *)(row + head_dim));
+            __m256i p0 = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(v0, v1)),
+                    p1 = _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(v0, v1));
+            __m256i wh = _mm256_set1_epi32((int32_t)((uint32_t)(uint16_t)hi[j] | (uint32_t)(uint16_t)hi[j + 1] << 16));
+            __m256i wl = _mm256_set1_epi32((int32_t)((uint32_t)(uint16_t)lo[j] | (uint32_t)(uint16_t)lo[j + 1] << 16));
+            hi0 = _mm256_add_epi32(hi0, _mm256_madd_epi16(p0, wh));
+            hi1 = _mm256_add_epi32(hi1, _mm256_madd_epi16(p1, wh));
+            lo0 = _mm256_add_epi32(lo0, _mm256_madd_epi16(p0, wl));
+            lo1 = _mm256_add_epi32(lo1, _mm256_madd_epi16(p1, wl));
+        }
+        _mm256_storeu_ps(o + d,
+                         _mm256_fmadd_ps(_mm256_cvtepi32_ps(hi0), va, _mm256_mul_ps(_mm256_cvtepi32_ps(lo0), vb)));
+        _mm256_storeu_ps(o + d + 8,
+                         _mm256_fmadd_ps(_mm256_cvtepi32_ps(hi1), va, _mm256_mul_ps(_mm256_cvtepi32_ps(lo1), vb)));
+    }
+    for (; d < head_dim; d++) {
+        int32_t sum_hi = 0, sum_lo = 0;
+        for (uint32_t j = 0; j < 64; j++) {
+            sum_hi += hi[j] * v[(size_t)j * head_dim + d];
+            sum_lo += lo[j] * v[(size_t)j * head_dim + d];
+        }
+        o[d] = scalar_fma((float)sum_hi, a, (float)sum_lo * b);
+    }
+}
+
+static void merge(float *into, float al, const float *o, float be, uint32_t head_dim)
+{
+    uint32_t d = 0;
+    for (; d + 8 <= head_dim; d += 8) {
+        __m256 new = _mm256_mul_ps(_mm256_loadu_ps(o + d), _mm256_set1_ps(be));
+        _mm256_storeu_ps(into + d, _mm256_fmadd_ps(_mm256_loadu_ps(into + d), _mm256_set1_ps(al), new));
+    }
+    for (; d < head_dim; d++) into[d] = scalar_fma(into[d], al, o[d] * be);
+}
+
+const cpu_kernels cpu_kernels_avx2 = {
+    .name = "avx2",
+    .ternary_order = ternary_order,
+    .ternary_sums = ternary_sums,
+    .dense_to_float = dense_to_float,
+    .dense_dot = dense_dot,
+    .dense_tile = dense_tile,
+    .tree64 = tree64,
+    .sumsq256 = sumsq256,
+    .norm = norm,
+    .absmax = absmax,
+    .absmax_product = absmax_product,
+    .codes = codes,
+    .codes_product = codes_product,
+    .codes_rest = codes_rest,
+    .gate_relu2 = gate_relu2,
+    .gate_silu = gate_silu,
+    .add = add,
+    .scores = scores,
+    .scores_int8 = scores_int8,
+    .softmax = softmax,
+    .values = values,
+    .values_int8 = values_int8,
+    .merge = merge,
+};
+#else
+typedef int kernels_avx2_empty; // ISO C wants a declaration in every file
+#endif

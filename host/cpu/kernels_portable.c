@@ -1,0 +1,222 @@
+// Inner loops in portable C: what runs where no vector table fits, and the measure for those that do.
+#include <string.h>
+
+#include "half.h"
+#include "kernels.h"
+
+static void ternary_order(const int8_t *x, uint32_t n_granules, int8_t *out)
+{
+    for (uint32_t g = 0; g < n_granules; g++) {
+        const int8_t *from = x + 64 * (size_t)g;
+        int8_t *pair = out + 128 * (size_t)(g / 2) + 16 * (g % 2);
+        for (int half = 0; half < 2; half++)
+            for (int m = 0; m < 4; m++) memcpy(pair + 32 * m + 8 * half, from + 32 * half + 8 * m, 8);
+    }
+    if (n_granules % 2 == 1)
+        for (int m = 0; m < 4; m++) memset(out + 128 * (size_t)(n_granules / 2) + 32 * m + 16, 0, 16);
+}
+
+static void ternary_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
+{
+    for (uint32_t g = span->first; g < span->end; g++) {
+        uint32_t tile = g / 4, in_tile = span->n_granules - 4 * tile;
+        if (in_tile > 4) in_tile = 4;
+        const int8_t *x = span->x + 128 * (size_t)((g - span->x_first) / 2) + 16 * (g % 2);
+        for (uint32_t r = 0; r < TERNARY_ROWS; r++) {
+            const uint8_t *granule = span->group + 1024 * (size_t)tile + 16 * (in_tile * r + g % 4);
+            for (uint32_t c = 0; c < n_x; c++) {
+                int32_t sum = 0;
+                for (int m = 0; m < 4; m++)
+                    for (int b = 0; b < 16; b++)
+                        sum += (granule[b] >> (2 * m) & 3) * x[c * span->x_stride + (size_t)(32 * m + b)];
+                sums[r * n_x + c] += sum;
+            }
+        }
+    }
+}
+
+static void dense_dot(dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64])
+{
+    float chunk[64]; // a multiple of the blocks of the four types
+    for (uint32_t i = 0; i < n; i += 64) {
+        uint32_t count = n - i < 64 ? n - i : 64;
+        dense_row_to_float(type, row + dense_row_bytes(type, i), count, chunk);
+        for (uint32_t j = 0; j < count; j++) acc[j] = scalar_fma(chunk[j], x[i + j], acc[j]);
+    }
+}
+
+static void dense_tile(const float *rows, size_t row_stride, const float *x, size_t x_stride, uint32_t n, float *acc)
+{
+    for (uint32_t c = 0; c < 2; c++)
+        for (uint32_t r = 0; r < 4; r++)
+            for (uint32_t i = 0; i < n; i++) {
+                float *a = acc + 64 * (4 * c + r) + i % 64;
+                *a = scalar_fma(rows[r * row_stride + i], x[c * x_stride + i], *a);
+            }
+}
+
+static float tree64(const float acc[64])
+{
+    float t[32];
+    for (int j = 0; j < 32; j++) t[j] = acc[j] + acc[j + 32];
+    for (int half = 16; half > 0; half /= 2)
+        for (int j = 0; j < half; j++) t[j] += t[j + half];
+    return t[0];
+}
+
+static float sumsq256(const float *x, uint32_t n)
+{
+    float acc[256] = {0};
+    for (uint32_t i = 0; i < n; i++) acc[i % 256] = scalar_fma(x[i], x[i], acc[i % 256]);
+    for (int half = 128; half > 0; half /= 2)
+        for (int j = 0; j < half; j++) acc[j] += acc[j + half];
+    return acc[0];
+}
+
+static void norm(const float *x, float r, const float *g, uint32_t n, float *y)
+{
+    for (uint32_t i = 0; i < n; i++) y[i] = (x[i] * r) * g[i];
+}
+
+static uint32_t absmax(const float *x, uint32_t n)
+{
+    uint32_t max = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t magnitude = scalar_magnitude(x[i]);
+        if (magnitude > max) max = magnitude;
+    }
+    return max;
+}
+
+static uint32_t absmax_product(const float *x, const float *g, uint32_t n)
+{
+    uint32_t max = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t magnitude = scalar_magnitude(x[i] * g[i]);
+        if (magnitude > max) max = magnitude;
+    }
+    return max;
+}
+
+static int32_t codes(const float *x, float multiplier, uint32_t n, int8_t *out)
+{
+    int32_t sum = 0;
+    for (uint32_t i = 0; i < n; i++) sum += out[i] = (int8_t)scalar_code(x[i] * multiplier);
+    return sum;
+}
+
+static int32_t codes_product(const float *x, const float *g, float multiplier, uint32_t n, int8_t *out)
+{
+    int32_t sum = 0;
+    for (uint32_t i = 0; i < n; i++) sum += out[i] = (int8_t)scalar_code((x[i] * g[i]) * multiplier);
+    return sum;
+}
+
+static int32_t codes_rest(const float *x, const int8_t *hi, float a, float multiplier, uint32_t n, int8_t *out)
+{
+    int32_t sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sum += out[i] = (int8_t)scalar_code(scalar_fma(-(float)hi[i], a, x[i]) * multiplier);
+    return sum;
+}
+
+static void gate_relu2(const float *g, const float *u, uint32_t n, float *y)
+{
+    for (uint32_t i = 0; i < n; i++) y[i] = scalar_gate_relu2(g[i], u[i]);
+}
+
+static void gate_silu(const float *g, const float *u, uint32_t n, float *y)
+{
+    for (uint32_t i = 0; i < n; i++) y[i] = scalar_gate_silu(g[i], u[i]);
+}
+
+static void add(float *h, const float *y, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) h[i] = h[i] + y[i];
+}
+
+static float kv_value(int type, const void *data, size_t i)
+{
+    return type == KV_F32 ? ((const float *)data)[i] : half_to_float(((const uint16_t *)data)[i]);
+}
+
+static void scores(int k_type, const float *q, const void *k, uint32_t head_dim, float scale, float s[64])
+{
+    for (int j = 0; j < 64; j++) s[j] = 0.0f;
+    for (uint32_t d = 0; d < head_dim; d++)
+        for (uint32_t j = 0; j < 64; j++) s[j] = scalar_fma(q[d], kv_value(k_type, k, 64 * (size_t)d + j), s[j]);
+    for (int j = 0; j < 64; j++) s[j] = scale * s[j];
+}
+
+static void scores_int8(const int16_t *hi, const int16_t *lo, float a, float b, const int8_t *k, uint32_t head_dim,
+                        float scale, float s[64])
+{
+    for (uint32_t j = 0; j < 64; j++) {
+        const int8_t *row = k + (size_t)j * head_dim;
+        int32_t sum_hi = 0, sum_lo = 0;
+        for (uint32_t d = 0; d < head_dim; d++) {
+            sum_hi += hi[d] * row[d];
+            sum_lo += lo[d] * row[d];
+        }
+        float ak;
+        memcpy(&ak, k + 64 * (size_t)head_dim + 4 * j, sizeof ak);
+        s[j] = scalar_fma((float)sum_hi, a * ak, (float)sum_lo * (b * ak)) * scale;
+    }
+}
+
+static void softmax(const float s[64], float max, uint32_t n_present, float p[64])
+{
+    for (uint32_t j = 0; j < 64; j++) p[j] = j < n_present ? scalar_exp(s[j] - max) : 0.0f;
+}
+
+static void values(int v_type, const float *p, const void *v, uint32_t n_present, uint32_t head_dim, float *o)
+{
+    for (uint32_t d = 0; d < head_dim; d++) o[d] = 0.0f;
+    for (uint32_t j = 0; j < n_present; j++)
+        for (uint32_t d = 0; d < head_dim; d++)
+            o[d] = scalar_fma(p[j], kv_value(v_type, v, (size_t)j * head_dim + d), o[d]);
+}
+
+static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float b, const int8_t *v, uint32_t head_dim,
+                        float *o)
+{
+    for (uint32_t d = 0; d < head_dim; d++) {
+        int32_t sum_hi = 0, sum_lo = 0;
+        for (uint32_t j = 0; j < 64; j++) {
+            sum_hi += hi[j] * v[(size_t)j * head_dim + d];
+            sum_lo += lo[j] * v[(size_t)j * head_dim + d];
+        }
+        o[d] = scalar_fma((float)sum_hi, a, (float)sum_lo * b);
+    }
+}
+
+static void merge(float *into, float al, const float *o, float be, uint32_t head_dim)
+{
+    for (uint32_t d = 0; d < head_dim; d++) into[d] = scalar_fma(into[d], al, o[d] * be);
+}
+
+const cpu_kernels cpu_kernels_portable = {
+    .name = "portable",
+    .ternary_order = ternary_order,
+    .ternary_sums = ternary_sums,
+    .dense_to_float = dense_row_to_float,
+    .dense_dot = dense_dot,
+    .dense_tile = dense_tile,
+    .tree64 = tree64,
+    .sumsq256 = sumsq256,
+    .norm = norm,
+    .absmax = absmax,
+    .absmax_product = absmax_product,
+    .codes = codes,
+    .codes_product = codes_product,
+    .codes_rest = codes_rest,
+    .gate_relu2 = gate_relu2,
+    .gate_silu = gate_silu,
+    .add = add,
+    .scores = scores,
+    .scores_int8 = scores_int8,
+    .softmax = softmax,
+    .values = values,
+    .values_int8 = values_int8,
+    .merge = merge,
+};

@@ -1,0 +1,65 @@
+// Reference ops: products with weight matrices. The device's scratch holds one unpacked weight row at a time, so that a
+// row is unpacked once for all M.
+#include "reference.h"
+
+// The exact sum of trit * code over columns [first, end).
+static int32_t integer_dot(const int8_t *trits, const int8_t *codes, uint32_t first, uint32_t end)
+{
+    int32_t sum = 0;
+    for (uint32_t c = first; c < end; c++) sum += trits[c] * codes[c];
+    return sum;
+}
+
+void reference_ternary_mm(const device *d, const op *o)
+{
+    const op_ternary_mm *a = &o->ternary_mm;
+    const weights *w = a->w;
+    const ternary_scale *scale = &w->scale;
+    bool is_two_term = a->x.lo_codes.buffer != NULL;
+    const float *hi_scale = cpu_at(a->x.scale);
+    const float *lo_scale = is_two_term ? cpu_at(a->x.lo_scale) : NULL;
+
+    float *v = reference_scratch(d, w); // one value per group, then the row's trits
+    int8_t *trits = (int8_t *)(v + scale->n_groups);
+
+    for (uint32_t r = 0; r < w->n_rows; r++) {
+        const float *d_r = scale->values + (size_t)ternary_scale_set(scale, r) * scale->n_groups;
+        reference_weight_trits(d, w, r, trits);
+        for (uint32_t m = 0; m < o->m; m++) {
+            const int8_t *hi = (const int8_t *)cpu_at(a->x.codes) + (size_t)m * a->x.ld;
+            const int8_t *lo = is_two_term ? (const int8_t *)cpu_at(a->x.lo_codes) + (size_t)m * a->x.ld : NULL;
+            float *y = (float *)cpu_at(a->y) + (size_t)m * a->ld_y + r;
+            if (scale->n_groups == 1) {
+                int32_t hi_sum = integer_dot(trits, hi, 0, w->n_cols);
+                *y = is_two_term ? scalar_ternary2(hi_sum, integer_dot(trits, lo, 0, w->n_cols), hi_scale[m],
+                                                   lo_scale[m], d_r[0])
+                                 : scalar_ternary(hi_sum, hi_scale[m], d_r[0]);
+                continue;
+            }
+            for (uint32_t g = 0; g < scale->n_groups; g++) {
+                uint32_t first = g * scale->group;
+                uint32_t end = w->n_cols - first > scale->group ? first + scale->group : w->n_cols;
+                float hi_sum = (float)integer_dot(trits, hi, first, end);
+                v[g] = is_two_term
+                           ? scalar_fma(hi_sum, hi_scale[m], (float)integer_dot(trits, lo, first, end) * lo_scale[m])
+                           : hi_sum * hi_scale[m];
+            }
+            *y = reference_groups(v, d_r, scale->n_groups);
+        }
+    }
+}
+
+void reference_dense_mm(const device *d, const op *o)
+{
+    const op_dense_mm *a = &o->dense_mm;
+    float *row = reference_scratch(d, a->w);
+    for (uint32_t r = 0; r < a->w->n_rows; r++) {
+        reference_weight_row(d, a->w, r, row);
+        for (uint32_t m = 0; m < o->m; m++) {
+            const float *x = (const float *)cpu_at(a->x) + (size_t)m * a->ld_x;
+            float y = reference_dot64(row, x, a->w->n_cols);
+            if (a->check_finite && !scalar_is_finite(y)) cpu_flag(o);
+            ((float *)cpu_at(a->y))[(size_t)m * a->ld_y + r] = y;
+        }
+    }
+}

@@ -1,0 +1,75 @@
+// Reference ops that work on rows without weights: embedding, gate, residual, gather, top-k.
+#include <string.h>
+
+#include "reference.h"
+
+void reference_embed(const device *d, const op *o)
+{
+    const op_embed *a = &o->embed;
+    const int32_t *ids = cpu_at(a->ids);
+    for (uint32_t m = 0; m < o->m; m++)
+        reference_weight_row(d, a->table, (uint32_t)ids[m], (float *)cpu_at(a->y) + (size_t)m * a->ld_y);
+}
+
+void reference_gate(const device *d, const op *o)
+{
+    (void)d;
+    const op_gate *a = &o->gate;
+    for (uint32_t m = 0; m < o->m; m++) {
+        const float *gate = (const float *)cpu_at(a->x) + (size_t)m * a->ld_x, *up = gate + a->n;
+        float *y = (float *)cpu_at(a->y) + (size_t)m * a->ld_y;
+        for (uint32_t i = 0; i < a->n; i++)
+            y[i] = a->is_silu ? scalar_gate_silu(gate[i], up[i]) : scalar_gate_relu2(gate[i], up[i]);
+    }
+}
+
+void reference_residual(const device *d, const op *o)
+{
+    (void)d;
+    const op_residual *a = &o->residual;
+    for (uint32_t m = 0; m < o->m; m++) {
+        float *h = (float *)cpu_at(a->h) + (size_t)m * a->ld_h;
+        const float *y = (const float *)cpu_at(a->y) + (size_t)m * a->ld_y;
+        for (uint32_t i = 0; i < a->n; i++) h[i] = h[i] + y[i];
+    }
+}
+
+void reference_gather(const device *d, const op *o)
+{
+    (void)d;
+    const op_gather *a = &o->gather;
+    const int32_t *index = cpu_at(a->index);
+    for (uint32_t m = 0; m < o->m; m++) {
+        const float *x = (const float *)cpu_at(a->x) + (size_t)index[m] * a->ld_x;
+        memcpy((float *)cpu_at(a->y) + (size_t)m * a->ld_y, x, a->n * sizeof(float));
+    }
+}
+
+// Whether a ranks before b among values met in ascending order of index; NaN ranks after every number.
+static bool ranks_before(float a, float b) { return a > b || (b != b && a == a); }
+
+// Keeps the best values so far in order. A value is placed after its equals, which have lower indices.
+void reference_top_k(const device *d, const op *o)
+{
+    (void)d;
+    const op_top_k *a = &o->top_k;
+    for (uint32_t m = 0; m < o->m; m++) {
+        const float *x = (const float *)cpu_at(a->x) + (size_t)m * a->ld_x;
+        int32_t *ids = (int32_t *)cpu_at(a->ids) + (size_t)m * a->k;
+        float *values = (float *)cpu_at(a->values) + (size_t)m * a->k;
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < a->n; i++) {
+            float value = x[i] + 0.0f; // -0 becomes +0
+            uint32_t at = kept;
+            while (at > 0 && ranks_before(value, values[at - 1])) at--;
+            if (at == a->k) continue;
+            if (kept < a->k) kept++;
+            for (uint32_t j = kept - 1; j > at; j--) {
+                values[j] = values[j - 1];
+                ids[j] = ids[j - 1];
+            }
+            values[at] = value;
+            ids[at] = (int32_t)i;
+        }
+    }
+}

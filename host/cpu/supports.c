@@ -1,0 +1,138 @@
+// Which shapes the CPU devices take: one question per op kind, answered with a sentence for users. Both devices take
+// the same.
+#include "cpu.h"
+
+#define ROWS_TOO_SHORT "a row stride is smaller than the row"
+
+static bool is_kv_type(int type) { return type == KV_F32 || type == KV_F16 || type == KV_INT8; }
+
+// Rows of n values, at a stride.
+static const char *refuse_rows(uint32_t n, uint32_t ld)
+{
+    if (n == 0) return "rows must have at least one value";
+    if (n > INT32_MAX / 2) return "rows are too long";
+    return ld < n ? ROWS_TOO_SHORT : NULL;
+}
+
+static const char *refuse_quantized(uint32_t n, uint32_t ld)
+{
+    if (n > TERNARY_MAX_COLUMNS) return "quantised rows are longer than 32-bit sums allow (528416)";
+    return ld != ternary_padded(n) ? "the stride of quantised rows must be their length rounded up to 64" : NULL;
+}
+
+static const char *refuse_eps(float eps) { return eps > 0.0f ? NULL : "the norm's epsilon must be above 0"; }
+
+static const char *first_of(const char *a, const char *b) { return a != NULL ? a : b; }
+
+static const char *refuse_embed(const op_embed *a)
+{
+    if (a->table == NULL) return "the embedding table is missing";
+    return refuse_rows(a->table->n_cols, a->ld_y);
+}
+
+static const char *refuse_norm(const op_norm *a)
+{
+    return first_of(first_of(refuse_rows(a->n, a->ld_x), refuse_rows(a->n, a->ld_y)), refuse_eps(a->eps));
+}
+
+static const char *refuse_head_norm(const op_head_norm *a)
+{
+    if (a->n_heads == 0 || a->head_dim == 0) return "there must be at least one head of at least one value";
+    if ((uint64_t)a->n_heads * a->head_dim > a->ld_x) return ROWS_TOO_SHORT;
+    return refuse_eps(a->eps);
+}
+
+static const char *refuse_norm_quant(const op_norm_quant *a)
+{
+    return first_of(first_of(refuse_rows(a->n, a->ld_x), refuse_quantized(a->n, a->y.ld)), refuse_eps(a->eps));
+}
+
+static const char *refuse_quant(const op_quant *a)
+{
+    return first_of(refuse_rows(a->n, a->ld_x), refuse_quantized(a->n, a->y.ld));
+}
+
+static const char *refuse_ternary_mm(const op_ternary_mm *a)
+{
+    if (a->w == NULL) return "the weights are missing";
+    if (!a->w->is_ternary) return "ternary_mm takes ternary weights; dense ones go through dense_mm";
+    return first_of(refuse_quantized(a->w->n_cols, a->x.ld), refuse_rows(a->w->n_rows, a->ld_y));
+}
+
+static const char *refuse_dense_mm(const op_dense_mm *a)
+{
+    if (a->w == NULL) return "the weights are missing";
+    return first_of(refuse_rows(a->w->n_cols, a->ld_x), refuse_rows(a->w->n_rows, a->ld_y));
+}
+
+static const char *refuse_cache(const kv_cache *c, uint32_t n_heads)
+{
+    if (!is_kv_type(c->k_type) || !is_kv_type(c->v_type)) return "the KV type is not one of f32, f16, int8";
+    if (c->head_dim == 0 || c->head_dim % 2 != 0) return "head dimensions must be even";
+    if (c->head_dim > CPU_MAX_HEAD_DIM) return "head dimensions above 1024 are not supported on the CPU";
+    if (c->n_kv_heads == 0 || n_heads == 0 || n_heads % c->n_kv_heads != 0)
+        return "the number of heads must be a multiple of the number of KV heads";
+    uint64_t head_bytes = (uint64_t)kv_head_bytes(c->k_type, c->v_type, (int)c->head_dim);
+    if (c->n_kv_heads > INT32_MAX / head_bytes) return "a KV block is larger than 2 GiB";
+    if (c->n_blocks == 0 || c->n_blocks > INT32_MAX) return "the KV cache must have between 1 and 2^31 - 1 blocks";
+    return NULL;
+}
+
+static const char *refuse_rope_kv(const op_rope_kv *a)
+{
+    const char *reason = refuse_cache(&a->cache, a->n_heads);
+    if (reason != NULL) return reason;
+    if (a->n_dims < 2 || a->n_dims % 2 != 0 || a->n_dims > a->cache.head_dim)
+        return "rotated dimensions must be even and at most the head dimension";
+    if (a->rows.table_ld == 0) return "block tables must have at least one entry";
+    uint64_t width = ((uint64_t)a->n_heads + 2 * (uint64_t)a->cache.n_kv_heads) * a->cache.head_dim;
+    return a->ld_x < width ? ROWS_TOO_SHORT : NULL;
+}
+
+static const char *refuse_attention(const op_attention *a)
+{
+    const char *reason = refuse_cache(&a->cache, a->n_heads);
+    if (reason != NULL) return reason;
+    if (a->rows.table_ld == 0) return "block tables must have at least one entry";
+    uint64_t width = (uint64_t)a->n_heads * a->cache.head_dim;
+    return a->ld_q < width || a->ld_y < width ? ROWS_TOO_SHORT : NULL;
+}
+
+static const char *refuse_gate(const op_gate *a)
+{
+    const char *reason = refuse_rows(a->n, a->ld_y);
+    if (reason != NULL) return reason;
+    return a->ld_x < 2 * (uint64_t)a->n ? ROWS_TOO_SHORT : NULL;
+}
+
+static const char *refuse_top_k(const op_top_k *a)
+{
+    if (a->k == 0 || a->k > TOP_K_MAX) return "top_k returns between 1 and 256 values";
+    if (a->k > a->n) return "top_k asks for more values than there are";
+    return refuse_rows(a->n, a->ld_x);
+}
+
+const char *cpu_refusal(const device *d, const op *o)
+{
+    (void)d;
+    if (o->m == 0 || o->m > INT32_MAX) return "an op works on at least one row";
+    switch (o->kind) {
+    case OP_EMBED: return refuse_embed(&o->embed);
+    case OP_NORM: return refuse_norm(&o->norm);
+    case OP_HEAD_NORM: return refuse_head_norm(&o->head_norm);
+    case OP_NORM_QUANT: return refuse_norm_quant(&o->norm_quant);
+    case OP_QUANT:
+    case OP_QUANT2: return refuse_quant(&o->quant);
+    case OP_TERNARY_MM: return refuse_ternary_mm(&o->ternary_mm);
+    case OP_DENSE_MM: return refuse_dense_mm(&o->dense_mm);
+    case OP_ROPE_KV: return refuse_rope_kv(&o->rope_kv);
+    case OP_ATTENTION: return refuse_attention(&o->attention);
+    case OP_GATE: return refuse_gate(&o->gate);
+    case OP_RESIDUAL:
+        return first_of(refuse_rows(o->residual.n, o->residual.ld_h), refuse_rows(o->residual.n, o->residual.ld_y));
+    case OP_GATHER: return first_of(refuse_rows(o->gather.n, o->gather.ld_x), refuse_rows(o->gather.n, o->gather.ld_y));
+    case OP_TOP_K: return refuse_top_k(&o->top_k);
+    case OP_N_KINDS: break;
+    }
+    return "the CPU backend has no such op";
+}

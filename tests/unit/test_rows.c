@@ -1,0 +1,273 @@
+// Matrix rows: canonical ternary rows, their scales, the T64 layout, dense rows.
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "dense.h"
+#include "rng.h"
+#include "scalar.h"
+#include "ternary.h"
+
+#define SEED 20240u
+
+// ---- ternary rows
+
+static uint8_t *random_rows(uint32_t n_rows, uint32_t n_cols)
+{
+    uint8_t *rows = calloc(n_rows, ternary_row_bytes(n_cols));
+    assert_non_null(rows);
+    for (uint32_t r = 0; r < n_rows; r++) {
+        uint8_t *row = rows + r * ternary_row_bytes(n_cols);
+        for (uint32_t c = 0; c < n_cols; c++)
+            row[c / 4] = (uint8_t)(row[c / 4] | rng_u64(SEED + n_cols, (uint64_t)r * n_cols + c) % 3 << (2 * (c % 4)));
+        ternary_pad_row(row, n_cols);
+    }
+    return rows;
+}
+
+static void test_canonical_rows(void **state)
+{
+    (void)state;
+    for (uint32_t n_cols = 1; n_cols <= 200; n_cols++) {
+        assert_int_equal(ternary_row_bytes(n_cols), (n_cols + 63) / 64 * 16);
+        uint8_t *row = random_rows(1, n_cols);
+        uint64_t zeros = 0;
+        for (uint32_t c = 0; c < n_cols; c++) zeros += ternary_code(row, c) == 1;
+        assert_true(ternary_row_zeros(row, n_cols) == zeros);
+        for (uint32_t c = n_cols; c < ternary_padded(n_cols); c++) assert_int_equal(ternary_code(row, c), 1);
+        assert_true(ternary_row_is_valid(row, n_cols));
+        uint32_t bad = n_cols - 1 - n_cols / 3;
+        row[bad / 4] = (uint8_t)(row[bad / 4] | 3 << (2 * (bad % 4)));
+        assert_false(ternary_row_is_valid(row, n_cols));
+        free(row);
+    }
+    // Padding overwrites what was there and nothing else.
+    uint8_t row[17];
+    memset(row, 0xff, sizeof row);
+    ternary_pad_row(row, 62);
+    for (uint32_t c = 0; c < 62; c++) assert_int_equal(ternary_code(row, c), 3);
+    assert_int_equal(row[15], 0x5f);
+    assert_int_equal(row[16], 0xff);
+}
+
+static void test_scales(void **state)
+{
+    (void)state;
+    ternary_scale a, b, c;
+    tern_error err = {0};
+    assert_int_equal(ternary_scale_tensor(0.25f, 100, &a, &err), TERN_OK);
+    assert_int_equal(a.n_sets, 1);
+    assert_int_equal(a.n_groups, 1);
+    assert_true(a.group >= 100 && a.values[0] == 0.25f && ternary_scale_set(&a, 99) == 0);
+
+    assert_int_equal(ternary_scale_create(3, true, 64, 130, &b, &err), TERN_OK);
+    assert_int_equal(b.n_groups, 3);
+    for (int i = 0; i < 9; i++) assert_true(b.values[i] == 0.0f);
+    b.set_begin[1] = 5;
+    b.set_begin[2] = 6;
+    const uint32_t expected[] = {0, 0, 0, 0, 0, 1, 2, 2, 2};
+    for (uint32_t r = 0; r < 9; r++) assert_int_equal(ternary_scale_set(&b, r), expected[r]);
+
+    assert_int_equal(ternary_scale_create(7, false, 0, 130, &c, &err), TERN_OK);
+    for (uint32_t r = 0; r < 7; r++) assert_int_equal(ternary_scale_set(&c, r), r);
+    assert_true(ternary_scale_equal(&a, &a) && ternary_scale_equal(&b, &b));
+    assert_false(ternary_scale_equal(&a, &b));
+    ternary_scale_free(&a);
+    assert_int_equal(ternary_scale_tensor(0.5f, 100, &a, &err), TERN_OK);
+    ternary_scale d;
+    assert_int_equal(ternary_scale_tensor(0.25f, 100, &d, &err), TERN_OK);
+    assert_false(ternary_scale_equal(&a, &d));
+    d.values[0] = 0.5f;
+    assert_true(ternary_scale_equal(&a, &d));
+
+    ternary_scale untouched = {.n_sets = 77};
+    assert_int_equal(ternary_scale_create(0, false, 0, 1, &untouched, &err), TERN_INVALID_ARGUMENT);
+    assert_int_equal(untouched.n_sets, 77);
+    ternary_scale_free(&a);
+    ternary_scale_free(&b);
+    ternary_scale_free(&c);
+    ternary_scale_free(&d);
+    ternary_scale_free(NULL);
+}
+
+// ---- T64
+
+// The layout as kernels.md F.1 states it: every element, by its own place in the stream of granules of a row group.
+static size_t expected_granule(uint32_t n_cols, uint32_t row, uint32_t granule)
+{
+    uint32_t n_granules = (n_cols + 63) / 64;
+    size_t at = 0; // walks the stream: row groups, tiles along K, halves, rows, granules
+    for (uint32_t group = 0;; group++)
+        for (uint32_t tile = 0; tile * 4 < n_granules; tile++)
+            for (uint32_t half = 0; half < 2; half++)
+                for (uint32_t g = 0; g < 8; g++)
+                    for (uint32_t t = 0; t < 4 && tile * 4 + t < n_granules; t++) {
+                        if (row == 16 * group + 8 * half + g && granule == 4 * tile + t) return at;
+                        at += 16;
+                    }
+}
+
+static void check_t64(uint32_t n_rows, uint32_t n_cols)
+{
+    size_t n_bytes = (size_t)t64_bytes(n_rows, n_cols), row_bytes = ternary_row_bytes(n_cols);
+    assert_int_equal(n_bytes, (size_t)(n_rows + 15) / 16 * 16 * ((n_cols + 63) / 64) * 16);
+    uint8_t *rows = random_rows(n_rows, n_cols), *back = malloc(n_rows * row_bytes), *packed = malloc(n_bytes);
+    uint8_t *pieces = malloc(n_bytes);
+    assert_true(back != NULL && packed != NULL && pieces != NULL);
+    t64_init(packed, n_rows, n_cols);
+    t64_init(pieces, n_rows, n_cols);
+    t64_pack_rows(packed, n_rows, n_cols, 0, n_rows, rows);
+
+    for (uint32_t r = 0; r < n_rows; r++) {
+        for (uint32_t g = 0; g * 64 < n_cols; g++)
+            assert_int_equal(t64_granule_offset(n_cols, r, g), expected_granule(n_cols, r, g));
+        for (uint32_t g = 0; g * 64 < n_cols; g++) {
+            const uint8_t *granule = packed + expected_granule(n_cols, r, g);
+            for (uint32_t j = 0; j < 4; j++)
+                for (uint32_t b = 0; b < 4; b++)
+                    for (uint32_t m = 0; m < 4; m++) {
+                        uint32_t column = 64 * g + 32 * (j / 2) + 8 * m + 4 * (j % 2) + b;
+                        int code = granule[4 * j + b] >> (2 * m) & 3;
+                        assert_int_equal(code, ternary_code(rows + r * row_bytes, column)); // padding too
+                        assert_int_equal(code, t64_code(packed, n_cols, r, column));
+                    }
+        }
+    }
+    for (uint32_t r = n_rows; r < (n_rows + 15) / 16 * 16; r++)
+        for (uint32_t c = 0; c < n_cols; c++) assert_int_equal(t64_code(packed, n_cols, r, c), 1);
+
+    t64_unpack_rows(packed, n_rows, n_cols, 0, n_rows, back);
+    assert_true(memcmp(back, rows, n_rows * row_bytes) == 0);
+    for (uint32_t first = 0; first < n_rows; first += 5) { // pieces at odd rows give the same bytes
+        uint32_t count = n_rows - first < 5 ? n_rows - first : 5;
+        t64_pack_rows(pieces, n_rows, n_cols, first, count, rows + first * row_bytes);
+        memset(back, 0xee, n_rows * row_bytes);
+        t64_unpack_rows(packed, n_rows, n_cols, first, count, back);
+        assert_true(memcmp(back, rows + first * row_bytes, count * row_bytes) == 0);
+    }
+    assert_true(memcmp(pieces, packed, n_bytes) == 0);
+    free(rows);
+    free(back);
+    free(packed);
+    free(pieces);
+}
+
+static void test_t64(void **state)
+{
+    (void)state;
+    const uint32_t n_rows[] = {1, 2, 7, 8, 9, 15, 16, 17, 33},
+                   n_cols[] = {1, 3, 63, 64, 65, 128, 192, 200, 256, 257, 320, 448, 576, 1000};
+    for (size_t r = 0; r < sizeof n_rows / sizeof n_rows[0]; r++)
+        for (size_t c = 0; c < sizeof n_cols / sizeof n_cols[0]; c++) check_t64(n_rows[r], n_cols[c]);
+    assert_true(t64_bytes(UINT32_MAX, TERNARY_MAX_COLUMNS) == 268435456ull * 16 * 8257 * 16); // no 32-bit wrap
+}
+
+// ---- dense rows
+
+static void expect_floats(dense_type type, const uint8_t *row, uint32_t n, const float *expected)
+{
+    float out[512];
+    dense_row_to_float(type, row, n, out);
+    for (uint32_t i = 0; i < n; i++)
+        if (scalar_as_u32(out[i]) != scalar_as_u32(expected[i]))
+            fail_msg("%s element %u is %a, expected %a", dense_formats[type].name, i, (double)out[i],
+                     (double)expected[i]);
+}
+
+static void test_dense_plain(void **state)
+{
+    (void)state;
+    const uint8_t f32[] = {0, 0, 0, 0x3f, 0, 0, 0, 0xc0, 1, 0, 0, 0};
+    expect_floats(DENSE_F32, f32, 3, (const float[]){0.5f, -2.0f, 0x1p-149f});
+    const uint8_t f16[] = {0x00, 0x38, 0x00, 0xc0, 0x01, 0x00};
+    expect_floats(DENSE_F16, f16, 3, (const float[]){0.5f, -2.0f, 0x1p-24f});
+    const uint8_t bf16[] = {0x00, 0x3f, 0x00, 0xc0, 0x01, 0x00};
+    expect_floats(DENSE_BF16, bf16, 3, (const float[]){0.5f, -2.0f, 0x1p-133f});
+    assert_int_equal(dense_row_bytes(DENSE_Q6_K, 512), 420);
+    assert_int_equal(dense_row_bytes(DENSE_Q4_K, 512), 288);
+    assert_int_equal(dense_row_bytes(DENSE_Q8_0, 64), 68);
+    assert_int_equal(dense_row_bytes(DENSE_Q4_0, 64), 36);
+    assert_int_equal(dense_row_bytes(DENSE_F16, 3), 6);
+}
+
+static void test_dense_q8_0_q4_0(void **state)
+{
+    (void)state;
+    uint8_t q8[68] = {[0] = 0x00, [1] = 0x38, [34] = 0x00, [35] = 0xc0}; // d = 0.5, then d = -2
+    float expected[64];
+    for (int i = 0; i < 32; i++) {
+        q8[2 + i] = (uint8_t)(i * 8 - 128);
+        q8[36 + i] = (uint8_t)(127 - i);
+        expected[i] = 0.5f * (float)(i * 8 - 128);
+        expected[32 + i] = -2.0f * (float)(127 - i);
+    }
+    expect_floats(DENSE_Q8_0, q8, 64, expected);
+
+    uint8_t q4[18] = {0x00, 0x38};
+    for (int i = 0; i < 16; i++) {
+        q4[2 + i] = (uint8_t)(i | (15 - i) << 4);
+        expected[i] = 0.5f * (float)(i - 8);
+        expected[16 + i] = 0.5f * (float)(7 - i);
+    }
+    expect_floats(DENSE_Q4_0, q4, 32, expected);
+}
+
+// Blocks built from chosen scales, minimums and quants, so that packing here and unpacking there are written
+// independently.
+static void test_dense_q4_k(void **state)
+{
+    (void)state;
+    const uint32_t scale[8] = {1, 63, 17, 40, 33, 62, 5, 48}, minimum[8] = {0, 63, 32, 7, 50, 15, 16, 61};
+    uint8_t block[144] = {0x01, 0x2c, 0xff, 0x2f}; // d = 0.0625 * (1 + 2^-10), dmin = 0.125 * (1 - 2^-11)
+    const double d = 0.0625 * (1 + 0x1p-10), dmin = 0.125 * (1 - 0x1p-11);
+    for (int j = 0; j < 4; j++) { // bytes 0-3: scales 0-3 and high bits of scales 4-7; 4-7 minimums; 8-11 low nibbles
+        block[4 + j] = (uint8_t)(scale[j] | scale[j + 4] >> 4 << 6);
+        block[8 + j] = (uint8_t)(minimum[j] | minimum[j + 4] >> 4 << 6);
+        block[12 + j] = (uint8_t)((scale[j + 4] & 15) | (minimum[j + 4] & 15) << 4);
+    }
+    float expected[256];
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t j = i / 32, q = (i * 7 + j) % 16;
+        block[16 + 32 * (j / 2) + i % 32] |= (uint8_t)(j % 2 == 0 ? q : q << 4);
+        // Exact in double (22 and 17 bits), so this is the one rounding of the definition.
+        expected[i] = (float)(d * scale[j] * q - dmin * minimum[j]);
+    }
+    expect_floats(DENSE_Q4_K, block, 256, expected);
+}
+
+static void test_dense_q6_k(void **state)
+{
+    (void)state;
+    uint8_t block[210] = {[208] = 0xff, [209] = 0xab}; // d = -2047 / 2^15: all mantissa bits set
+    const double d = -2047.0 / 32768;
+    float expected[256];
+    for (int i = 0; i < 16; i++) block[192 + i] = (uint8_t)(i == 3 ? -128 : i * 17 - 120);
+    for (int i = 0; i < 256; i++) {
+        int q = (i * 11 + i / 64) % 64, half = i / 128, span = i % 128 / 32, l = i % 32;
+        block[64 * half + 32 * (span % 2) + l] |= (uint8_t)((q & 15) << (span >= 2 ? 4 : 0));
+        block[128 + 32 * half + l] |= (uint8_t)((q >> 4) << (2 * span));
+        int scale = (int8_t)block[192 + i / 16];
+        expected[i] = (float)(d * scale * (q - 32));
+    }
+    expect_floats(DENSE_Q6_K, block, 256, expected);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_canonical_rows),
+        cmocka_unit_test(test_scales),
+        cmocka_unit_test(test_t64),
+        cmocka_unit_test(test_dense_plain),
+        cmocka_unit_test(test_dense_q8_0_q4_0),
+        cmocka_unit_test(test_dense_q4_k),
+        cmocka_unit_test(test_dense_q6_k),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
