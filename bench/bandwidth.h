@@ -1,0 +1,22 @@
+// Read bandwidth of host memory as this process can reach it: the roof that decode speed is held against.
+#ifndef TERN_BENCH_BANDWIDTH_H
+#define TERN_BENCH_BANDWIDTH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tern_status.h"
+
+typedef struct bandwidth {
+    double best_gbps, median_gbps; // 1e9 bytes per second
+    uint32_t n_threads, n_repeats;
+    uint64_t n_bytes;  // read per repeat
+    uint64_t checksum; // of what was read: keeps the reads alive
+} bandwidth;
+
+// n_threads 0: all this process may use. n_bytes 0: 512 MiB, several times any last-level cache of a desktop; else at
+// least 256 MiB is advisable. n_repeats >= 1. HOST_MEMORY.
+tern_status bandwidth_measure_read(uint32_t n_threads, uint64_t n_bytes, uint32_t n_repeats, bandwidth *out,
+                                   tern_error *err);
+
+#endif

@@ -1,0 +1,534 @@
+// The table of op cases; see op_cases.h. Each section starts from one small base case and varies one thing at a time,
+// then adds the shapes of real models.
+#include "op_cases.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "ternary.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+// Rows: around the widths at which kernels switch (1, 8, 16, 32 columns of activations) and real batches.
+static const uint32_t m_sweep[] = {1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 64, 127, 128, 512};
+// Widths of row ops: around 64 lanes and 256 accumulators, and the rows of real models.
+static const uint32_t width_sweep[] = {1, 2, 7, 63, 64, 65, 129, 255, 256, 257, 511, 640, 1000, 2560, 6912};
+// Positions of decode rows: the ends of blocks (64) and of groups of blocks (256), and beyond a thousand.
+static const uint32_t decode_positions[] = {0,   1,   62,  63,  64,  65,  127, 128,  191,  255,
+                                            256, 257, 319, 320, 511, 512, 700, 1023, 1024, 1100};
+static const uint32_t mixed_runs[] = {1, 3, 2, 5};
+
+typedef struct case_list {
+    op_case *cases;
+    size_t n, capacity;
+    bool is_out_of_memory;
+} case_list;
+
+uint32_t op_case_table(const op_case *c, uint32_t row)
+{
+    if (c->rows == ROWS_DECODE) return row;
+    if (c->rows == ROWS_PREFILL) return 0;
+    uint32_t table = 0;
+    for (uint32_t end = 0; (end += mixed_runs[table % COUNT(mixed_runs)]) <= row;) table++;
+    return table;
+}
+
+uint32_t op_case_position(const op_case *c, uint32_t row)
+{
+    if (c->rows == ROWS_DECODE) return decode_positions[(row + c->first) % COUNT(decode_positions)];
+    if (c->rows == ROWS_PREFILL) return c->first + row;
+    uint32_t table = 0, begin = 0;
+    while (begin + mixed_runs[table % COUNT(mixed_runs)] <= row) begin += mixed_runs[table++ % COUNT(mixed_runs)];
+    return c->first + 61 * (table % 9) + (row - begin);
+}
+
+const char *op_recipe_name(op_recipe recipe)
+{
+    static const char *const names[RECIPE_N] = {"random", "zeros", "outlier", "extreme", "denormal",
+                                                "small",  "ties",  "nan",     "inf"};
+    return (unsigned)recipe < RECIPE_N ? names[recipe] : "unknown";
+}
+
+const char *op_level_name(op_case_level level)
+{
+    return level == LEVEL_QUICK ? "quick" : level == LEVEL_TEST ? "test" : "full";
+}
+
+bool op_recipe_raises(op_recipe recipe) { return recipe == RECIPE_NAN || recipe == RECIPE_INF; }
+
+// ------------------------------------------------------------------------------------------------ names and costs
+
+static uint64_t case_macs(const op_case *c)
+{
+    uint64_t rows = c->m;
+    switch (c->kind) {
+    case OP_TERNARY_MM: return rows * c->n * c->k * c->n_terms;
+    case OP_DENSE_MM: return rows * c->n * c->k;
+    case OP_EMBED: return rows * c->k;
+    case OP_HEAD_NORM: return rows * c->n_heads * c->head_dim;
+    case OP_ROPE_KV: return rows * (c->n_heads + 2 * c->n_kv_heads) * c->head_dim;
+    case OP_ATTENTION: {
+        uint64_t n_positions = 0;
+        for (uint32_t m = 0; m < c->m; m++) n_positions += op_case_position(c, m) + 1;
+        return n_positions * c->n_heads * c->head_dim * 2;
+    }
+    case OP_TOP_K: return rows * c->n * (c->k < 8 ? 1 : 8);
+    default: return rows * c->n;
+    }
+}
+
+static void describe_weights(const op_case *c, char *out, size_t n_bytes)
+{
+    static const char *const scales[] = {"tensor", "ranges", "rows"};
+    if (!c->is_ternary)
+        snprintf(out, n_bytes, "%s", dense_formats[c->dense].name);
+    else if (c->group != 0)
+        snprintf(out, n_bytes, "%s g%u", scales[c->scale], c->group);
+    else
+        snprintf(out, n_bytes, "%s", scales[c->scale]);
+}
+
+static void describe_shape(const op_case *c, char *out, size_t n_bytes)
+{
+    static const char *const kv[] = {"f32", "f16", "int8"};
+    static const char *const rows[] = {"decode", "prefill", "mixed"};
+    char form[32];
+    describe_weights(c, form, sizeof form);
+    switch (c->kind) {
+    case OP_TERNARY_MM: snprintf(out, n_bytes, "N=%u K=%u %s %u-term", c->n, c->k, form, c->n_terms); break;
+    case OP_DENSE_MM:
+        snprintf(out, n_bytes, "N=%u K=%u %s%s", c->n, c->k, c->is_ternary ? "ternary " : "", form);
+        break;
+    case OP_EMBED: snprintf(out, n_bytes, "V=%u K=%u %s%s", c->n, c->k, c->is_ternary ? "ternary " : "", form); break;
+    case OP_HEAD_NORM: snprintf(out, n_bytes, "H=%u D=%u", c->n_heads, c->head_dim); break;
+    case OP_ROPE_KV:
+        snprintf(out, n_bytes, "H=%u/%u D=%u dims=%u %s k=%s v=%s %s+%u", c->n_heads, c->n_kv_heads, c->head_dim,
+                 c->n_dims, c->adjacent ? "adjacent" : "half", kv[c->k_type], kv[c->v_type], rows[c->rows], c->first);
+        break;
+    case OP_ATTENTION:
+        snprintf(out, n_bytes, "H=%u/%u D=%u k=%s v=%s %s+%u", c->n_heads, c->n_kv_heads, c->head_dim, kv[c->k_type],
+                 kv[c->v_type], rows[c->rows], c->first);
+        break;
+    case OP_TOP_K: snprintf(out, n_bytes, "N=%u k=%u", c->n, c->k); break;
+    default: snprintf(out, n_bytes, "N=%u%s%s", c->n, c->in_place ? " in-place" : "", c->is_silu ? " silu" : ""); break;
+    }
+}
+
+static void add(case_list *list, op_case c)
+{
+    if (list->is_out_of_memory) return;
+    if (list->n == list->capacity) {
+        size_t capacity = list->capacity == 0 ? 512 : 2 * list->capacity;
+        op_case *cases = realloc(list->cases, capacity * sizeof *cases);
+        if (cases == NULL) {
+            list->is_out_of_memory = true;
+            return;
+        }
+        list->cases = cases;
+        list->capacity = capacity;
+    }
+    if (c.n_terms == 0) c.n_terms = 1;
+    c.n_macs = case_macs(&c);
+    c.level = c.n_macs <= 1u << 22 ? LEVEL_QUICK : c.n_macs <= 1u << 26 ? LEVEL_TEST : LEVEL_FULL;
+    char shape[72], gap[16] = "";
+    describe_shape(&c, shape, sizeof shape);
+    if (c.gap != 0) snprintf(gap, sizeof gap, " gap=%u", c.gap);
+    snprintf(c.name, sizeof c.name, "%s M=%u %s%s %s", op_kind_name(c.kind), c.m, shape, gap, op_recipe_name(c.recipe));
+    list->cases[list->n++] = c;
+}
+
+// ------------------------------------------------------------------------------------------------ ternary products
+
+static void add_ternary_sweeps(case_list *list)
+{
+    static const uint32_t n_sweep[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 63, 64, 65, 127, 129};
+    static const uint32_t k_sweep[] = {1,   2,   3,   4,   5,   31,  32,  63,  64,  65,  127,  128,  129, 191,
+                                       192, 193, 255, 256, 257, 319, 321, 511, 513, 640, 1023, 1025, 2049};
+    const op_case base = {.kind = OP_TERNARY_MM, .m = 3, .n = 37, .k = 200, .is_ternary = true, .n_terms = 1};
+    for (uint32_t terms = 1; terms <= 2; terms++) {
+        op_case c = base;
+        c.n_terms = terms;
+        for (size_t i = 0; i < COUNT(m_sweep); i++) {
+            c.m = m_sweep[i];
+            add(list, c);
+        }
+        c.m = base.m;
+        for (size_t i = 0; i < COUNT(n_sweep); i++) {
+            c.n = n_sweep[i];
+            c.gap = 16 * (uint32_t)(i % 3);
+            add(list, c);
+        }
+        c.n = 21;
+        c.gap = 0;
+        for (size_t i = 0; i < COUNT(k_sweep); i++) {
+            c.k = k_sweep[i];
+            c.m = 1 + (uint32_t)i % 4;
+            add(list, c);
+        }
+    }
+}
+
+static void add_ternary_scales(case_list *list)
+{
+    // Columns for 1 to 20 groups of 64, so that the eight parts of groups() are empty, even and uneven.
+    static const uint32_t k_groups[] = {64, 65, 128, 192, 448, 512, 513, 576, 1000, 1280};
+    static const uint32_t groups[] = {0, 64, 128, 256};
+    op_case c = {.kind = OP_TERNARY_MM, .m = 3, .n = 53, .k = 712, .is_ternary = true, .gap = 16};
+    for (c.n_terms = 1; c.n_terms <= 2; c.n_terms++)
+        for (int scale = SCALE_TENSOR; scale <= SCALE_ROWS; scale++)
+            for (size_t i = 0; i < COUNT(groups); i++) {
+                c.scale = (op_scale)scale;
+                c.group = groups[i];
+                add(list, c);
+            }
+    c.scale = SCALE_ROWS;
+    c.group = 64;
+    c.n = 19;
+    for (size_t i = 0; i < COUNT(k_groups); i++) {
+        c.k = k_groups[i];
+        c.n_terms = 1 + (uint32_t)i % 2;
+        add(list, c);
+    }
+    c.group = 128;
+    c.k = 2560;
+    c.m = 17;
+    add(list, c);
+}
+
+static void add_ternary_recipes(case_list *list)
+{
+    static const op_recipe recipes[] = {RECIPE_ZEROS, RECIPE_OUTLIER, RECIPE_EXTREME, RECIPE_DENORMAL};
+    op_case c = {.kind = OP_TERNARY_MM, .is_ternary = true, .n = 18};
+    for (size_t i = 0; i < COUNT(recipes); i++)
+        for (c.n_terms = 1; c.n_terms <= 2; c.n_terms++)
+            for (c.m = 1; c.m <= 19; c.m += 9) {
+                c.recipe = recipes[i];
+                c.k = 6912;
+                c.group = 0;
+                c.scale = SCALE_TENSOR;
+                add(list, c);
+                c.k = 333;
+                c.group = 64;
+                c.scale = SCALE_ROWS;
+                add(list, c);
+            }
+    // The widest rows there can be: sums next to 2^31.
+    c = (op_case){
+        .kind = OP_TERNARY_MM, .recipe = RECIPE_EXTREME, .m = 2, .n = 5, .k = TERNARY_MAX_COLUMNS, .is_ternary = true};
+    for (c.n_terms = 1; c.n_terms <= 2; c.n_terms++) add(list, c);
+}
+
+static void add_ternary_models(case_list *list)
+{
+    static const struct {
+        uint32_t n, k;
+        op_scale scale;
+    } shapes[] = {
+        {3840, 2560, SCALE_RANGES},  {2560, 2560, SCALE_TENSOR},
+        {13824, 2560, SCALE_RANGES}, {2560, 6912, SCALE_TENSOR}, // 2B-4T
+        {1024, 8192, SCALE_TENSOR},  {8192, 8192, SCALE_TENSOR},
+        {28672, 8192, SCALE_TENSOR}, {8192, 28672, SCALE_TENSOR}, // 70B
+    };
+    op_case c = {.kind = OP_TERNARY_MM, .is_ternary = true};
+    for (size_t i = 0; i < COUNT(shapes); i++) {
+        c.n = shapes[i].n;
+        c.k = shapes[i].k;
+        c.scale = shapes[i].scale;
+        // Up to 2^31 multiply-adds: beyond that the reference would take minutes.
+        for (c.m = 1; c.m <= 512 && (uint64_t)c.m * c.n * c.k <= 1u << 31; c.m *= 8) {
+            c.n_terms = 1;
+            add(list, c);
+        }
+        c.m = 1;
+        c.n_terms = 2;
+        add(list, c);
+    }
+    const op_case wide = {.kind = OP_TERNARY_MM, .m = 64, .n = 272, .k = 2560, .is_ternary = true};
+    const op_case tall = {.kind = OP_TERNARY_MM, .m = 512, .n = 129, .k = 960, .is_ternary = true, .gap = 32};
+    add(list, wide);
+    add(list, tall);
+}
+
+// ------------------------------------------------------------------------------------------------ dense products, rows
+
+static uint32_t dense_block(dense_type type) { return dense_formats[type].block; }
+
+static void add_dense(case_list *list)
+{
+    static const uint32_t blocks[] = {1, 2, 3, 5, 8, 10};
+    static const uint32_t float_widths[] = {1, 3, 63, 64, 65, 127, 257, 640, 2560};
+    static const uint32_t n_sweep[] = {1, 3, 4, 5, 16, 33, 65};
+    for (int type = DENSE_F32; type < DENSE_N_TYPES; type++) {
+        op_case c = {.kind = OP_DENSE_MM, .dense = (dense_type)type, .n = 23};
+        bool has_blocks = dense_block(c.dense) > 1;
+        for (size_t i = 0; i < (has_blocks ? COUNT(blocks) : COUNT(float_widths)); i++) {
+            c.k = has_blocks ? blocks[i] * dense_block(c.dense) : float_widths[i];
+            c.m = 1 + (uint32_t)i % 5;
+            add(list, c);
+        }
+        c.k = 512;
+        c.gap = 16;
+        for (size_t i = 0; i < COUNT(n_sweep); i++) {
+            c.n = n_sweep[i];
+            c.m = 2;
+            add(list, c);
+        }
+        c.n = 11;
+        c.k = 256;
+        c.gap = 0;
+        for (size_t i = 0; i < COUNT(m_sweep); i++) {
+            c.m = m_sweep[i];
+            add(list, c);
+        }
+        static const op_recipe recipes[] = {RECIPE_ZEROS, RECIPE_OUTLIER, RECIPE_DENORMAL, RECIPE_NAN, RECIPE_INF};
+        for (size_t i = 0; i < COUNT(recipes); i++) {
+            c.m = 3;
+            c.recipe = recipes[i];
+            add(list, c);
+        }
+    }
+    for (int scale = SCALE_TENSOR; scale <= SCALE_ROWS; scale++) {
+        op_case c = {.kind = OP_DENSE_MM, .is_ternary = true, .scale = (op_scale)scale, .m = 3, .n = 37, .k = 333};
+        add(list, c);
+        c.group = 128;
+        add(list, c);
+    }
+    static const dense_type heads[] = {DENSE_F16, DENSE_BF16, DENSE_Q6_K};
+    for (size_t i = 0; i < COUNT(heads); i++)
+        for (uint32_t m = 1; m <= 4; m += 3) {
+            op_case c = {.kind = OP_DENSE_MM, .dense = heads[i], .m = m, .n = 6000, .k = 2560};
+            add(list, c); // a slice of the 2B-4T head, then all of it
+            c.n = 128256;
+            add(list, c);
+        }
+}
+
+static void add_embed(case_list *list)
+{
+    for (int type = DENSE_F32; type < DENSE_N_TYPES; type++) {
+        op_case c = {.kind = OP_EMBED, .dense = (dense_type)type, .n = 50, .m = 7, .k = 512, .gap = 16};
+        add(list, c);
+        c.k = dense_block(c.dense);
+        c.m = 1;
+        add(list, c);
+        c.k = dense_block(c.dense) == 1 ? 2563 : 2560;
+        c.gap = 0;
+        c.m = 33;
+        add(list, c);
+    }
+    for (int scale = SCALE_TENSOR; scale <= SCALE_ROWS; scale++) {
+        op_case c = {.kind = OP_EMBED, .is_ternary = true, .scale = (op_scale)scale, .m = 9, .n = 70, .k = 331};
+        add(list, c);
+        c.group = 64;
+        add(list, c);
+    }
+    for (size_t i = 0; i < COUNT(m_sweep); i++) {
+        op_case c = {.kind = OP_EMBED, .dense = DENSE_F16, .m = m_sweep[i], .n = 300, .k = 130};
+        add(list, c);
+    }
+}
+
+// Norms, quantisers, gate, residual, gather: one width, a row count and a recipe.
+static void add_row_ops(case_list *list)
+{
+    static const op_kind kinds[] = {OP_NORM, OP_NORM_QUANT, OP_QUANT, OP_QUANT2, OP_GATE, OP_RESIDUAL, OP_GATHER};
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        op_case c = {.kind = kinds[i]};
+        bool quantises = c.kind == OP_NORM_QUANT || c.kind == OP_QUANT || c.kind == OP_QUANT2;
+        for (size_t j = 0; j < COUNT(width_sweep); j++) {
+            c.n = width_sweep[j];
+            c.m = 1 + (uint32_t)j % 3;
+            c.gap = 16 * (uint32_t)(j % 2);
+            c.in_place = c.kind == OP_NORM && j % 2 == 1;
+            c.is_silu = c.kind == OP_GATE && j % 2 == 1;
+            add(list, c);
+        }
+        c.n = 100;
+        c.gap = 0;
+        for (size_t j = 0; j < COUNT(m_sweep); j++) {
+            c.m = m_sweep[j];
+            add(list, c);
+        }
+        for (int recipe = RECIPE_ZEROS; recipe < RECIPE_N; recipe++) {
+            if (op_recipe_raises((op_recipe)recipe) && c.kind != OP_NORM && !quantises) continue;
+            c.recipe = (op_recipe)recipe;
+            for (c.m = 1; c.m <= 4; c.m += 3) {
+                c.n = 70;
+                c.is_silu = false;
+                add(list, c);
+                c.n = 640;
+                c.is_silu = c.kind == OP_GATE;
+                add(list, c);
+            }
+        }
+    }
+}
+
+static void add_top_k(case_list *list)
+{
+    static const struct {
+        uint32_t n, k;
+    } shapes[] = {{1, 1},     {2, 1},     {2, 2},     {63, 5},   {64, 64},   {257, 40},
+                  {300, 255}, {300, 256}, {256, 256}, {1000, 1}, {1000, 40}, {32000, 40}};
+    static const op_recipe recipes[] = {RECIPE_RANDOM, RECIPE_TIES, RECIPE_ZEROS, RECIPE_OUTLIER};
+    for (size_t i = 0; i < COUNT(shapes); i++)
+        for (size_t j = 0; j < COUNT(recipes); j++) {
+            op_case c = {.kind = OP_TOP_K,
+                         .recipe = recipes[j],
+                         .m = 1 + (uint32_t)(i + j) % 3,
+                         .n = shapes[i].n,
+                         .k = shapes[i].k};
+            c.gap = 16 * (uint32_t)(i % 2);
+            add(list, c);
+        }
+    op_case vocabulary = {.kind = OP_TOP_K, .m = 1, .n = 128256, .k = 1};
+    add(list, vocabulary);
+    vocabulary.k = 256;
+    add(list, vocabulary);
+    vocabulary.k = 40;
+    vocabulary.m = 33;
+    add(list, vocabulary);
+}
+
+// ------------------------------------------------------------------------------------------------ heads and positions
+
+static const uint32_t head_dims[] = {40, 48, 64, 80, 96, 100, 128, 256};
+
+static void add_head_norm(case_list *list)
+{
+    for (size_t i = 0; i < COUNT(head_dims); i++) {
+        op_case c = {
+            .kind = OP_HEAD_NORM, .m = 3, .n_heads = 5, .head_dim = head_dims[i], .gap = 16 * (uint32_t)(i % 2)};
+        add(list, c);
+    }
+    op_case c = {.kind = OP_HEAD_NORM, .n_heads = 20, .head_dim = 128};
+    for (size_t i = 0; i < COUNT(m_sweep); i++) {
+        c.m = m_sweep[i];
+        add(list, c);
+    }
+    static const op_recipe recipes[] = {RECIPE_ZEROS, RECIPE_OUTLIER, RECIPE_DENORMAL,
+                                        RECIPE_SMALL, RECIPE_NAN,     RECIPE_INF};
+    for (size_t i = 0; i < COUNT(recipes); i++) {
+        c.m = 2;
+        c.recipe = recipes[i];
+        add(list, c);
+    }
+}
+
+static void add_rope_kv(case_list *list)
+{
+    const op_case base = {.kind = OP_ROPE_KV, .m = 9, .n_heads = 4, .n_kv_heads = 2, .rows = ROWS_MIXED, .first = 60};
+    for (size_t i = 0; i < COUNT(head_dims); i++)
+        for (int type = KV_F32; type <= KV_INT8; type++) {
+            op_case c = base;
+            c.head_dim = head_dims[i];
+            c.n_dims = i % 2 == 0 ? c.head_dim : c.head_dim / 4 * 2;
+            c.k_type = type;
+            c.v_type = (type + (int)i) % 3;
+            c.adjacent = (i + (size_t)type) % 2 == 1;
+            c.gap = 16 * (uint32_t)(i % 2);
+            add(list, c);
+        }
+    op_case c = base;
+    c.head_dim = c.n_dims = 128;
+    for (int type = KV_F32; type <= KV_INT8; type++) {
+        c.k_type = c.v_type = type;
+        for (size_t i = 0; i < COUNT(m_sweep); i++) {
+            c.m = m_sweep[i];
+            c.rows = (op_rows)(i % 3);
+            c.first = c.rows == ROWS_DECODE ? (uint32_t)i : 250;
+            c.adjacent = i % 2 == 1;
+            add(list, c);
+        }
+        c.m = 4;
+        for (int recipe = RECIPE_ZEROS; recipe < RECIPE_N; recipe++) {
+            c.recipe = (op_recipe)recipe;
+            if (type == KV_F32 && op_recipe_raises(c.recipe)) continue; // f32 stores whatever it is given
+            add(list, c);
+        }
+        c.recipe = RECIPE_RANDOM;
+    }
+}
+
+static void add_attention(case_list *list)
+{
+    static const uint32_t heads[][2] = {{4, 2}, {3, 3}, {4, 1}, {6, 2}};
+    // Every head size, all nine pairs of types, the three kinds of sharing.
+    for (size_t i = 0; i < COUNT(head_dims); i++)
+        for (int k_type = KV_F32; k_type <= KV_INT8; k_type++)
+            for (int v_type = KV_F32; v_type <= KV_INT8; v_type++) {
+                size_t j = (i + (size_t)k_type + (size_t)v_type) % COUNT(heads);
+                op_case c = {.kind = OP_ATTENTION,
+                             .m = 6,
+                             .n_heads = heads[j][0],
+                             .n_kv_heads = heads[j][1],
+                             .head_dim = head_dims[i],
+                             .k_type = k_type,
+                             .v_type = v_type,
+                             .rows = ROWS_MIXED,
+                             .first = 30 * (uint32_t)i,
+                             .gap = 16 * (uint32_t)(i % 2)};
+                add(list, c);
+            }
+    for (int type = KV_F32; type <= KV_INT8; type++) {
+        op_case c = {
+            .kind = OP_ATTENTION, .n_heads = 4, .n_kv_heads = 2, .head_dim = 64, .k_type = type, .v_type = type};
+        c.m = COUNT(decode_positions); // every boundary at once
+        add(list, c);
+        for (size_t i = 0; i < COUNT(m_sweep);
+             i++) { // batches of sequences and prompts, from an empty and a filled context
+            c.m = m_sweep[i];
+            c.rows = i % 2 == 0 ? ROWS_PREFILL : ROWS_MIXED;
+            c.first = i % 4 < 2 ? 0 : 200;
+            add(list, c);
+        }
+        static const op_recipe recipes[] = {RECIPE_ZEROS, RECIPE_OUTLIER, RECIPE_EXTREME, RECIPE_DENORMAL,
+                                            RECIPE_SMALL};
+        for (size_t i = 0; i < COUNT(recipes); i++) {
+            c.m = 5;
+            c.first = 250;
+            c.rows = ROWS_MIXED;
+            c.recipe = recipes[i];
+            add(list, c);
+        }
+        // 2B-4T decoding at the end of a long context, then a prompt.
+        op_case model = {.kind = OP_ATTENTION,
+                         .m = 1,
+                         .n_heads = 20,
+                         .n_kv_heads = 5,
+                         .head_dim = 128,
+                         .k_type = type,
+                         .v_type = type,
+                         .rows = ROWS_PREFILL,
+                         .first = 4095};
+        add(list, model);
+        model.m = 512;
+        model.first = 0;
+        add(list, model);
+    }
+}
+
+tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
+{
+    case_list list = {0};
+    add_embed(&list);
+    add_row_ops(&list);
+    add_head_norm(&list);
+    add_ternary_sweeps(&list);
+    add_ternary_scales(&list);
+    add_ternary_recipes(&list);
+    add_dense(&list);
+    add_rope_kv(&list);
+    add_attention(&list);
+    add_top_k(&list);
+    add_ternary_models(&list);
+    if (list.is_out_of_memory) {
+        free(list.cases);
+        return error_set(err, TERN_HOST_MEMORY, "no memory for the list of op cases");
+    }
+    *out = list.cases;
+    *n = list.n;
+    return TERN_OK;
+}

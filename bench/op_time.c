@@ -1,0 +1,126 @@
+// Timing of op cases; see op_time.h.
+#include "op_time.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "error.h"
+
+#define ROTATION_BYTES (64u << 20) // distinct weights between two uses of the same copy
+#define MAX_COPIES     4096u
+
+typedef struct timing_state {
+    op_data *data;
+    op o;
+    buffer *buffers[OP_REGIONS_MAX];
+    weights **copies;
+    size_t n_copies;
+    event *from, *to;
+} timing_state;
+
+static tern_status create_copies(op_runner *runner, timing_state *s, uint64_t bytes_weights, tern_error *err)
+{
+    uint64_t wanted = bytes_weights > 0 ? ROTATION_BYTES / bytes_weights + 2 : 2;
+    size_t n = wanted < MAX_COPIES ? (size_t)wanted : MAX_COPIES;
+    s->copies = calloc(n, sizeof(weights *));
+    if (s->copies == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for %zu copies of weights", n);
+    tern_status status = TERN_OK;
+    for (; s->n_copies < n && status == TERN_OK; s->n_copies++)
+        status = op_weights_create(runner, s->data, &s->copies[s->n_copies], err);
+    return status;
+}
+
+static void destroy_state(op_runner *runner, timing_state *s)
+{
+    const backend *b = runner->backend;
+    b->event_destroy(s->from);
+    b->event_destroy(s->to);
+    for (size_t i = 0; i < OP_REGIONS_MAX; i++) b->buffer_destroy(s->buffers[i]);
+    for (size_t i = 0; i < s->n_copies; i++) b->weights_destroy(s->copies[i]);
+    free(s->copies);
+    op_data_free(s->data);
+}
+
+// Bytes of the buffers that an execution reads or writes; the KV cache counts what the rows reach, an embedding table
+// the rows it gives.
+static uint64_t operand_bytes(const op_data *d)
+{
+    uint64_t n = d->bytes_kv;
+    for (size_t i = 0; i < d->n_regions; i++) {
+        const op_region *r = &d->regions[i];
+        if (r->element != ELEMENT_BYTES) n += (uint64_t)r->n_rows * r->width * (r->role == REGION_IN_PLACE ? 2 : 1);
+    }
+    return n;
+}
+
+static tern_status prepare(op_runner *runner, const op_case *c, timing_state *s, op_timing *timing, tern_error *err)
+{
+    const backend *b = runner->backend;
+    const char *reason = NULL;
+    tern_status status = op_data_create(c, &s->data, err);
+    if (status != TERN_OK) return status;
+    s->o = s->data->op;
+    if (s->data->has_weights) {
+        const weights_desc desc = {.n_rows = s->data->n_weight_rows,
+                                   .n_cols = s->data->n_weight_cols,
+                                   .is_ternary = c->is_ternary,
+                                   .type = c->dense,
+                                   .scale = c->is_ternary ? &s->data->scale : NULL};
+        status = b->weights_bytes(runner->device, &desc, &timing->bytes_weights, err);
+        if (status == TERN_OK) status = create_copies(runner, s, timing->bytes_weights, err);
+        if (status != TERN_OK) return status;
+        memcpy((uint8_t *)&s->o + s->data->weights_at, &s->copies[0], sizeof s->copies[0]);
+        if (c->kind == OP_EMBED) timing->bytes_weights = (uint64_t)c->m * s->data->weight_row_bytes;
+    }
+    if (!b->supports(runner->device, &s->o, &reason))
+        return error_set(err, TERN_DEVICE_UNSUPPORTED, "%s: %s", c->name, reason != NULL ? reason : "no reason given");
+    status = op_buffers_create(runner, s->data, s->buffers, &s->o, err);
+    if (status == TERN_OK) status = b->event_create(runner->device, &s->from, err);
+    if (status == TERN_OK) status = b->event_create(runner->device, &s->to, err);
+    timing->n_copies = s->n_copies;
+    timing->n_macs = c->n_macs;
+    timing->bytes_moved = timing->bytes_weights + operand_bytes(s->data);
+    return status;
+}
+
+static tern_status time_once(op_runner *runner, timing_state *s, size_t i, uint64_t *ns, tern_error *err)
+{
+    const backend *b = runner->backend;
+    if (s->n_copies > 0)
+        memcpy((uint8_t *)&s->o + s->data->weights_at, &s->copies[i % s->n_copies], sizeof s->copies[0]);
+    tern_status status = b->event_record(runner->stream, s->from, err);
+    if (status == TERN_OK) status = b->enqueue(runner->stream, &s->o, err);
+    if (status == TERN_OK) status = b->event_record(runner->stream, s->to, err);
+    return status == TERN_OK ? b->event_elapsed_ns(s->from, s->to, ns, err) : status;
+}
+
+tern_status op_time(op_runner *runner, const op_case *c, size_t n_warmup, size_t n_repeats, op_timing *out,
+                    tern_error *err)
+{
+    timing_state s = {0};
+    op_timing timing = {0};
+    uint64_t n_bytes, ns;
+    if (n_repeats == 0 || !check_mul(n_repeats, sizeof(uint64_t), &n_bytes))
+        return error_set(err, TERN_INVALID_ARGUMENT, "timing: %zu repeats", n_repeats);
+    tern_status status = prepare(runner, c, &s, &timing, err);
+    if (status == TERN_OK && (timing.samples_ns = malloc((size_t)n_bytes)) == NULL)
+        status = error_set(err, TERN_HOST_MEMORY, "no memory for %zu samples", n_repeats);
+    for (size_t i = 0; i < n_warmup + n_repeats && status == TERN_OK; i++) {
+        status = time_once(runner, &s, i, &ns, err);
+        if (i >= n_warmup && status == TERN_OK) timing.samples_ns[timing.n_samples++] = ns;
+    }
+    destroy_state(runner, &s);
+    if (status != TERN_OK) {
+        op_timing_free(&timing);
+        return status;
+    }
+    *out = timing;
+    return TERN_OK;
+}
+
+void op_timing_free(op_timing *timing)
+{
+    free(timing->samples_ns);
+    *timing = (op_timing){0};
+}
