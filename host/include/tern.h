@@ -79,7 +79,7 @@ typedef struct tern_model_info {
     char architecture[32];     // "bitnet-b1.58", "bitnet", "llama"
     char container[32];        // "gguf v3", "safetensors", "synthetic"
     char activation[16];       // "relu2" or "silu"
-    char act_quant[16];        // how activations enter ternary products: "int8", or "none" in a dense model
+    char act_quant[16];        // how activations enter ternary products: "int8", "int8x2", "f32", or "none" in a dense model
     char act_quant_reason[128];
     char rope[96];             // "half-split, theta 500000"
     char formats[256];         // tensor types and their count: "I2_S x210, F16 x1, F32 x121"
@@ -93,9 +93,27 @@ typedef struct tern_model_info {
     uint64_t bytes_file;
 } tern_model_info;
 
+// How activations enter ternary products. AUTO: as the model was trained, int8 for BitNet models, int8x2 for weight-only ones
+// (TriLM, Bonsai); tern_model_info says which and why.
+typedef enum tern_act { TERN_ACT_AUTO = 0, TERN_ACT_INT8 = 1, TERN_ACT_INT8X2 = 2, TERN_ACT_F32 = 3 } tern_act;
+
+// I2_S files come in three packings that nothing in the file tells apart: 128 (x86 builds, the official files), 64 (ARM builds
+// after November 2025), row4 (x86 builds without ACT_PARALLEL).
+typedef enum tern_i2s_layout { TERN_I2S_128 = 0, TERN_I2S_64 = 1, TERN_I2S_ROW4 = 2 } tern_i2s_layout;
+
+typedef struct tern_model_options {
+    size_t size; // set by tern_model_options_init
+    tern_act act;
+    tern_i2s_layout i2s_layout;
+} tern_model_options;
+
+TERN_API void tern_model_options_init(tern_model_options *options);
+
 // Opens and validates a model without loading weights. `path`: a .gguf file, a Hugging Face directory, or
-// "synthetic:SHAPE[,seed=N]". Reads only headers, config and tokenizer; the weights stay mapped until the model is closed.
-TERN_API tern_status tern_model_open(tern_engine *engine, const char *path, tern_model **out, tern_error *err);
+// "synthetic:SHAPE[,seed=N]". `options` may be NULL. Reads only headers, config and tokenizer; the weights stay mapped until the
+// model is closed.
+TERN_API tern_status tern_model_open(tern_engine *engine, const char *path, const tern_model_options *options,
+                                     tern_model **out, tern_error *err);
 TERN_API void tern_model_close(tern_model *model);
 TERN_API void tern_model_get_info(const tern_model *model, tern_model_info *out);
 // Share of zeros among the ternary weights, 0..1, by reading them all; 0 for a dense model.

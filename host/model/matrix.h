@@ -35,6 +35,7 @@ typedef struct matrix_source {
     bool divide;              // HF packed: w = 1/scale
     uint64_t seed;            // synthetic
     uint64_t n_bytes;         // as stored
+    tensor_ref input_norm;    // the linear's own norm over its input [n_cols] (hp.has_linear_norm), or absent
 } matrix_source;
 
 static inline bool matrix_is_ternary(const matrix_source *m) { return m->encoding != MATRIX_DENSE; }

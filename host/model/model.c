@@ -138,8 +138,11 @@ static tern_status open_by_kind(const char *path, model_source *m, tern_error *e
     return model_open_gguf(path, m, err);
 }
 
-tern_status model_open(const char *path, model_source **out, tern_error *err)
+tern_status model_open(const char *path, const tern_model_options *options, model_source **out, tern_error *err)
 {
+    tern_model_options defaults;
+    tern_model_options_init(&defaults);
+    if (options == NULL) options = &defaults;
     *out = NULL;
     model_source *m = calloc(1, sizeof *m);
     if (m != NULL) m->files = calloc(1, sizeof *m->files);

@@ -10,6 +10,7 @@
 
 typedef struct layer_source {
     tensor_ref attn_norm, attn_sub_norm, ffn_norm, ffn_sub_norm; // sub-norms absent unless hp.has_sub_norm
+    tensor_ref q_norm, k_norm; // [head_dim]; absent unless hp.has_qk_norm
     matrix_source q, k, v, o, gate, up, down;
 } layer_source;
 
@@ -30,9 +31,10 @@ typedef struct model_source {
     struct model_files *files;  // mappings and parsed headers behind the sources; owned
 } model_source;
 
-// `path`: .gguf file, Hugging Face directory, or synthetic:SHAPE[,seed=N]. Validates names, shapes, types and sizes;
-// reads no weight data (norms too are read at load). On failure *out is NULL.
-tern_status model_open(const char *path, model_source **out, tern_error *err);
+// `path`: .gguf file, Hugging Face directory, or synthetic:SHAPE[,seed=N]. `options` may be NULL. Validates names, shapes,
+// types and sizes; reads no weight data except where a float tensor must be scanned to know whether its values are ternary
+// (norms too are read at load). On failure *out is NULL.
+tern_status model_open(const char *path, const tern_model_options *options, model_source **out, tern_error *err);
 void model_free(model_source *model);
 
 // Reads a norm vector (F32, F16 or BF16 in the file) as n float32. MALFORMED if a value is not finite; what `out` then

@@ -84,7 +84,7 @@ static tern_status weight_bytes(const model_source *model, const backend *b, ter
         tern_status status = linear_part_bytes(b, &one, 0, classes[i], err);
         if (status != TERN_OK) return status;
     }
-    plan->bytes_norms = resident_norm_floats(hp) * sizeof(float);
+    plan->bytes_norms = resident_norm_floats(model) * sizeof(float);
     uint64_t head = hp->is_tied ? plan->bytes_embedding : plan->bytes_head;
     plan->bytes_per_token = plan->bytes_ternary + plan->bytes_dense + head + plan->bytes_norms;
     return TERN_OK;

@@ -6,12 +6,15 @@
 
 #include "fpenv.h"
 
-tern_status tern_model_open(tern_engine *engine, const char *path, tern_model **out, tern_error *err)
+void tern_model_options_init(tern_model_options *options) { *options = (tern_model_options){.size = sizeof *options}; }
+
+tern_status tern_model_open(tern_engine *engine, const char *path, const tern_model_options *options, tern_model **out,
+                            tern_error *err)
 {
     if (engine == NULL || path == NULL) return error_set(err, TERN_INVALID_ARGUMENT, "tern_model_open needs an engine and a path");
     tern_model *model = calloc(1, sizeof *model);
     if (model == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for the model");
-    tern_status status = model_open(path, &model->source, err);
+    tern_status status = model_open(path, options, &model->source, err);
     if (status != TERN_OK) {
         free(model);
         return status;
@@ -56,6 +59,7 @@ static void count_weights(const model_source *s, tern_model_info *info)
         }
         norm_params += 2 * (uint64_t)s->hp.n_embd;
         if (s->hp.has_sub_norm) norm_params += (uint64_t)s->hp.n_heads * s->hp.head_dim + s->hp.n_ff;
+        if (s->hp.has_qk_norm) norm_params += 2 * (uint64_t)s->hp.head_dim;
     }
     count_matrix(&s->embedding, &table_params, &info->bytes_embedding);
     if (!s->hp.is_tied) count_matrix(&s->head, &table_params, &info->bytes_head);
@@ -69,6 +73,7 @@ static void describe_rope(const rope_params *rope, char *out, size_t size)
     int n = snprintf(out, size, "%s, theta %g", rope->style == ROPE_ADJACENT ? "adjacent pairs" : "half-split", rope->theta);
     if (n < 0 || (size_t)n >= size) return;
     if (rope->scaling == ROPE_SCALING_LINEAR) snprintf(out + n, size - (size_t)n, ", linear scaling x%g", rope->factor);
+    if (rope->scaling == ROPE_SCALING_YARN) snprintf(out + n, size - (size_t)n, ", yarn x%g of %g", rope->factor, rope->original_context);
     if (rope->scaling == ROPE_SCALING_LLAMA3) snprintf(out + n, size - (size_t)n, ", llama3 scaling x%g", rope->factor);
     if (rope->freq_divisors != NULL) snprintf(out + n, size - (size_t)n, ", frequency divisors");
 }
@@ -90,7 +95,8 @@ void tern_model_get_info(const tern_model *model, tern_model_info *out)
     else snprintf(info.tokenizer, sizeof info.tokenizer, "none%s%.80s", s->tokenizer_note[0] != 0 ? ": " : "", s->tokenizer_note);
     describe_rope(&hp->rope, info.rope, sizeof info.rope);
     count_weights(s, &info);
-    snprintf(info.act_quant, sizeof info.act_quant, "%s", info.is_ternary ? "int8" : "none");
+    static const char *const quants[] = {[ACT_QUANT_INT8] = "int8", [ACT_QUANT_INT8X2] = "int8x2", [ACT_QUANT_F32] = "f32"};
+    snprintf(info.act_quant, sizeof info.act_quant, "%s", info.is_ternary ? quants[hp->quant] : "none");
     snprintf(info.act_quant_reason, sizeof info.act_quant_reason, "%s", info.is_ternary ? hp->act_quant_reason : "dense weights");
     *out = info;
 }

@@ -10,16 +10,28 @@
 
 // ------------------------------------------------------------------------------------------------ grouping of matrices
 
-// Two matrices can share one device matrix when a product over them has the same definition row by row: both dense of one
-// type, or both ternary with one scale along K. Encodings with scales per block of K may turn out to have several, which is
-// only known after reading them, so they stay apart.
+static bool has_input_norm(const matrix_source *m) { return m->input_norm.tensor != NULL || m->input_norm.is_ones; }
+
+// Whether every row has one scale along all of K, whatever the file's values turn out to be.
+static bool has_one_scale_per_row(const matrix_source *m)
+{
+    switch (m->encoding) {
+    case MATRIX_I2_S:
+    case MATRIX_HF_PACKED:
+    case MATRIX_HF_MASTER:
+    case MATRIX_SYNTHETIC: return true;
+    default: return false;
+    }
+}
+
+// Two matrices can share one device matrix when a product over them has the same definition row by row and the same input:
+// both dense of one type, or both ternary with one scale along K.
 static bool can_stack(const matrix_source *a, const matrix_source *b)
 {
+    if (has_input_norm(a) || has_input_norm(b)) return false;
     if (matrix_is_ternary(a) != matrix_is_ternary(b)) return false;
     if (!matrix_is_ternary(a)) return a->dense == b->dense;
-    bool blocks = a->encoding == MATRIX_TQ1_0 || a->encoding == MATRIX_TQ2_0 || b->encoding == MATRIX_TQ1_0 ||
-                  b->encoding == MATRIX_TQ2_0;
-    return !blocks;
+    return has_one_scale_per_row(a) && has_one_scale_per_row(b);
 }
 
 void linear_plan_make(const matrix_source *const *sources, uint32_t n_sources, linear_plan *out)
@@ -63,11 +75,24 @@ tern_status linear_part_bytes(const backend *b, const linear_plan *plan, uint32_
 
 static uint64_t padded_floats(uint32_t n) { return ((uint64_t)n + 15) / 16 * 16; }
 
-uint64_t resident_norm_floats(const hparams *hp)
+static uint64_t input_norm_floats(const layer_source *layer)
 {
+    const matrix_source *matrices[] = {&layer->q, &layer->k, &layer->v, &layer->o, &layer->gate, &layer->up, &layer->down};
+    uint64_t n = 0;
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++)
+        if (has_input_norm(matrices[i])) n += padded_floats(matrices[i]->n_cols);
+    return n;
+}
+
+uint64_t resident_norm_floats(const model_source *model)
+{
+    const hparams *hp = &model->hp;
     uint64_t layer = 2 * padded_floats(hp->n_embd);
     if (hp->has_sub_norm) layer += padded_floats(hp->n_heads * hp->head_dim) + padded_floats(hp->n_ff);
-    return hp->n_layers * layer + padded_floats(hp->n_embd);
+    if (hp->has_qk_norm) layer += 2 * padded_floats(hp->head_dim);
+    uint64_t n = hp->n_layers * layer + padded_floats(hp->n_embd);
+    for (uint32_t i = 0; i < hp->n_layers; i++) n += input_norm_floats(&model->layers[i]);
+    return n;
 }
 
 // --------------------------------------------------------------------------------------------------------- streaming
@@ -76,6 +101,7 @@ typedef struct loader {
     resident *r;
     const resident_options *options;
     uint8_t *staging;
+    size_t norm_offset;               // of the next norm in the norms buffer
     uint64_t bytes_done, bytes_total; // of the sources, for progress
 } loader;
 
@@ -175,50 +201,63 @@ static tern_status load_part(loader *l, const linear_plan *plan, uint32_t part, 
     return status;
 }
 
+// Reads one norm vector to the next place in the norms buffer.
+static tern_status load_norm(loader *l, const tensor_ref *source, uint32_t n, view *out, tern_error *err)
+{
+    float *values = (float *)l->staging;
+    if ((size_t)n * sizeof *values > STAGING_BYTES) return error_set(err, TERN_LIMIT, "a norm of %u values is over the staging size", n);
+    tern_status status = model_read_vector(source, n, values, err);
+    if (status != TERN_OK) return status;
+    *out = (view){l->r->norms, l->norm_offset};
+    l->norm_offset += padded_floats(n) * sizeof *values;
+    return l->r->backend->buffer_write(l->r->stream, *out, values, n * sizeof *values, err);
+}
+
 static tern_status load_linear(loader *l, const linear_plan *plan, linear *out, tern_error *err)
 {
     out->n_parts = plan->n_parts;
-    for (uint32_t part = 0; part < plan->n_parts; part++) {
+    for (uint32_t part = 0, source = 0; part < plan->n_parts; part++) {
         weights_desc desc = part_desc(plan, part);
         out->is_ternary[part] = desc.is_ternary;
         out->n_rows[part] = desc.n_rows;
         out->n_cols = desc.n_cols;
+        while (plan->part_of[source] != part) source++;
+        const matrix_source *first = plan->source[source];
         tern_status status = load_part(l, plan, part, &out->part[part], err);
+        if (status == TERN_OK && has_input_norm(first)) status = load_norm(l, &first->input_norm, desc.n_cols, &out->norm[part], err);
         if (status != TERN_OK) return status;
     }
     return TERN_OK;
 }
 
-static tern_status load_matrix(loader *l, const matrix_source *source, weights **out, tern_error *err)
+static tern_status load_matrix(loader *l, const matrix_source *source, linear *out, tern_error *err)
 {
     linear_plan plan;
     linear_plan_make(&source, 1, &plan);
-    return load_part(l, &plan, 0, out, err);
+    return load_linear(l, &plan, out, err);
 }
 
-// Reads one norm vector to the next place in the norms buffer.
-static tern_status load_norm(loader *l, const tensor_ref *source, uint32_t n, size_t *offset, view *out, tern_error *err)
+static tern_status load_layer_norms(loader *l, const hparams *hp, const layer_source *from, resident_layer *to, tern_error *err)
 {
-    float *values = (float *)l->staging; // norm lengths are capped far below the staging size by hparams_validate
-    if ((size_t)n * sizeof *values > STAGING_BYTES) return error_set(err, TERN_LIMIT, "a norm of %u values is over the staging size", n);
-    tern_status status = model_read_vector(source, n, values, err);
-    if (status != TERN_OK) return status;
-    *out = (view){l->r->norms, *offset};
-    *offset += padded_floats(n) * sizeof *values;
-    return l->r->backend->buffer_write(l->r->stream, *out, values, n * sizeof *values, err);
+    tern_status status = load_norm(l, &from->attn_norm, hp->n_embd, &to->attn_norm, err);
+    if (status == TERN_OK) status = load_norm(l, &from->ffn_norm, hp->n_embd, &to->ffn_norm, err);
+    if (status == TERN_OK && hp->has_sub_norm) {
+        status = load_norm(l, &from->attn_sub_norm, hp->n_heads * hp->head_dim, &to->attn_sub_norm, err);
+        if (status == TERN_OK) status = load_norm(l, &from->ffn_sub_norm, hp->n_ff, &to->ffn_sub_norm, err);
+    }
+    if (status == TERN_OK && hp->has_qk_norm) {
+        status = load_norm(l, &from->q_norm, hp->head_dim, &to->q_norm, err);
+        if (status == TERN_OK) status = load_norm(l, &from->k_norm, hp->head_dim, &to->k_norm, err);
+    }
+    return status;
 }
 
-static tern_status load_layer(loader *l, const model_source *model, uint32_t i, size_t *norm_offset, tern_error *err)
+static tern_status load_layer(loader *l, const model_source *model, uint32_t i, tern_error *err)
 {
     const hparams *hp = &model->hp;
     const layer_source *from = &model->layers[i];
     resident_layer *to = &l->r->layers[i];
-    tern_status status = load_norm(l, &from->attn_norm, hp->n_embd, norm_offset, &to->attn_norm, err);
-    if (status == TERN_OK) status = load_norm(l, &from->ffn_norm, hp->n_embd, norm_offset, &to->ffn_norm, err);
-    if (status == TERN_OK && hp->has_sub_norm) {
-        status = load_norm(l, &from->attn_sub_norm, hp->n_heads * hp->head_dim, norm_offset, &to->attn_sub_norm, err);
-        if (status == TERN_OK) status = load_norm(l, &from->ffn_sub_norm, hp->n_ff, norm_offset, &to->ffn_sub_norm, err);
-    }
+    tern_status status = load_layer_norms(l, hp, from, to, err);
     linear_plan plans[LAYER_N_LINEARS];
     layer_linear_plans(from, plans);
     linear *linears[LAYER_N_LINEARS] = {&to->qkv, &to->o, &to->gate_up, &to->down};
@@ -259,6 +298,7 @@ tern_status resident_load(const model_source *model, const device_ref *where, co
     const backend *b = where->backend;
     resident *r = calloc(1, sizeof *r);
     loader l = {.r = r, .options = options, .staging = malloc(STAGING_BYTES), .bytes_total = source_bytes(model)};
+    linear embedding = {0};
     tern_status status = TERN_OK;
     if (r == NULL || l.staging == NULL || (r->layers = calloc(hp->n_layers, sizeof *r->layers)) == NULL)
         status = error_set(err, TERN_HOST_MEMORY, "out of memory while loading");
@@ -270,14 +310,14 @@ tern_status resident_load(const model_source *model, const device_ref *where, co
     }
     if (status == TERN_OK) status = b->stream_create(r->device, &r->stream, err);
     if (status == TERN_OK)
-        status = b->buffer_create(r->device, resident_norm_floats(hp) * sizeof(float), &r->norms, err);
-    size_t norm_offset = 0;
-    if (status == TERN_OK) status = load_norm(&l, &model->output_norm, hp->n_embd, &norm_offset, &r->output_norm, err);
+        status = b->buffer_create(r->device, resident_norm_floats(model) * sizeof(float), &r->norms, err);
+    if (status == TERN_OK) status = load_norm(&l, &model->output_norm, hp->n_embd, &r->output_norm, err);
     if (status == TERN_OK) status = load_rope(&l, hp, err);
-    if (status == TERN_OK) status = load_matrix(&l, &model->embedding, &r->embedding, err);
-    for (uint32_t i = 0; i < hp->n_layers && status == TERN_OK; i++) status = load_layer(&l, model, i, &norm_offset, err);
+    if (status == TERN_OK) status = load_matrix(&l, &model->embedding, &embedding, err);
+    if (r != NULL) r->embedding = embedding.part[0];
+    for (uint32_t i = 0; i < hp->n_layers && status == TERN_OK; i++) status = load_layer(&l, model, i, err);
     if (status == TERN_OK) {
-        if (hp->is_tied) r->head = r->embedding;
+        if (hp->is_tied) r->head = embedding;
         else status = load_matrix(&l, &model->head, &r->head, err);
     }
     if (status == TERN_OK) status = b->stream_sync(r->stream, err);
@@ -301,7 +341,7 @@ void resident_free(resident *r)
             for (int k = 0; k < LAYER_N_LINEARS; k++)
                 for (uint32_t part = 0; part < LINEAR_MAX_PARTS; part++) b->weights_destroy(linears[k]->part[part]);
         }
-        if (r->head != r->embedding) b->weights_destroy(r->head);
+        if (r->head.part[0] != r->embedding) b->weights_destroy(r->head.part[0]);
         b->weights_destroy(r->embedding);
         b->buffer_destroy(r->norms);
         b->buffer_destroy(r->rope);

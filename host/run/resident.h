@@ -11,6 +11,7 @@
 typedef struct linear {
     weights *part[LINEAR_MAX_PARTS];
     bool is_ternary[LINEAR_MAX_PARTS];
+    view norm[LINEAR_MAX_PARTS]; // the part's own norm over its input, fp32; not given unless the model has such norms
     uint32_t n_rows[LINEAR_MAX_PARTS];
     uint32_t n_parts;
     uint32_t n_cols;
@@ -18,6 +19,7 @@ typedef struct linear {
 
 typedef struct resident_layer {
     view attn_norm, attn_sub_norm, ffn_norm, ffn_sub_norm; // fp32; sub-norms not given unless the model has them
+    view q_norm, k_norm; // likewise
     linear qkv, o, gate_up, down;
 } resident_layer;
 
@@ -26,7 +28,7 @@ typedef struct resident {
     device *device;
     stream *stream;
     weights *embedding;
-    weights *head; // the embedding itself in a tied model
+    linear head; // of one part: the embedding itself in a tied model
     buffer *norms; // all norm vectors
     view output_norm;
     buffer *rope;  // fp32 [n_ctx][n_dims]
@@ -52,7 +54,7 @@ void layer_linear_plans(const layer_source *layer, linear_plan out[LAYER_N_LINEA
 tern_status linear_part_bytes(const backend *b, const linear_plan *plan, uint32_t part, uint64_t *out, tern_error *err);
 
 // Floats of all norm vectors, each padded to 16 so that it starts on 64 bytes.
-uint64_t resident_norm_floats(const hparams *hp);
+uint64_t resident_norm_floats(const model_source *model);
 
 typedef struct resident_options {
     uint32_t n_ctx;

@@ -88,21 +88,52 @@ static double llama3_frequency(const rope_params *rope, double frequency)
     return (1.0 - smooth) * (frequency / rope->factor) + smooth * frequency;
 }
 
+// YaRN (Peng et al. 2023) blends kept and divided frequencies by how often a pair turns within the original context.
+typedef struct yarn {
+    double low, high; // pair indices between which the blend runs
+    double scale;     // of cos and sin
+} yarn;
+
+// The pair index at which a frequency turns `rotations` times within the original context.
+static double yarn_pair(const rope_params *rope, double log_theta, double rotations)
+{
+    return rope->n_dims * rope_log(rope->original_context / (rotations * 0x1.921fb54442d18p+2)) / (2.0 * log_theta);
+}
+
+static yarn yarn_make(const rope_params *rope, double log_theta)
+{
+    double low = __builtin_floor(yarn_pair(rope, log_theta, rope->beta_fast));
+    double high = __builtin_ceil(yarn_pair(rope, log_theta, rope->beta_slow));
+    return (yarn){.low = low > 0 ? low : 0, .high = high < rope->n_dims - 1 ? high : rope->n_dims - 1,
+                  .scale = rope->attn_factor * (1.0 + 0.1 * rope_log(rope->factor))};
+}
+
+static double yarn_frequency(const rope_params *rope, const yarn *y, uint32_t pair, double frequency)
+{
+    double width = y->high - y->low > 0.001 ? y->high - y->low : 0.001;
+    double ramp = (pair - y->low) / width;
+    ramp = ramp < 0 ? 0 : ramp > 1 ? 1 : ramp;
+    return frequency / rope->factor * ramp + frequency * (1.0 - ramp);
+}
+
 void rope_table(const rope_params *rope, uint32_t n_positions, float *out)
 {
     uint32_t n_pairs = rope->n_dims / 2;
     double log_theta = rope_log(rope->theta);
+    yarn y = {.scale = 1.0};
+    if (rope->scaling == ROPE_SCALING_YARN) y = yarn_make(rope, log_theta);
     for (uint32_t i = 0; i < n_pairs; i++) {
         double frequency = rope_exp(-(2.0 * i / rope->n_dims) * log_theta);
         if (rope->freq_divisors != NULL) frequency /= (double)rope->freq_divisors[i];
         if (rope->scaling == ROPE_SCALING_LINEAR) frequency /= rope->factor;
         if (rope->scaling == ROPE_SCALING_LLAMA3) frequency = llama3_frequency(rope, frequency);
+        if (rope->scaling == ROPE_SCALING_YARN) frequency = yarn_frequency(rope, &y, i, frequency);
         for (uint32_t p = 0; p < n_positions; p++) {
             double s, c;
             rope_sin_cos(p * frequency, &s, &c);
             float *pair = out + (size_t)p * rope->n_dims + 2 * i;
-            pair[0] = (float)c;
-            pair[1] = (float)s;
+            pair[0] = (float)(c * y.scale);
+            pair[1] = (float)(s * y.scale);
         }
     }
 }

@@ -10,6 +10,7 @@ typedef enum step_place {
     PLACE_EMBED,
     PLACE_ATTN_NORM,
     PLACE_QKV,
+    PLACE_QK_NORM,
     PLACE_ROPE_KV,
     PLACE_ATTENTION,
     PLACE_ATTN_SUB_NORM,
@@ -28,7 +29,7 @@ typedef enum step_place {
 } step_place;
 
 static const char *const place_names[PLACE_COUNT] = {
-    "embedding", "attn_norm", "qkv",         "rope and KV store", "attention",    "attn_sub_norm", "attn_output",  "attention residual",
+    "embedding", "attn_norm", "qkv",        "q and k norm", "rope and KV store", "attention", "attn_sub_norm", "attn_output", "attention residual",
     "ffn_norm",  "gate_up",   "activation", "ffn_sub_norm",      "ffn_down",     "ffn residual",  "output_norm",  "head",
     "top",
 };
@@ -90,13 +91,16 @@ tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *work
     b.codes = take(&l, m, b.codes_ld, 1);
     b.scale = take(&l, m, 1, 4);
     b.sum = take(&l, m, 1, 4);
+    b.own_normed = take(&l, hp->has_linear_norm ? m : 0, widest_input(hp), 4);
+    b.lo_codes = take(&l, m, b.codes_ld, 1);
+    b.lo_scale = take(&l, m, 1, 4);
+    b.lo_sum = take(&l, m, 1, 4);
     b.qkv = take(&l, m, qkv_dim(hp), 4);
     b.attention = take(&l, m, q_dim(hp), 4);
     b.gate_up = take(&l, m, 2 * (uint64_t)hp->n_ff, 4);
     b.gated = take(&l, m, hp->n_ff, 4);
     b.projected = take(&l, m, hp->n_embd, 4);
     b.out_hidden = take(&l, m, hp->n_embd, 4);
-    b.out_normed = take(&l, shape->n_logits, hp->n_embd, 4);
     b.logits = take(&l, shape->n_logits, hp->n_vocab, 4);
     b.top_ids = take(&l, TOP_K_MAX, 1, 4);
     b.top_values = take(&l, TOP_K_MAX, 1, 4);
@@ -133,58 +137,115 @@ static op make_op(op_kind kind, uint32_t m, uint32_t layer, step_place place)
     return (op){.kind = kind, .m = m, .place = layer << 8 | (uint32_t)place};
 }
 
-// The input of a linear map in the forms its parts need: quantised for ternary parts, fp32 for dense ones.
+// The input of a product: quantised for the integer one, fp32 for the dense one.
 typedef struct operand {
     quantized q;
     view x;
     uint32_t ld_x;
 } operand;
 
-static bool has_part(const linear *w, bool ternary)
+typedef enum operand_form { FORM_INT8, FORM_INT8X2, FORM_FLOAT, FORM_COUNT } operand_form;
+
+// How the input of a part enters its product, by its weights and the model's activation mode.
+static operand_form form_of(const linear *w, uint32_t part, act_quant quant)
 {
-    for (uint32_t i = 0; i < w->n_parts; i++)
-        if (w->is_ternary[i] == ternary) return true;
-    return false;
+    if (!w->is_ternary[part] || quant == ACT_QUANT_F32) return FORM_FLOAT;
+    return quant == ACT_QUANT_INT8X2 ? FORM_INT8X2 : FORM_INT8;
 }
 
-// Prepares x [m, n] for `w`, through the norm `g` when it is given.
-static tern_status prepare(const step *s, uint32_t m, uint32_t layer, step_place place, view x, uint32_t ld_x, view g,
-                           const linear *w, operand *out, tern_error *err)
+// Where an input comes from: rows x [m, n], through the norm g when it is given.
+typedef struct source_rows {
+    view x, g;
+    uint32_t n, ld_x;
+    float eps;
+    view normed; // fp32 result of the norm, where one is needed
+} source_rows;
+
+static tern_status make_operand(const step *s, uint32_t m, uint32_t layer, step_place place, const source_rows *from, operand_form form,
+                                operand *out, tern_error *err)
 {
     const step_buffers *b = &s->buffers;
-    uint32_t n = w->n_cols;
-    *out = (operand){.x = x, .ld_x = ld_x};
-    out->q = (quantized){.codes = b->codes, .scale = b->scale, .sum = b->sum, .ld = ternary_padded(n)};
-    tern_status status = TERN_OK;
-    if (has_part(w, true)) {
-        op o = make_op(g.buffer != NULL ? OP_NORM_QUANT : OP_QUANT, m, layer, place);
-        if (g.buffer != NULL) o.norm_quant = (op_norm_quant){.x = x, .g = g, .y = out->q, .n = n, .ld_x = ld_x, .eps = s->hp->norm_eps};
-        else o.quant = (op_quant){.x = x, .y = out->q, .n = n, .ld_x = ld_x};
-        status = enqueue(s, &o, err);
+    bool has_norm = from->g.buffer != NULL;
+    *out = (operand){.x = from->x, .ld_x = from->ld_x};
+    out->q = (quantized){.codes = b->codes, .scale = b->scale, .sum = b->sum, .ld = ternary_padded(from->n)};
+    op o = make_op(OP_QUANT, m, layer, place);
+    if (form == FORM_INT8 && has_norm) {
+        o.kind = OP_NORM_QUANT;
+        o.norm_quant = (op_norm_quant){.x = from->x, .g = from->g, .y = out->q, .n = from->n, .ld_x = from->ld_x, .eps = from->eps};
+        return enqueue(s, &o, err);
     }
-    if (status == TERN_OK && has_part(w, false) && g.buffer != NULL) {
-        op o = make_op(OP_NORM, m, layer, place);
-        o.norm = (op_norm){.x = x, .g = g, .y = b->normed, .n = n, .ld_x = ld_x, .ld_y = n, .eps = s->hp->norm_eps};
-        status = enqueue(s, &o, err);
-        out->x = b->normed;
-        out->ld_x = n;
+    if (has_norm) {
+        op norm = make_op(OP_NORM, m, layer, place);
+        norm.norm = (op_norm){.x = from->x, .g = from->g, .y = from->normed, .n = from->n, .ld_x = from->ld_x, .ld_y = from->n, .eps = from->eps};
+        tern_status status = enqueue(s, &norm, err);
+        if (status != TERN_OK) return status;
+        out->x = from->normed;
+        out->ld_x = from->n;
     }
-    return status;
+    if (form == FORM_FLOAT) return TERN_OK;
+    if (form == FORM_INT8X2) {
+        o.kind = OP_QUANT2;
+        out->q.lo_codes = b->lo_codes;
+        out->q.lo_scale = b->lo_scale;
+        out->q.lo_sum = b->lo_sum;
+    }
+    o.quant = (op_quant){.x = out->x, .y = out->q, .n = from->n, .ld_x = out->ld_x};
+    return enqueue(s, &o, err);
 }
 
-// y [m, ld_y] = w x, the parts side by side.
-static tern_status apply(const step *s, uint32_t m, uint32_t layer, step_place place, const linear *w, const operand *x, view y,
-                         uint32_t ld_y, tern_error *err)
+static tern_status product(const step *s, uint32_t m, uint32_t layer, step_place place, const weights *w, operand_form form,
+                           const operand *x, view y, uint32_t ld_y, tern_error *err)
 {
+    op o = make_op(form == FORM_FLOAT ? OP_DENSE_MM : OP_TERNARY_MM, m, layer, place);
+    if (form == FORM_FLOAT)
+        o.dense_mm = (op_dense_mm){.w = w, .x = x->x, .y = y, .ld_x = x->ld_x, .ld_y = ld_y, .check_finite = place == PLACE_HEAD};
+    else
+        o.ternary_mm = (op_ternary_mm){.w = w, .x = x->q, .y = y, .ld_y = ld_y};
+    return enqueue(s, &o, err);
+}
+
+// y [m, ld_y] = w of x [m, ld_x], through the norm g when it is given; the parts of w side by side. Each form of the input
+// that some part needs is made once, except where every part has a norm of its own.
+static tern_status apply_linear(const step *s, uint32_t m, uint32_t layer, step_place in, step_place out, view x, uint32_t ld_x, view g,
+                                const linear *w, act_quant quant, view y, uint32_t ld_y, tern_error *err)
+{
+    source_rows from = {.x = x, .g = g, .n = w->n_cols, .ld_x = ld_x, .eps = s->hp->norm_eps, .normed = s->buffers.normed};
+    operand operands[FORM_COUNT];
+    bool made[FORM_COUNT] = {false};
     tern_status status = TERN_OK;
     for (uint32_t i = 0; i < w->n_parts && status == TERN_OK; i++) {
-        op o = make_op(w->is_ternary[i] ? OP_TERNARY_MM : OP_DENSE_MM, m, layer, place);
-        if (w->is_ternary[i]) o.ternary_mm = (op_ternary_mm){.w = w->part[i], .x = x->q, .y = y, .ld_y = ld_y};
-        else o.dense_mm = (op_dense_mm){.w = w->part[i], .x = x->x, .y = y, .ld_x = x->ld_x, .ld_y = ld_y};
-        status = enqueue(s, &o, err);
+        operand_form form = form_of(w, i, quant);
+        if (w->norm[i].buffer != NULL) {
+            if (!made[FORM_FLOAT]) status = make_operand(s, m, layer, in, &from, FORM_FLOAT, &operands[FORM_FLOAT], err);
+            made[FORM_FLOAT] = true;
+            source_rows own = {.x = operands[FORM_FLOAT].x, .g = w->norm[i], .n = w->n_cols, .ld_x = operands[FORM_FLOAT].ld_x,
+                               .eps = s->hp->linear_norm_eps, .normed = s->buffers.own_normed};
+            operand input;
+            if (status == TERN_OK) status = make_operand(s, m, layer, in, &own, form, &input, err);
+            if (status == TERN_OK) status = product(s, m, layer, out, w->part[i], form, &input, y, ld_y, err);
+        } else {
+            if (!made[form]) status = make_operand(s, m, layer, in, &from, form, &operands[form], err);
+            made[form] = true;
+            if (status == TERN_OK) status = product(s, m, layer, out, w->part[i], form, &operands[form], y, ld_y, err);
+        }
         y.offset += (size_t)w->n_rows[i] * sizeof(float);
     }
     return status;
+}
+
+// The norm of each head of q, then of k, in place.
+static tern_status norm_heads(const step *s, uint32_t m, uint32_t layer, tern_error *err)
+{
+    const hparams *hp = s->hp;
+    const resident_layer *w = &s->r->layers[layer];
+    op o = make_op(OP_HEAD_NORM, m, layer, PLACE_QK_NORM);
+    o.head_norm = (op_head_norm){.x = s->buffers.qkv, .g = w->q_norm, .n_heads = hp->n_heads, .head_dim = hp->head_dim,
+                                 .ld_x = qkv_dim(hp), .eps = hp->norm_eps};
+    tern_status status = enqueue(s, &o, err);
+    o.head_norm.x.offset += (size_t)q_dim(hp) * sizeof(float);
+    o.head_norm.g = w->k_norm;
+    o.head_norm.n_heads = hp->n_kv_heads;
+    return status == TERN_OK ? enqueue(s, &o, err) : status;
 }
 
 static tern_status add_residual(const step *s, uint32_t m, uint32_t layer, step_place place, tern_error *err)
@@ -208,9 +269,9 @@ static tern_status attention_half(const step *s, uint32_t m, uint32_t layer, ter
     const step_buffers *b = &s->buffers;
     const resident_layer *w = &s->r->layers[layer];
     kv_rows rows = {.row_table = b->row_table, .row_position = b->row_position, .tables = b->tables, .table_ld = s->shape.table_ld};
-    operand x;
-    tern_status status = prepare(s, m, layer, PLACE_ATTN_NORM, b->hidden, hp->n_embd, w->attn_norm, &w->qkv, &x, err);
-    if (status == TERN_OK) status = apply(s, m, layer, PLACE_QKV, &w->qkv, &x, b->qkv, qkv_dim(hp), err);
+    tern_status status = apply_linear(s, m, layer, PLACE_ATTN_NORM, PLACE_QKV, b->hidden, hp->n_embd, w->attn_norm, &w->qkv, hp->quant,
+                                      b->qkv, qkv_dim(hp), err);
+    if (status == TERN_OK && hp->has_qk_norm) status = norm_heads(s, m, layer, err);
     if (status == TERN_OK) {
         op o = make_op(OP_ROPE_KV, m, layer, PLACE_ROPE_KV);
         o.rope_kv = (op_rope_kv){.x = b->qkv, .rope = {s->r->rope, 0}, .rows = rows, .cache = layer_cache(s, layer),
@@ -225,8 +286,8 @@ static tern_status attention_half(const step *s, uint32_t m, uint32_t layer, ter
         status = enqueue(s, &o, err);
     }
     if (status == TERN_OK)
-        status = prepare(s, m, layer, PLACE_ATTN_SUB_NORM, b->attention, q_dim(hp), w->attn_sub_norm, &w->o, &x, err);
-    if (status == TERN_OK) status = apply(s, m, layer, PLACE_O, &w->o, &x, b->projected, hp->n_embd, err);
+        status = apply_linear(s, m, layer, PLACE_ATTN_SUB_NORM, PLACE_O, b->attention, q_dim(hp), w->attn_sub_norm, &w->o, hp->quant,
+                              b->projected, hp->n_embd, err);
     if (status == TERN_OK) status = add_residual(s, m, layer, PLACE_ATTN_RESIDUAL, err);
     return status;
 }
@@ -237,17 +298,17 @@ static tern_status ffn_half(const step *s, uint32_t m, uint32_t layer, tern_erro
     const hparams *hp = s->hp;
     const step_buffers *b = &s->buffers;
     const resident_layer *w = &s->r->layers[layer];
-    operand x;
-    tern_status status = prepare(s, m, layer, PLACE_FFN_NORM, b->hidden, hp->n_embd, w->ffn_norm, &w->gate_up, &x, err);
-    if (status == TERN_OK) status = apply(s, m, layer, PLACE_GATE_UP, &w->gate_up, &x, b->gate_up, 2 * hp->n_ff, err);
+    tern_status status = apply_linear(s, m, layer, PLACE_FFN_NORM, PLACE_GATE_UP, b->hidden, hp->n_embd, w->ffn_norm, &w->gate_up, hp->quant,
+                                      b->gate_up, 2 * hp->n_ff, err);
     if (status == TERN_OK) {
         op o = make_op(OP_GATE, m, layer, PLACE_GATE);
         o.gate = (op_gate){.x = b->gate_up, .y = b->gated, .n = hp->n_ff, .ld_x = 2 * hp->n_ff, .ld_y = hp->n_ff,
                            .is_silu = hp->act == ACTIVATION_SILU};
         status = enqueue(s, &o, err);
     }
-    if (status == TERN_OK) status = prepare(s, m, layer, PLACE_FFN_SUB_NORM, b->gated, hp->n_ff, w->ffn_sub_norm, &w->down, &x, err);
-    if (status == TERN_OK) status = apply(s, m, layer, PLACE_DOWN, &w->down, &x, b->projected, hp->n_embd, err);
+    if (status == TERN_OK)
+        status = apply_linear(s, m, layer, PLACE_FFN_SUB_NORM, PLACE_DOWN, b->gated, hp->n_ff, w->ffn_sub_norm, &w->down, hp->quant,
+                              b->projected, hp->n_embd, err);
     if (status == TERN_OK) status = add_residual(s, m, layer, PLACE_FFN_RESIDUAL, err);
     return status;
 }
@@ -278,16 +339,12 @@ tern_status step_layers(const step *s, uint32_t m, uint32_t n_out, tern_error *e
 tern_status step_head(const step *s, uint32_t first, uint32_t n, tern_error *err)
 {
     const hparams *hp = s->hp;
-    const step_buffers *b = &s->buffers;
-    view rows = b->out_hidden;
+    view rows = s->buffers.out_hidden;
     rows.offset += (size_t)first * hp->n_embd * sizeof(float);
-    op o = make_op(OP_NORM, n, hp->n_layers, PLACE_OUTPUT_NORM);
-    o.norm = (op_norm){.x = rows, .g = s->r->output_norm, .y = b->out_normed, .n = hp->n_embd, .ld_x = hp->n_embd, .ld_y = hp->n_embd, .eps = hp->norm_eps};
-    tern_status status = enqueue(s, &o, err);
-    if (status != TERN_OK) return status;
-    o = make_op(OP_DENSE_MM, n, hp->n_layers, PLACE_HEAD);
-    o.dense_mm = (op_dense_mm){.w = s->r->head, .x = b->out_normed, .y = b->logits, .ld_x = hp->n_embd, .ld_y = hp->n_vocab, .check_finite = true};
-    return enqueue(s, &o, err);
+    // Heads were not trained on int8 inputs: a ternary one takes two terms at least.
+    act_quant quant = hp->quant == ACT_QUANT_INT8 ? ACT_QUANT_INT8X2 : hp->quant;
+    return apply_linear(s, n, hp->n_layers, PLACE_OUTPUT_NORM, PLACE_HEAD, rows, hp->n_embd, s->r->output_norm, &s->r->head, quant,
+                        s->buffers.logits, hp->n_vocab, err);
 }
 
 tern_status step_top(const step *s, uint32_t row, uint32_t n_valid, uint32_t k, tern_error *err)

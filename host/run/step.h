@@ -21,10 +21,11 @@ typedef struct step_buffers {
     view flag;                   // uint32
     view hidden;                 // [n_batch, n_embd] residual stream
     view normed;                 // [n_batch, widest input] fp32 input of dense products
+    view own_normed;             // the same after a linear's own norm; empty unless the model has such norms
     view codes, scale, sum;      // the quantised input of ternary products
+    view lo_codes, lo_scale, lo_sum; // its second term
     view qkv, attention, gate_up, gated, projected;
     view out_hidden;             // [n_batch, n_embd] rows whose logits are wanted
-    view out_normed;             // [n_logits, n_embd]
     view logits;                 // [n_logits, n_vocab]
     view top_ids, top_values;    // [TOP_K_MAX]
     uint32_t codes_ld;

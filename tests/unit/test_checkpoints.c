@@ -87,7 +87,7 @@ static void every_checkpoint_opens_or_is_refused(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         model_source *m = NULL;
         tern_error err = {0};
-        tern_status status = model_open(data_path(cases[i].path), &m, &err);
+        tern_status status = model_open(data_path(cases[i].path), NULL, &m, &err);
         const char *text = status == TERN_OK ? m->formats : err.message;
         if (status != cases[i].status || strstr(text, cases[i].text) == NULL)
             fail_msg("%s: got %s: \"%s\", expected %s with \"%s\"", cases[i].path, tern_status_name(status), text,
@@ -103,25 +103,25 @@ static void checkpoint_facts_are_read(void **state)
     skip_without("fixtures/SUMMARY.md");
     model_source *m = NULL;
     tern_error err = {0};
-    assert_int_equal(model_open(data_path("fixtures/hf-llama-bitlinear"), &m, &err), TERN_OK);
+    assert_int_equal(model_open(data_path("fixtures/hf-llama-bitlinear"), NULL, &m, &err), TERN_OK);
     assert_true(m->layers[1].down.encoding == MATRIX_HF_PACKED && m->layers[1].down.divide && !m->hp.is_tied);
     assert_true(m->hp.act == ACTIVATION_SILU && m->hp.norm_eps == 1e-6f && m->hp.head_dim == 256);
     model_free(m);
-    assert_int_equal(model_open(data_path("fixtures/hf-1bitllm"), &m, &err), TERN_OK);
+    assert_int_equal(model_open(data_path("fixtures/hf-1bitllm"), NULL, &m, &err), TERN_OK);
     assert_true(m->layers[0].q.encoding == MATRIX_HF_MASTER && m->hp.has_sub_norm && m->hp.act == ACTIVATION_SILU);
     assert_non_null(m->layers[1].ffn_sub_norm.tensor);
     model_free(m);
-    assert_int_equal(model_open(data_path("fixtures/hf-llama-dense"), &m, &err), TERN_OK);
+    assert_int_equal(model_open(data_path("fixtures/hf-llama-dense"), NULL, &m, &err), TERN_OK);
     assert_true(m->layers[0].q.encoding == MATRIX_DENSE && m->hp.rope.scaling == ROPE_SCALING_LLAMA3);
     model_free(m);
-    assert_int_equal(model_open(data_path("fixtures/gguf-llama-i2s/model.gguf"), &m, &err), TERN_OK);
+    assert_int_equal(model_open(data_path("fixtures/gguf-llama-i2s/model.gguf"), NULL, &m, &err), TERN_OK);
     assert_true(m->hp.rope.style == ROPE_ADJACENT && !m->hp.is_tied && !m->hp.has_sub_norm);
     model_free(m);
-    assert_int_equal(model_open(data_path("fixtures/gguf-vocab-llama2/model.gguf"), &m, &err), TERN_OK);
+    assert_int_equal(model_open(data_path("fixtures/gguf-vocab-llama2/model.gguf"), NULL, &m, &err), TERN_OK);
     assert_true(m->hp.act == ACTIVATION_SILU && m->hp.n_vocab == 32000);
     assert_true((m->tokenizer == NULL) == (m->tokenizer_note[0] != 0));
     model_free(m);
-    assert_int_equal(model_open(data_path("models/stories-float"), &m, &err), TERN_OK);
+    assert_int_equal(model_open(data_path("models/stories-float"), NULL, &m, &err), TERN_OK);
     assert_true(m->layers[0].q.encoding == MATRIX_DENSE && m->hp.has_sub_norm && m->hp.act == ACTIVATION_RELU2);
     model_free(m);
 }
@@ -153,8 +153,8 @@ static void masters_ternarise_to_the_packed_model(void **state)
     skip_without("models/stories/config.json");
     model_source *packed = NULL, *master = NULL;
     tern_error err = {0};
-    assert_int_equal(model_open(data_path("models/stories"), &packed, &err), TERN_OK);
-    assert_int_equal(model_open(data_path("models/stories-master"), &master, &err), TERN_OK);
+    assert_int_equal(model_open(data_path("models/stories"), NULL, &packed, &err), TERN_OK);
+    assert_int_equal(model_open(data_path("models/stories-master"), NULL, &master, &err), TERN_OK);
     for (uint32_t l = 0; l < packed->hp.n_layers; l++) {
         const layer_source *a = &packed->layers[l], *b = &master->layers[l];
         expect_same_matrix(&a->q, &b->q);

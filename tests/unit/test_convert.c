@@ -8,7 +8,7 @@ static model_source *open_model(const char *path)
 {
     tern_error err = {0};
     model_source *model = NULL;
-    assert_ok(model_open(path, &model, &err), &err);
+    assert_ok(model_open(path, NULL, &model, &err), &err);
     return model;
 }
 

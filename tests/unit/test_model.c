@@ -28,7 +28,7 @@ static tern_status open_tiny(const tiny_model *tiny, model_source **out, tern_er
     const char *path = scratch_path("tiny.gguf");
     write_file(path, b.data, b.n);
     free(b.data);
-    return model_open(path, out, err);
+    return model_open(path, NULL, out, err);
 }
 
 static void expect_status(tern_status status, const tern_error *err, const model_source *m, tern_status expected,
@@ -204,7 +204,7 @@ static void open_and_read(const char *path)
 {
     model_source *m = NULL;
     tern_error err = {0};
-    tern_status status = model_open(path, &m, &err);
+    tern_status status = model_open(path, NULL, &m, &err);
     assert_int_equal(status, err.status);
     assert_true((m == NULL) == (status != TERN_OK));
     if (m == NULL) return;
@@ -260,7 +260,7 @@ static void every_truncated_file_is_refused(void **state)
         model_source *m = NULL;
         tern_error err = {0};
         assert_int_equal(truncate(path, (off_t)n), 0);
-        expect_status(model_open(path, &m, &err), &err, m, TERN_MALFORMED, "cut.gguf");
+        expect_status(model_open(path, NULL, &m, &err), &err, m, TERN_MALFORMED, "cut.gguf");
     }
     free(b.data);
 }
@@ -319,7 +319,7 @@ static void directories_are_refused_precisely(void **state)
         model_source *m = NULL;
         tern_error err = {0};
         const char *path = make_directory(cases[i].config, cases[i].name, cases[i].text);
-        expect_status(model_open(path, &m, &err), &err, m, cases[i].status, cases[i].message);
+        expect_status(model_open(path, NULL, &m, &err), &err, m, cases[i].status, cases[i].message);
     }
 }
 
@@ -363,7 +363,7 @@ static tern_status open_hf(const char *config, const char *linear, const char *m
     snprintf(path, sizeof path, "%s/model.safetensors", directory);
     write_file(path, b.data, b.n);
     free(b.data);
-    return model_open(directory, out, err);
+    return model_open(directory, NULL, out, err);
 }
 
 static void directory_tensors_are_checked(void **state)
@@ -424,7 +424,7 @@ static void wrong_paths_are_named(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         model_source *m = NULL;
         tern_error err = {0};
-        expect_status(model_open(cases[i].path, &m, &err), &err, m, cases[i].status, cases[i].message);
+        expect_status(model_open(cases[i].path, NULL, &m, &err), &err, m, cases[i].status, cases[i].message);
     }
 }
 
@@ -437,7 +437,7 @@ static void synthetic_models_open(void **state)
         model_source *m = NULL;
         tern_error err = {0};
         snprintf(path, sizeof path, "synthetic:%s,seed=7", shapes[i]);
-        if (model_open(path, &m, &err) != TERN_OK) fail_msg("%s", err.message);
+        if (model_open(path, NULL, &m, &err) != TERN_OK) fail_msg("%s", err.message);
         assert_true(m->is_synthetic && hparams_validate(&m->hp, &err) == TERN_OK);
         assert_true(m->layers[0].q.seed != m->layers[0].k.seed && m->layers[0].q.seed != m->layers[1].q.seed);
         uint8_t *row = malloc(dense_row_bytes(DENSE_F16, m->hp.n_embd));
