@@ -1,0 +1,47 @@
+// tern convert: any model as one GGUF file.
+#include <string.h>
+
+#include "cli.h"
+#include "clock.h"
+#include "convert.h"
+
+static bool show(void *user, uint64_t bytes_done, uint64_t bytes_total)
+{
+    cli_text done = cli_bytes(bytes_done), total = cli_bytes(bytes_total);
+    char detail[140];
+    snprintf(detail, sizeof detail, "%s of %s", done.text, total.text);
+    cli_progress_show(user, bytes_total ? (double)bytes_done / (double)bytes_total : 1, detail);
+    return !interrupt_seen();
+}
+
+static tern_status convert(const opt_values *options, model_source **model, tern_error *err)
+{
+    const char *type_name = options->values[OPT_TYPE].text;
+    encode_type type;
+    if (options->n_operands != 2)
+        return error_set(err, TERN_INVALID_ARGUMENT,
+                         "convert takes two operands, a model and the file to write; %zu given", options->n_operands);
+    if (!encode_type_find(type_name, &type))
+        return error_set(err, TERN_INTERNAL, "encoding '%s' is not known", type_name);
+    tern_status status = model_open(options->operands[0], NULL, model, err);
+    if (status != TERN_OK) return status;
+    cli_progress progress;
+    cli_progress_begin(&progress, options, "converting");
+    uint64_t start = clock_ns();
+    status = model_convert(*model, options->operands[1], type, show, &progress, err);
+    cli_progress_end(&progress);
+    if (status == TERN_OK)
+        cli_note(options, "wrote %s as %s in %.1f s", options->operands[1], encode_formats[type].name,
+                 (double)(clock_ns() - start) * 1e-9);
+    return status;
+}
+
+int cmd_convert(const opt_values *options)
+{
+    model_source *model = NULL;
+    tern_error err = {0};
+    interrupt_install();
+    tern_status status = convert(options, &model, &err);
+    model_free(model);
+    return status == TERN_OK ? EXIT_CODE_OK : cli_fail(&err, NULL);
+}

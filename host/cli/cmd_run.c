@@ -1,0 +1,242 @@
+// tern run: continue a prompt.
+#include <math.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "cli.h"
+#include "clock.h"
+
+typedef struct run {
+    const opt_values *options;
+    cli_session s;
+    const tern_tokenizer *tokenizer;
+    tern_tokens prompt;
+    tern_logit_bias *bias;
+    size_t n_bias;
+    uint64_t seed;
+    tern_sampler *sampler;
+    tern_detokenizer *detokenizer;
+    size_t n_generated;
+    bool is_context_full;
+    char last;                       // last byte written, for the newline on a terminal
+    tern_session_stats at_decode;    // when decoding began
+    uint64_t ns_prefill, ns_decode;  // wall times, sampling and output included in the second
+} run;
+
+// The -l options, and with --ignore-eos every token that would end the text.
+static tern_status collect_bias(run *r, tern_error *err)
+{
+    uint32_t n_tokens = tern_tokenizer_n_tokens(r->tokenizer);
+    size_t n = 0;
+    while (opt_nth(r->options, OPT_LOGIT_BIAS, n)) n++;
+    r->bias = malloc((n + n_tokens) * sizeof *r->bias);
+    if (!r->bias) return error_set(err, TERN_HOST_MEMORY, "out of memory for %zu logit biases", n);
+    for (size_t i = 0; i < n; i++) {
+        tern_logit_bias *b = &r->bias[r->n_bias++];
+        tern_status status = opt_parse_bias("--logit-bias", opt_nth(r->options, OPT_LOGIT_BIAS, i), &b->id, &b->bias,
+                                            err);
+        if (status != TERN_OK) return status;
+        if ((uint32_t)b->id >= n_tokens)
+            return error_set(err, TERN_INVALID_ARGUMENT, "--logit-bias: token %d, but the model has tokens 0 to %u",
+                             b->id, n_tokens - 1);
+    }
+    if (r->options->values[OPT_IGNORE_EOS].given)
+        for (uint32_t id = 0; id < n_tokens; id++)
+            if (tern_tokenizer_is_stop(r->tokenizer, (tern_token)id))
+                r->bias[r->n_bias++] = (tern_logit_bias){(tern_token)id, -INFINITY};
+    return TERN_OK;
+}
+
+static tern_status create_sampler(run *r, tern_error *err)
+{
+    const opt_value *v = r->options->values;
+    tern_sampler_options o;
+    tern_sampler_options_init(&o);
+    o.temperature = (float)v[OPT_TEMP].real;
+    o.top_k = (uint32_t)v[OPT_TOP_K].integer;
+    o.top_p = (float)v[OPT_TOP_P].real;
+    o.min_p = (float)v[OPT_MIN_P].real;
+    o.repeat_penalty = (float)v[OPT_REPEAT_PENALTY].real;
+    o.repeat_last_n = (uint32_t)v[OPT_REPEAT_LAST_N].integer;
+    o.presence_penalty = (float)v[OPT_PRESENCE_PENALTY].real;
+    o.frequency_penalty = (float)v[OPT_FREQUENCY_PENALTY].real;
+    o.bias = r->bias;
+    o.n_bias = r->n_bias;
+    r->seed = (uint64_t)v[OPT_SEED].integer;
+    if (v[OPT_SEED].integer < 0) { // 32 bits, so that the number shown can be given back as -s
+        uint32_t fresh;
+        if (getrandom(&fresh, sizeof fresh, 0) != (ssize_t)sizeof fresh) fresh = (uint32_t)clock_ns();
+        r->seed = fresh;
+    }
+    o.seed = r->seed;
+    return tern_sampler_create(&o, &r->sampler, err);
+}
+
+// The text is read and the options are checked before the weights move: a mistake must not cost a load.
+static tern_status read_prompt(run *r, tern_error *err)
+{
+    char *text = NULL;
+    size_t n = 0;
+    tern_status status = cli_read_text(r->options, true, &text, &n, err);
+    if (status != TERN_OK) return status;
+    int flags = TERN_TOKENIZE_ADD_BOS | (r->options->values[OPT_SPECIAL].given ? TERN_TOKENIZE_PARSE_SPECIAL : 0);
+    status = tern_tokenizer_encode(r->tokenizer, text, n, flags, &r->prompt, err);
+    free(text);
+    if (status != TERN_OK) error_prefix(err, "the prompt");
+    if (status == TERN_OK && r->prompt.n == 0)
+        status = error_set(err, TERN_INVALID_ARGUMENT, "the prompt is empty and this model has no token to begin with");
+    return status;
+}
+
+static tern_status prepare(run *r, tern_error *err)
+{
+    const opt_value *v = r->options->values;
+    const char *path;
+    tern_status status = cli_model_path(r->options, &path, err);
+    if (status == TERN_OK && v[OPT_PROMPT].given == v[OPT_FILE].given) { // before a model is opened in vain
+        char *text;
+        size_t n;
+        return cli_read_text(r->options, true, &text, &n, err);
+    }
+    if (status == TERN_OK) status = cli_model_open(&r->s, r->options, path, err);
+    if (status != TERN_OK) return status;
+    r->tokenizer = tern_model_tokenizer(r->s.model);
+    if (!r->tokenizer)
+        return error_set(err, TERN_UNSUPPORTED,
+                         "'%s' has no tokenizer, so it cannot continue a text (tern bench and logits can use it)",
+                         path);
+    status = read_prompt(r, err);
+    if (status == TERN_OK) status = collect_bias(r, err);
+    if (status == TERN_OK) status = create_sampler(r, err);
+    if (status == TERN_OK) status = tern_detokenizer_create(r->tokenizer, v[OPT_SPECIAL].given, &r->detokenizer, err);
+    if (status != TERN_OK) return status;
+    status = cli_session_load(&r->s, r->options, (uint32_t)v[OPT_CTX].integer, (uint32_t)v[OPT_BATCH].integer, err);
+    if (status == TERN_OK && r->prompt.n > r->s.plan.n_ctx)
+        status = error_set(err, TERN_CONTEXT_FULL,
+                           "the prompt has %zu tokens, the context %u positions: give a larger -c or a shorter prompt",
+                           r->prompt.n, r->s.plan.n_ctx);
+    return status;
+}
+
+static tern_status put(run *r, const char *text, size_t n, tern_error *err)
+{
+    if (n == 0) return TERN_OK;
+    r->last = text[n - 1];
+    return cli_write(text, n, err);
+}
+
+// Shows a generated token: its id, or the text that has become complete.
+static tern_status show(run *r, tern_token id, tern_error *err)
+{
+    char number[16];
+    if (r->options->values[OPT_IDS].given)
+        return put(r, number, (size_t)snprintf(number, sizeof number, r->n_generated > 1 ? ",%d" : "%d", id), err);
+    const char *text;
+    size_t n;
+    tern_status status = tern_detokenizer_push(r->detokenizer, id, &text, &n, err);
+    return status == TERN_OK ? put(r, text, n, err) : status;
+}
+
+// The prompt is shown through the detokeniser, so that text and continuation meet as in one text.
+static tern_status show_prompt(run *r, tern_error *err)
+{
+    if (!r->options->values[OPT_DISPLAY_PROMPT].given || r->options->values[OPT_IDS].given) return TERN_OK;
+    tern_status status = TERN_OK;
+    for (size_t i = 0; i < r->prompt.n && status == TERN_OK; i++) status = show(r, r->prompt.ids[i], err);
+    return status;
+}
+
+static tern_status decode(run *r, tern_error *err)
+{
+    int64_t limit = r->options->values[OPT_PREDICT].integer;
+    tern_session *session = r->s.session;
+    tern_status status = TERN_OK;
+    while (status == TERN_OK && (limit < 0 || (int64_t)r->n_generated < limit)) {
+        tern_token id;
+        status = tern_sampler_sample(r->sampler, session, 0, &id, err);
+        if (status != TERN_OK || tern_tokenizer_is_stop(r->tokenizer, id)) break;
+        r->n_generated++;
+        status = tern_sampler_accept(r->sampler, id, err);
+        if (status == TERN_OK) status = show(r, id, err);
+        if (status != TERN_OK || (int64_t)r->n_generated == limit) break;
+        r->is_context_full = tern_session_length(session, 0) >= r->s.plan.n_ctx;
+        if (r->is_context_full) break;
+        tern_row row = {.sequence = 0, .token = id, .wants_logits = true};
+        status = tern_session_eval(session, &row, 1, err);
+    }
+    return status;
+}
+
+static tern_status generate(run *r, tern_error *err)
+{
+    tern_status status = show_prompt(r, err);
+    uint64_t start = clock_ns();
+    if (status == TERN_OK) status = tern_session_sync(r->s.session, 0, r->prompt.ids, r->prompt.n, NULL, err);
+    for (size_t i = 0; i < r->prompt.n && status == TERN_OK; i++)
+        status = tern_sampler_accept(r->sampler, r->prompt.ids[i], err);
+    r->ns_prefill = clock_ns() - start;
+    tern_session_get_stats(r->s.session, &r->at_decode);
+    start = clock_ns();
+    if (status == TERN_OK) status = decode(r, err);
+    r->ns_decode = clock_ns() - start;
+    return status;
+}
+
+// What the detokeniser still holds, and the line end: always after ids, after text only where a shell prompt would
+// follow.
+static tern_status end_output(run *r, tern_error *err)
+{
+    const char *text;
+    size_t n;
+    if (r->options->values[OPT_IDS].given) return cli_write("\n", 1, err);
+    tern_status status = tern_detokenizer_finish(r->detokenizer, &text, &n, err);
+    if (status == TERN_OK) status = put(r, text, n, err);
+    if (status == TERN_OK && cli_stdout_is_terminal() && r->last != '\n') status = cli_write("\n", 1, err);
+    return status;
+}
+
+static void report(const run *r)
+{
+    tern_session_stats end;
+    tern_session_get_stats(r->s.session, &end);
+    double open_ms = (double)r->s.ns_open * 1e-6, load_ms = (double)r->s.ns_load * 1e-6;
+    double prefill_s = (double)r->ns_prefill * 1e-9, decode_s = (double)r->ns_decode * 1e-9;
+    uint64_t n_decoded = end.n_evals - r->at_decode.n_evals, ns = end.ns_eval - r->at_decode.ns_eval;
+    if (r->is_context_full) cli_note(r->options, "stopped: the context of %u positions is full (-c)", r->s.plan.n_ctx);
+    if (r->options->values[OPT_TEMP].real > 0) cli_note(r->options, "seed     %llu", (unsigned long long)r->seed);
+    cli_note(r->options, "load     %.1f ms (and %.1f ms to open the file)", load_ms, open_ms);
+    cli_note(r->options, "prefill  %zu tokens in %.1f ms, %.1f tok/s", r->prompt.n, prefill_s * 1e3,
+             prefill_s > 0 ? (double)r->prompt.n / prefill_s : 0);
+    if (n_decoded > 0 && ns > 0) // per evaluated token; the first generated one came from the prompt's evaluation
+        cli_note(r->options, "decode   %zu tokens in %.1f ms, %.1f tok/s, %.2f GB/s of weights read", r->n_generated,
+                 decode_s * 1e3, (double)n_decoded / decode_s,
+                 (double)(end.bytes_weights - r->at_decode.bytes_weights) / (double)ns);
+}
+
+int cmd_run(const opt_values *options)
+{
+    run r = {.options = options, .last = '\n'};
+    tern_error err = {0};
+    interrupt_install();
+    tern_status status = prepare(&r, &err);
+    bool is_ready = status == TERN_OK;
+    if (is_ready) {
+        status = generate(&r, &err);
+        if (!cli_stdout_closed()) { // after a Ctrl-C too: what was generated is shown to its end
+            tern_error end_err = {0};
+            tern_status end_status = end_output(&r, &end_err);
+            if (status == TERN_OK) {
+                status = end_status;
+                err = end_err;
+            }
+        }
+        if (status == TERN_OK || status == TERN_CANCELLED) report(&r);
+    }
+    int code = status == TERN_OK ? EXIT_CODE_OK : cli_fail(&err, NULL);
+    tern_detokenizer_free(r.detokenizer);
+    tern_sampler_free(r.sampler);
+    free(r.bias);
+    tern_tokens_free(&r.prompt);
+    cli_session_close(&r.s);
+    return cli_finish(code);
+}

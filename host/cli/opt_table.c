@@ -1,0 +1,190 @@
+// The tables: every command and every option of `tern`, once. Names and defaults are llama.cpp's where that program has
+// the same thing.
+#include "opt.h"
+
+#define ON(command) (1u << COMMAND_##command)
+
+enum {
+    ON_ALL = (1 << COMMAND_N) - 1,
+    ON_COMPUTE = ON(RUN) | ON(LOGITS) | ON(PPL),
+    ON_MODEL = ON_COMPUTE | ON(TOKENIZE) | ON(INFO),
+    ON_DEVICE = ON_COMPUTE | ON(SELFTEST) | ON(BENCH),
+    ON_REPORT = ON(INFO) | ON(DEVICES) | ON(TOKENIZE) | ON(PPL) | ON(SELFTEST),
+};
+
+#define MAX_COUNT 2147483647.0 // counts are 32-bit in tern.h
+
+const command_spec opt_commands[COMMAND_N] = {
+    [COMMAND_RUN] = {"run", "[MODEL]", 1, "continue a text",
+        "Continues a prompt and writes the new text to standard output as it comes. The prompt is taken as it is (no "
+        "chat template, no escapes) and is not repeated unless --display-prompt is given; the stop token is not "
+        "shown. When standard output is a terminal a newline follows the text.\n\n"
+        "One line break at the end of a prompt that comes from -f or from standard input is dropped, because editors "
+        "and echo put it there.",
+        "tern run models/stories -p 'Once upon a time' -n 64"},
+    [COMMAND_INFO] = {"info", "[MODEL]", 1, "describe a model file",
+        "Shows architecture, geometry, bytes and bits per weight by class, the share of zero weights (which reads "
+        "all ternary weights), formats, tokenizer and the arithmetic that will be used.",
+        "tern info model.gguf"},
+    [COMMAND_DEVICES] = {"devices", "", 0, "list the devices of this machine",
+        "Lists devices in order of preference, and why others that were looked for cannot be used.",
+        "tern devices"},
+    [COMMAND_CONVERT] = {"convert", "IN OUT.gguf", 2, "write a model as a GGUF file",
+        "Reads any model Tern can open and writes one GGUF file with its ternary weights in the given encoding. The "
+        "trits and scales are kept exactly where the encoding can hold them. The file appears under its name only "
+        "when complete.",
+        "tern convert models/stories stories.gguf --type i2_s"},
+    [COMMAND_TOKENIZE] = {"tokenize", "[MODEL]", 1, "turn a text into token ids",
+        "Prints the ids on one line, separated by commas. MODEL may also be a directory that holds only "
+        "tokenizer.json. The text is taken byte for byte, also from a file or standard input. No "
+        "beginning-of-sequence token is put in front unless --add-bos is given.",
+        "tern tokenize models/stories -p 'Once upon a time'"},
+    [COMMAND_LOGITS] = {"logits", "[MODEL]", 1, "write the logits of a token sequence",
+        "Evaluates the tokens and writes float32 logits [tokens, vocabulary] as a NumPy file. With -p the "
+        "beginning-of-sequence token is added where the model wants one; --tokens are used exactly as given.",
+        "tern logits models/stories --tokens 4093,443,2378 --out logits.npy"},
+    [COMMAND_PPL] = {"ppl", "[MODEL]", 1, "measure perplexity on a text",
+        "Counts as llama-perplexity does: the whole file is tokenised, cut into chunks of -c tokens, the first token "
+        "of each chunk is replaced by BOS where the model uses one, and the second half of every chunk is scored. "
+        "Reports the file's SHA-256 and token count, because perplexities compare only on the same tokens.",
+        "tern ppl models/stories -f text.txt -c 256"},
+    [COMMAND_SELFTEST] = {"selftest", "", 0, "check a device against the reference",
+        "Runs every operation on the device and compares the results with the reference bit for bit.",
+        "tern selftest -dev cpu"},
+    [COMMAND_BENCH] = {"bench", "[MODEL...]", 64, "measure the speed of models",
+        "Measures prompt evaluation (pp) and generation (tg) in tokens per second, mean and standard deviation over "
+        "repetitions after a warm-up. Tokenising and sampling are not part of the times.",
+        "tern bench models/stories -p 128 -n 32 -r 3"},
+    [COMMAND_HELP] = {"help", "[COMMAND]", 1, "explain a command",
+        "Without a command lists all of them. --man prints the manual page (view it with `tern help --man | man -l "
+        "-`), --completion a script for the shell.",
+        "tern help run"},
+};
+
+const opt_spec opt_table[] = {
+    {.id = OPT_MODEL, .kind = OPT_PATH, .commands = ON_MODEL, .names = "-m --model", .value = "MODEL",
+     .help = "model: a .gguf file, a Hugging Face directory or synthetic:SHAPE; the same as the operand"},
+    {.id = OPT_MODEL, .kind = OPT_PATH, .commands = ON(BENCH), .names = "-m --model", .value = "MODEL",
+     .repeats = true, .help = "model; may be repeated, or be a list with commas"},
+    {.id = OPT_PROMPT, .kind = OPT_TEXT, .commands = ON(RUN) | ON(TOKENIZE) | ON(LOGITS), .names = "-p --prompt",
+     .value = "TEXT",
+     .help = "the text; - reads standard input"},
+    {.id = OPT_FILE, .kind = OPT_PATH, .commands = ON(RUN) | ON(TOKENIZE), .names = "-f --file", .value = "FILE",
+     .help = "read the text from a file"},
+    {.id = OPT_FILE, .kind = OPT_PATH, .commands = ON(PPL), .names = "-f --file", .value = "FILE",
+     .help = "the text to measure on"},
+    {.id = OPT_TOKENS, .kind = OPT_LIST, .commands = ON(LOGITS), .names = "--tokens", .value = "ID,...",
+     .max = MAX_COUNT, .help = "token ids, comma separated, evaluated exactly as given"},
+    {.id = OPT_ADD_BOS, .kind = OPT_SWITCH, .commands = ON(TOKENIZE), .names = "--add-bos",
+     .help = "begin with the beginning-of-sequence token where the model wants one"},
+    {.id = OPT_SPECIAL, .kind = OPT_SWITCH, .commands = ON(RUN) | ON(TOKENIZE) | ON(LOGITS), .names = "--special",
+     .help = "read special tokens written in the text, such as <|eot_id|>, as tokens, and show those that are "
+             "generated"},
+    {.id = OPT_PREDICT, .kind = OPT_INTEGER, .commands = ON(RUN), .names = "-n --predict --n-predict", .value = "N",
+     .min = -1, .max = MAX_COUNT, .default_text = "-1",
+     .help = "tokens to generate at most; -1: until the model stops or the context is full"},
+    {.id = OPT_BENCH_PROMPT, .kind = OPT_LIST, .commands = ON(BENCH), .names = "-p --n-prompt", .value = "N,...",
+     .max = 1048576, .default_text = "512", .help = "tokens of the prompt tests; 0: none"},
+    {.id = OPT_BENCH_GEN, .kind = OPT_LIST, .commands = ON(BENCH), .names = "-n --n-gen", .value = "N,...",
+     .max = 1048576, .default_text = "128", .help = "tokens of the generation tests; 0: none"},
+    {.id = OPT_BENCH_BOTH, .kind = OPT_LIST, .commands = ON(BENCH), .names = "-pg", .value = "PP,TG",
+     .max = 1048576, .repeats = true,
+     .help = "a test of PP prompt tokens and then TG generated ones; may be repeated"},
+    {.id = OPT_DEPTH, .kind = OPT_LIST, .commands = ON(BENCH), .names = "-d --n-depth", .value = "N,...",
+     .max = 1048576, .default_text = "0", .help = "tokens already in the context of every test"},
+    {.id = OPT_REPEATS, .kind = OPT_INTEGER, .commands = ON(BENCH), .names = "-r --repetitions", .value = "N",
+     .min = 1, .max = 10000, .default_text = "5", .help = "timed repetitions of each test"},
+    {.id = OPT_CTX, .kind = OPT_INTEGER, .commands = ON(RUN), .names = "-c --ctx-size", .value = "N",
+     .min = 0, .max = MAX_COUNT, .default_text = "0", .help = "positions of context; 0: the model's own"},
+    {.id = OPT_CTX, .kind = OPT_INTEGER, .commands = ON(PPL), .names = "-c --ctx-size", .value = "N",
+     .min = 4, .max = 1048576, .default_text = "512", .help = "tokens of a chunk"},
+    {.id = OPT_CHUNKS, .kind = OPT_INTEGER, .commands = ON(PPL), .names = "--chunks", .value = "N",
+     .min = -1, .max = MAX_COUNT, .default_text = "-1", .help = "chunks to measure at most; -1: all"},
+    {.id = OPT_BATCH, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(BENCH), .names = "-b --batch-size",
+     .value = "N",
+     .min = 1, .max = 65536, .default_text = "512", .help = "rows evaluated at once; results do not depend on it"},
+    {.id = OPT_THREADS, .kind = OPT_INTEGER, .commands = ON_DEVICE, .names = "-t --threads", .value = "N",
+     .min = 0, .max = 1024, .default_text = "0", .help = "CPU threads; 0: all this process may use"},
+    {.id = OPT_DEVICE, .kind = OPT_TEXT, .commands = ON_DEVICE, .names = "-dev --device", .value = "NAME",
+     .default_text = "auto", .help = "device to run on (see tern devices); auto: the first"},
+    {.id = OPT_KV_K, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH), .names = "-ctk --cache-type-k",
+     .value = "TYPE",
+     .choices = "f32|f16|int8|q8_0=int8", .refused = "q4_0|int4|bf16|q4_1|iq4_nl|q5_0|q5_1", .default_text = "int8",
+     .help = "how keys are kept in the KV cache"},
+    {.id = OPT_KV_V, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH), .names = "-ctv --cache-type-v",
+     .value = "TYPE",
+     .choices = "f32|f16|int8|q8_0=int8", .refused = "q4_0|int4|bf16|q4_1|iq4_nl|q5_0|q5_1",
+     .help = "how values are kept in the KV cache; like -ctk unless given"},
+    {.id = OPT_VRAM, .kind = OPT_SIZE, .commands = ON_COMPUTE | ON(BENCH), .names = "--vram", .value = "SIZE",
+     .help = "device memory that may be used, as 20GiB or 90% of the device's total; what is free unless given"},
+    {.id = OPT_SEED, .kind = OPT_INTEGER, .commands = ON(RUN), .names = "-s --seed", .value = "N",
+     .min = -1, .max = 4294967295.0, .default_text = "-1",
+     .help = "seed of the sampler; -1: a new one, shown at the end"},
+    {.id = OPT_TEMP, .kind = OPT_REAL, .commands = ON(RUN), .names = "--temp --temperature", .value = "X",
+     .min = 0, .max = 100, .default_text = "0.8", .help = "temperature; 0: always the most likely token"},
+    {.id = OPT_TOP_K, .kind = OPT_INTEGER, .commands = ON(RUN), .names = "--top-k", .value = "N",
+     .min = 0, .max = MAX_COUNT, .default_text = "40", .help = "sample from the N most likely tokens; 0: all"},
+    {.id = OPT_TOP_P, .kind = OPT_REAL, .commands = ON(RUN), .names = "--top-p", .value = "X",
+     .min = 0, .max = 1, .default_text = "0.95",
+     .help = "sample from the likeliest tokens that together reach X; 1: off"},
+    {.id = OPT_MIN_P, .kind = OPT_REAL, .commands = ON(RUN), .names = "--min-p", .value = "X",
+     .min = 0, .max = 1, .default_text = "0.05", .help = "drop tokens less likely than X times the likeliest; 0: off"},
+    {.id = OPT_REPEAT_PENALTY, .kind = OPT_REAL, .commands = ON(RUN), .names = "--repeat-penalty", .value = "X",
+     .min = 0.01, .max = 100, .default_text = "1", .help = "penalise tokens seen before; 1: off"},
+    {.id = OPT_REPEAT_LAST_N, .kind = OPT_INTEGER, .commands = ON(RUN), .names = "--repeat-last-n", .value = "N",
+     .min = 0, .max = 1048576, .default_text = "64", .help = "tokens the penalties look back at; 0: none"},
+    {.id = OPT_PRESENCE_PENALTY, .kind = OPT_REAL, .commands = ON(RUN), .names = "--presence-penalty", .value = "X",
+     .min = -100, .max = 100, .default_text = "0", .help = "taken from the logit of every token seen; 0: off"},
+    {.id = OPT_FREQUENCY_PENALTY, .kind = OPT_REAL, .commands = ON(RUN), .names = "--frequency-penalty", .value = "X",
+     .min = -100, .max = 100, .default_text = "0", .help = "taken from a token's logit each time it was seen; 0: off"},
+    {.id = OPT_LOGIT_BIAS, .kind = OPT_TEXT, .commands = ON(RUN), .names = "-l --logit-bias", .value = "ID(+|-)X",
+     .repeats = true, .help = "add X to the logit of token ID, as 15043+1 or 15043-inf; may be repeated"},
+    {.id = OPT_IGNORE_EOS, .kind = OPT_SWITCH, .commands = ON(RUN), .names = "--ignore-eos",
+     .help = "never choose a token that ends the text"},
+    {.id = OPT_IDS, .kind = OPT_SWITCH, .commands = ON(RUN), .names = "--ids",
+     .help = "print the generated ids, comma separated, instead of text"},
+    {.id = OPT_DISPLAY_PROMPT, .kind = OPT_SWITCH, .commands = ON(RUN), .names = "--display-prompt",
+     .help = "print the prompt before the generated text"},
+    {.id = OPT_TYPE, .kind = OPT_CHOICE, .commands = ON(CONVERT), .names = "--type", .value = "TYPE",
+     .choices = "i2_s|tq1_0|tq2_0|f16", .default_text = "i2_s",
+     .help = "encoding of the ternary weights in the new file"},
+    {.id = OPT_FULL, .kind = OPT_SWITCH, .commands = ON(SELFTEST), .names = "--full",
+     .help = "all cases, also the large shapes (minutes)"},
+    {.id = OPT_OUTPUT, .kind = OPT_CHOICE, .commands = ON_REPORT, .names = "-o --output", .value = "FORMAT",
+     .choices = "md|json", .default_text = "md", .help = "form of the report: md for people, json for programs"},
+    {.id = OPT_OUTPUT, .kind = OPT_CHOICE, .commands = ON(BENCH), .names = "-o --output", .value = "FORMAT",
+     .choices = "md|json|jsonl|csv", .default_text = "md", .help = "form of the report"},
+    {.id = OPT_OUT, .kind = OPT_PATH, .commands = ON(LOGITS), .names = "--out", .value = "FILE.npy",
+     .help = "file to write; it appears under its name only when complete"},
+    {.id = OPT_MAN, .kind = OPT_SWITCH, .commands = ON(HELP), .names = "--man", .help = "print the manual page (roff)"},
+    {.id = OPT_COMPLETION, .kind = OPT_CHOICE, .commands = ON(HELP), .names = "--completion", .value = "SHELL",
+     .choices = "bash|zsh|fish", .help = "print the completion script of a shell"},
+    {.id = OPT_LIST_DEVICES, .kind = OPT_SWITCH, .commands = ON_DEVICE | ON(DEVICES), .names = "--list-devices",
+     .help = "list the devices and stop"},
+    {.id = OPT_QUIET, .kind = OPT_SWITCH, .commands = ON_ALL, .names = "-q --quiet",
+     .help = "nothing on standard error but errors"},
+    {.id = OPT_VERBOSE, .kind = OPT_SWITCH, .commands = ON_ALL, .names = "-v --verbose",
+     .help = "show what the engine logs"},
+    {.id = OPT_HELP, .kind = OPT_SWITCH, .commands = ON_ALL, .names = "-h --help",
+     .help = "explain the command and stop"},
+    {.id = OPT_FLASH_ATTENTION, .kind = OPT_TEXT, .commands = ON_COMPUTE | ON(BENCH), .names = "-fa --flash-attn",
+     .value = "on|off|auto",
+     .is_ignored = true, .help = "accepted and ignored: there is one attention"},
+    {.id = OPT_NO_CONVERSATION, .kind = OPT_SWITCH, .commands = ON(RUN), .names = "-no-cnv --no-conversation",
+     .is_ignored = true, .help = "accepted and ignored: run is never a conversation"},
+    {.id = OPT_NO_DISPLAY_PROMPT, .kind = OPT_SWITCH, .commands = ON(RUN), .names = "--no-display-prompt",
+     .is_ignored = true, .help = "accepted and ignored: the prompt is not repeated unless --display-prompt is given"},
+};
+
+const size_t opt_table_size = sizeof opt_table / sizeof opt_table[0];
+
+const exit_meaning opt_exit_codes[] = {
+    {EXIT_CODE_OK, "success, also when the reader of standard output went away"},
+    {EXIT_CODE_RUN, "the run failed: a check that did not pass, a full context, an output that could not be written"},
+    {EXIT_CODE_USAGE, "the command line is wrong"},
+    {EXIT_CODE_INPUT, "the model or an input file is missing, broken or not supported"},
+    {EXIT_CODE_DEVICE, "the device cannot be used, or the memory does not suffice"},
+    {EXIT_CODE_INTERRUPTED, "interrupted (Ctrl-C)"},
+};
+
+const size_t opt_n_exit_codes = sizeof opt_exit_codes / sizeof opt_exit_codes[0];

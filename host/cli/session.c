@@ -1,0 +1,136 @@
+// From the options to a loaded model with a session.
+#include <string.h>
+
+#include "cli.h"
+#include "clock.h"
+
+tern_status cli_model_path(const opt_values *options, const char **out, tern_error *err)
+{
+    bool has_option = options->values[OPT_MODEL].given, has_operand = options->n_operands > 0;
+    if (has_option && has_operand)
+        return error_set(err, TERN_INVALID_ARGUMENT, "two models: '%s' and -m '%s'", options->operands[0],
+                         options->values[OPT_MODEL].text);
+    if (!has_option && !has_operand)
+        return error_set(err, TERN_INVALID_ARGUMENT,
+                         "no model: give a .gguf file, a Hugging Face directory or synthetic:SHAPE");
+    *out = has_option ? options->values[OPT_MODEL].text : options->operands[0];
+    return TERN_OK;
+}
+
+static void log_to_stderr(void *user, int level, const char *message)
+{
+    const opt_values *options = user;
+    if (level >= TERN_LOG_WARN) cli_warn(options, "%s", message);
+    else if (options->values[OPT_VERBOSE].given) cli_note(options, "%s", message);
+}
+
+tern_status cli_engine_open(const opt_values *options, tern_engine **out, tern_error *err)
+{
+    tern_engine_options engine_options;
+    tern_engine_options_init(&engine_options);
+    engine_options.log = log_to_stderr;
+    engine_options.log_user = (void *)(uintptr_t)options; // read only; the callback's parameter is not const
+    return tern_engine_open(&engine_options, out, err);
+}
+
+tern_status cli_device_find(const tern_engine *engine, const char *name, tern_device_info *out, tern_error *err)
+{
+    bool is_auto = strcmp(name, "auto") == 0;
+    size_t n = tern_engine_device_count(engine), length = 0;
+    char names[512] = "";
+    for (size_t i = 0; i < n; i++) {
+        tern_device_info info;
+        tern_status status = tern_engine_device_info(engine, i, &info, err);
+        if (status != TERN_OK) return status;
+        if (is_auto ? !info.is_reference : strcmp(info.name, name) == 0) {
+            *out = info;
+            return TERN_OK;
+        }
+        if (length < sizeof names)
+            length += (size_t)snprintf(names + length, sizeof names - length, "%s%s", i ? ", " : "", info.name);
+    }
+    return error_set(err, TERN_NO_DEVICE, "no device '%s'; there are: %s", name, names);
+}
+
+void cli_announce_device(const opt_values *options, const tern_engine *engine, const tern_device_info *device)
+{
+    const char *unused = tern_engine_unused_devices(engine);
+    cli_note(options, "device %s (%s)%s%s%s%s", device->name, device->description, *device->note ? "; " : "",
+             device->note, *unused ? "; not used: " : "", unused);
+}
+
+tern_status cli_model_open(cli_session *s, const opt_values *options, const char *path, tern_error *err)
+{
+    uint64_t start = clock_ns();
+    tern_status status = s->engine ? TERN_OK : cli_engine_open(options, &s->engine, err);
+    if (status == TERN_OK) status = tern_model_open(s->engine, path, NULL, &s->model, err);
+    s->ns_open = clock_ns() - start;
+    return status;
+}
+
+static bool show_load(void *user, uint64_t bytes_done, uint64_t bytes_total)
+{
+    cli_text done = cli_bytes(bytes_done), total = cli_bytes(bytes_total);
+    char detail[140];
+    snprintf(detail, sizeof detail, "%s of %s", done.text, total.text);
+    cli_progress_show(user, bytes_total ? (double)bytes_done / (double)bytes_total : 1, detail);
+    return !interrupt_seen();
+}
+
+static void fill_plan_options(const opt_values *options, const tern_device_info *device, tern_plan_options *out)
+{
+    const opt_value *v = options->values, *vram = &v[OPT_VRAM];
+    tern_plan_options_init(out);
+    out->device = device->name; // "auto" was resolved: the budget below is this device's
+    out->n_threads = (uint32_t)v[OPT_THREADS].integer;
+    out->kv_k = (tern_kv_type)v[OPT_KV_K].integer; // the table lists f32, f16, int8 in the order of tern_kv_type
+    out->kv_v = (tern_kv_type)v[OPT_KV_V].integer;
+    if (vram->given)
+        out->memory_budget = vram->is_percent ? (uint64_t)((double)device->memory_total * vram->real / 100)
+                                              : vram->bytes;
+}
+
+tern_status cli_session_load(cli_session *s, const opt_values *options, uint32_t n_ctx, uint32_t n_batch,
+                             tern_error *err)
+{
+    tern_status status = cli_device_find(s->engine, options->values[OPT_DEVICE].text, &s->device, err);
+    if (status != TERN_OK) return status;
+    tern_plan_options plan_options;
+    fill_plan_options(options, &s->device, &plan_options);
+    plan_options.n_ctx = n_ctx;
+    plan_options.n_batch = n_batch;
+    cli_announce_device(options, s->engine, &s->device);
+    status = tern_plan_make(s->model, &plan_options, &s->plan, err);
+    if (status != TERN_OK) return status;
+
+    cli_progress progress;
+    uint64_t start = clock_ns();
+    cli_progress_begin(&progress, options, "loading");
+    status = tern_model_load(s->model, &s->plan, show_load, &progress, err);
+    cli_progress_end(&progress);
+    s->ns_load = clock_ns() - start;
+    if (status == TERN_OK) status = tern_session_create(s->model, &s->session, err);
+    if (status != TERN_OK) return status;
+    interrupt_watch(s->session);
+    return interrupt_seen() ? error_set(err, TERN_CANCELLED, "interrupted while loading") : TERN_OK;
+}
+
+void cli_session_close(cli_session *s)
+{
+    interrupt_watch(NULL);
+    tern_session_free(s->session);
+    tern_model_close(s->model);
+    tern_engine_close(s->engine);
+    *s = (cli_session){0};
+}
+
+const char *cli_kv_name(tern_kv_type type)
+{
+    return type == TERN_KV_F32 ? "f32" : type == TERN_KV_F16 ? "f16" : "int8";
+}
+
+bool cli_wants_json(const opt_values *options)
+{
+    const char *format = options->values[OPT_OUTPUT].text; // NULL for commands without -o
+    return format && strcmp(format, "json") == 0;
+}
