@@ -9,13 +9,13 @@
 #include "tern.h"
 
 typedef struct perplexity_result {
-    size_t n_tokens;   // of the whole sequence
-    size_t n_chunks;   // measured
+    size_t n_tokens; // of the whole sequence
+    size_t n_chunks; // measured
     size_t n_scored;
-    double nll;        // mean of -ln p, nats per token
+    double nll; // mean of -ln p, nats per token
     double perplexity;
-    double error;      // standard error of the perplexity; 0 for fewer than two scored tokens
-    uint64_t ns;       // wall time
+    double error; // standard error of the perplexity; 0 for fewer than two scored tokens
+    uint64_t ns;  // wall time
 } perplexity_result;
 
 typedef struct perplexity_options {

@@ -1,11 +1,11 @@
-// The contract between the engine and a kind of device. One const table per backend; every entry is mandatory; capability
-// is asked by question (`supports`), never by a NULL pointer. A backend knows ops and bytes; it does not know what a
-// layer is, reads no environment and prints nothing.
+// The contract between the engine and a kind of device. One const table per backend; every entry is mandatory;
+// capability is asked by question (`supports`), never by a NULL pointer. A backend knows ops and bytes; it does not
+// know what a layer is, reads no environment and prints nothing.
 //
-// Rules: enqueue allocates nothing and does not wait. Work on a stream runs in order. buffer_write and buffer_read are ordered
-// after everything enqueued on the stream they name; read returns when its bytes are there and reports deferred errors.
-// Destroy functions accept NULL and are safe after DEVICE_LOST. A device is used by one thread at a time.
-// A new fusion is a new op kind with a defined decomposition, never a new pointer.
+// Rules: enqueue allocates nothing and does not wait. Work on a stream runs in order. buffer_write and buffer_read are
+// ordered after everything enqueued on the stream they name; read returns when its bytes are there and reports deferred
+// errors. Destroy functions accept NULL and are safe after DEVICE_LOST. A device is used by one thread at a time. A new
+// fusion is a new op kind with a defined decomposition, never a new pointer.
 #ifndef TERN_COMMON_BACKEND_H
 #define TERN_COMMON_BACKEND_H
 
@@ -22,12 +22,12 @@ typedef struct event event;
 typedef struct graph graph;
 
 typedef struct device_facts {
-    char name[32];          // "cpu", "cuda0"
+    char name[32]; // "cpu", "cuda0"
     char description[128];
-    char note[256];         // what limits it, or empty
+    char note[256];                     // what limits it, or empty
     uint64_t memory_total, memory_free; // bytes; free: what an allocation could get now
-    bool is_reference;      // never chosen by itself
-    bool is_reproducible;   // its scalar functions were probed and give the defined bits
+    bool is_reference;                  // never chosen by itself
+    bool is_reproducible;               // its scalar functions were probed and give the defined bits
 } device_facts;
 
 typedef struct device_options {
@@ -54,11 +54,12 @@ typedef struct backend {
     tern_status (*device_open)(size_t index, const device_options *options, device **out, tern_error *err);
     void (*device_close)(device *d); // waits, frees everything
     tern_status (*device_memory)(device *d, uint64_t *total, uint64_t *free, tern_error *err);
-    // Whether this device can run the op with these shapes (buffers may be missing; weights must be given). On false, *reason
-    // is a static sentence shown to users.
+    // Whether this device can run the op with these shapes (buffers may be missing; weights must be given). On false,
+    // *reason is a static sentence shown to users.
     bool (*supports)(device *d, const op *o, const char **reason);
 
-    tern_status (*buffer_create)(device *d, size_t n_bytes, buffer **out, tern_error *err); // 64-byte aligned, contents undefined
+    tern_status (*buffer_create)(device *d, size_t n_bytes, buffer **out,
+                                 tern_error *err); // 64-byte aligned, contents undefined
     void (*buffer_destroy)(buffer *b);
     tern_status (*buffer_write)(stream *s, view to, const void *from, size_t n_bytes, tern_error *err);
     tern_status (*buffer_read)(stream *s, view from, void *to, size_t n_bytes, tern_error *err);
@@ -72,20 +73,21 @@ typedef struct backend {
     tern_status (*event_record)(stream *s, event *e, tern_error *err);
     tern_status (*event_elapsed_ns)(event *from, event *to, uint64_t *out, tern_error *err); // waits for `to`
 
-    // Device bytes a matrix takes, layout, padding and scales included; what weights_create then takes. Pure: `d` may be
-    // NULL, so that planning opens no device.
+    // Device bytes a matrix takes, layout, padding and scales included; what weights_create then takes. Pure: `d` may
+    // be NULL, so that planning opens no device.
     tern_status (*weights_bytes)(device *d, const weights_desc *desc, uint64_t *out, tern_error *err);
     tern_status (*weights_create)(device *d, const weights_desc *desc, weights **out, tern_error *err);
     void (*weights_destroy)(weights *w);
     // Canonical rows (ternary) or stored rows (dense) into and out of the device layout: exact inverses.
-    tern_status (*weights_upload_rows)(weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err);
+    tern_status (*weights_upload_rows)(weights *w, uint32_t first, uint32_t count, const uint8_t *rows,
+                                       tern_error *err);
     tern_status (*weights_download_rows)(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err);
     void (*weights_shape)(const weights *w, weights_desc *out); // scale: NULL
 
     tern_status (*enqueue)(stream *s, const op *o, tern_error *err);
 
-    // Capture of what is enqueued in between, replayed by graph_launch. DEVICE_UNSUPPORTED where there is no such thing: the
-    // caller then enqueues again each time.
+    // Capture of what is enqueued in between, replayed by graph_launch. DEVICE_UNSUPPORTED where there is no such
+    // thing: the caller then enqueues again each time.
     tern_status (*graph_begin)(stream *s, tern_error *err);
     tern_status (*graph_end)(stream *s, graph **out, tern_error *err);
     tern_status (*graph_launch)(stream *s, graph *g, tern_error *err);

@@ -6,11 +6,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum dense_type { DENSE_F32, DENSE_F16, DENSE_BF16, DENSE_Q8_0, DENSE_Q4_0, DENSE_Q4_K, DENSE_Q6_K, DENSE_N_TYPES } dense_type;
+typedef enum dense_type {
+    DENSE_F32,
+    DENSE_F16,
+    DENSE_BF16,
+    DENSE_Q8_0,
+    DENSE_Q4_0,
+    DENSE_Q4_K,
+    DENSE_Q6_K,
+    DENSE_N_TYPES
+} dense_type;
 
 typedef struct dense_format {
-    const char *name;     // "Q8_0"
-    uint32_t block;       // elements per block; K must be a multiple of it
+    const char *name; // "Q8_0"
+    uint32_t block;   // elements per block; K must be a multiple of it
     uint32_t block_bytes;
 } dense_format;
 

@@ -8,7 +8,7 @@
 const char *tern_status_name(tern_status status)
 {
     switch (status) {
-#define X(name, number, sentence) \
+#define X(name, number, sentence)                                                                                      \
     case TERN_##name: return #name;
         TERN_STATUS_LIST(X)
 #undef X
@@ -19,7 +19,7 @@ const char *tern_status_name(tern_status status)
 const char *tern_status_meaning(tern_status status)
 {
     switch (status) {
-#define X(name, number, sentence) \
+#define X(name, number, sentence)                                                                                      \
     case TERN_##name: return sentence;
         TERN_STATUS_LIST(X)
 #undef X

@@ -1,20 +1,22 @@
 // The operations a backend performs: a small closed set, each with one meaning, bit for bit, on every backend.
 //
-// M is rows (tokens) throughout. Vectors are fp32 rows unless stated; `ld` are row strides in elements. Definitions name
-// functions of scalar.h; ARCHITECTURE.md ("Numbers") gives the reasons. No op mixes rows, so results do not depend on how
-// rows are batched. Inputs and outputs do not overlap unless an op says so.
+// M is rows (tokens) throughout. Vectors are fp32 rows unless stated; `ld` are row strides in elements. Definitions
+// name functions of scalar.h; ARCHITECTURE.md ("Numbers") gives the reasons. No op mixes rows, so results do not depend
+// on how rows are batched. Inputs and outputs do not overlap unless an op says so.
 //
 // Reductions, in the one order every backend keeps:
-//   dot64(a, b, n)   64 accumulators from +0; element i goes to accumulator i % 64 by fma(a_i, b_i, acc), i ascending; then the
+//   dot64(a, b, n)   64 accumulators from +0; element i goes to accumulator i % 64 by fma(a_i, b_i, acc), i ascending;
+//   then the
 //                    tree acc[j] += acc[j + 32] for j < 32, then + 16, 8, 4, 2, 1.
 //   sumsq256(x, n)   256 accumulators, acc = fma(x_i, x_i, acc), tree from 128 down.
-//   groups(v, d, G)  G products v_g * d_g in 8 contiguous parts, part p = [p*G/8, (p+1)*G/8), each a chain acc = fma(v_g, d_g,
+//   groups(v, d, G)  G products v_g * d_g in 8 contiguous parts, part p = [p*G/8, (p+1)*G/8), each a chain acc =
+//   fma(v_g, d_g,
 //                    acc) from +0 (an empty part is +0); result ((p0+p1)+(p2+p3))+((p4+p5)+(p6+p7)).
 //   integer sums and maxima need no order.
 //
-// Errors of value: an op that meets a non-finite sum of squares, absmax or logit, or a |K| or |V| >= 65520 to be stored as
-// f16, lowers the 32-bit flag word to its own `place` (atomic minimum; the word starts at UINT32_MAX). What it then writes is
-// unspecified. dense_mm checks its outputs only where `check_finite` is set (the head).
+// Errors of value: an op that meets a non-finite sum of squares, absmax or logit, or a |K| or |V| >= 65520 to be stored
+// as f16, lowers the 32-bit flag word to its own `place` (atomic minimum; the word starts at UINT32_MAX). What it then
+// writes is unspecified. dense_mm checks its outputs only where `check_finite` is set (the head).
 #ifndef TERN_COMMON_OPS_H
 #define TERN_COMMON_OPS_H
 
@@ -27,8 +29,8 @@
 typedef struct buffer buffer;   // device memory, made by a backend
 typedef struct weights weights; // a matrix [n_rows, n_cols] in the device's own layout, made by a backend
 
-// Bytes of a buffer from an offset on. fp32 and int32 operands are aligned to 4 bytes only (a product may write in the middle of a
-// row); int8 codes and KV blocks to 64.
+// Bytes of a buffer from an offset on. fp32 and int32 operands are aligned to 4 bytes only (a product may write in the
+// middle of a row); int8 codes and KV blocks to 64.
 typedef struct view {
     buffer *buffer; // NULL: not given
     size_t offset;
@@ -52,8 +54,8 @@ typedef enum op_kind {
     OP_N_KINDS
 } op_kind;
 
-// Quantised rows. codes: int8, `ld` (n_cols padded to 64) per row, padding codes 0. scale: fp32 [M]. sum: int32 [M], the sum
-// of the row's codes. The `lo` views belong to two-term quantisation and are not given otherwise.
+// Quantised rows. codes: int8, `ld` (n_cols padded to 64) per row, padding codes 0. scale: fp32 [M]. sum: int32 [M],
+// the sum of the row's codes. The `lo` views belong to two-term quantisation and are not given otherwise.
 typedef struct quantized {
     view codes, scale, sum;
     view lo_codes, lo_scale, lo_sum;
@@ -102,7 +104,8 @@ typedef struct op_quant {
 
 // y[m, r] = the product of row r of w with row m of x, from exact int32 sums over all of K.
 // One scale along K: scalar_ternary(sum, a, scale), or scalar_ternary2 with two-term x.
-// Several: groups(v, d, G) with d_g the group scales and v_g = (float)sum_g * a, or fma((float)hi_g, a, (float)lo_g * b).
+// Several: groups(v, d, G) with d_g the group scales and v_g = (float)sum_g * a, or fma((float)hi_g, a, (float)lo_g *
+// b).
 typedef struct op_ternary_mm {
     const weights *w;
     quantized x;
@@ -134,9 +137,9 @@ typedef struct kv_cache {
 
 // Rotates q and k of each row in place by the row's position, then stores k and v in the cache.
 // x: row m holds q (n_heads * head_dim), k and v (n_kv_heads * head_dim each) at columns 0, q_dim, q_dim + kv_dim.
-// rope: fp32 [n_positions][n_dims], pair i's cos at 2i and sin at 2i + 1; head dimensions from n_dims on pass unchanged.
-// Pairs: (i, i + n_dims/2), or (2i, 2i+1) when `adjacent`. x0' = fma(x0, c, -(x1 * s)), x1' = fma(x1, c, x0 * s).
-// Stored: f32; f16 (nearest even); int8: per position and head, quant of the head_dim values.
+// rope: fp32 [n_positions][n_dims], pair i's cos at 2i and sin at 2i + 1; head dimensions from n_dims on pass
+// unchanged. Pairs: (i, i + n_dims/2), or (2i, 2i+1) when `adjacent`. x0' = fma(x0, c, -(x1 * s)), x1' = fma(x1, c, x0
+// * s). Stored: f32; f16 (nearest even); int8: per position and head, quant of the head_dim values.
 typedef struct op_rope_kv {
     view x, rope;
     kv_rows rows;
@@ -151,16 +154,16 @@ typedef struct op_rope_kv {
 //   f32, f16   s_j = scale * (chain s = fma(q_d, k_jd, s) from +0, ascending d)
 //   int8       (hi, lo, a, b) = quant2 of the head's q with the floor 2^-100 instead of 1e-5;
 //              s_j = fma((float)(hi . k_j), a * ak_j, (float)(lo . k_j) * (b * ak_j)) * scale, dots exact
-// Block state: m = max_j s_j over present positions; p_j = scalar_exp(s_j - m), absent ones +0; l = the 64-lane tree of dot64
-// over p; o_d by V type:
+// Block state: m = max_j s_j over present positions; p_j = scalar_exp(s_j - m), absent ones +0; l = the 64-lane tree of
+// dot64 over p; o_d by V type:
 //   f32, f16   chain o = fma(p_j, v_jd, o) from +0, ascending j
 //   int8       w_j = p_j * av_j; (hi, lo, a, b) = quant2 of w (floor 2^-100) over the 64 positions;
 //              o_d = fma((float)(sum_j hi_j v_jd), a, (float)(sum_j lo_j v_jd) * b), sums exact
 // Merge of (M, L, O) with the next (m, l, o): M' = max(M, m); al = scalar_exp(M - M'); be = scalar_exp(m - M');
-// L = fma(L, al, l * be); O_d = fma(O_d, al, o_d * be). Four consecutive blocks are a group (256 positions): its state starts
-// as a copy of its first block, the others fold in, ascending; the result starts as a copy of group 0, the other groups fold
-// in, ascending. y_d = O_d / L.
-// quant2 with the floor f: m = absmax; c = m >= f ? m : f; hi_i = scalar_code(x_i * (127 / c)), a = c / 127; lo as in op_quant.
+// L = fma(L, al, l * be); O_d = fma(O_d, al, o_d * be). Four consecutive blocks are a group (256 positions): its state
+// starts as a copy of its first block, the others fold in, ascending; the result starts as a copy of group 0, the other
+// groups fold in, ascending. y_d = O_d / L. quant2 with the floor f: m = absmax; c = m >= f ? m : f; hi_i =
+// scalar_code(x_i * (127 / c)), a = c / 127; lo as in op_quant.
 typedef struct op_attention {
     view q, y;
     kv_rows rows;
@@ -187,8 +190,8 @@ typedef struct op_gather {
     uint32_t n, ld_x, ld_y;
 } op_gather;
 
-// The k largest of the first n values of each row, over x + 0.0f: larger first, then the lower index. ids: int32 [M, k];
-// values: fp32 [M, k]. k <= TOP_K_MAX and k <= n.
+// The k largest of the first n values of each row, over x + 0.0f: larger first, then the lower index. ids: int32 [M,
+// k]; values: fp32 [M, k]. k <= TOP_K_MAX and k <= n.
 #define TOP_K_MAX 256
 typedef struct op_top_k {
     view x, ids, values;
@@ -197,9 +200,9 @@ typedef struct op_top_k {
 
 typedef struct op {
     op_kind kind;
-    uint32_t m;      // rows, >= 1
-    uint32_t place;  // what a NUMERIC failure reports: layer << 8 | position in the layer's list of ops
-    view flag;       // the step's flag word (uint32)
+    uint32_t m;     // rows, >= 1
+    uint32_t place; // what a NUMERIC failure reports: layer << 8 | position in the layer's list of ops
+    view flag;      // the step's flag word (uint32)
     union {
         op_embed embed;
         op_norm norm;

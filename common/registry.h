@@ -1,5 +1,5 @@
-// Finding devices over a list of backends. The list itself is made where backends are linked in (host/run/engine.c, or a
-// test), so that this room depends on none of them.
+// Finding devices over a list of backends. The list itself is made where backends are linked in (host/run/engine.c, or
+// a test), so that this room depends on none of them.
 #ifndef TERN_COMMON_REGISTRY_H
 #define TERN_COMMON_REGISTRY_H
 

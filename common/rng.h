@@ -1,5 +1,5 @@
-// Counter-based random numbers: value i of stream `seed` is a pure function of (seed, i), the same on every platform and
-// device and in any order. The mixer is the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+// Counter-based random numbers: value i of stream `seed` is a pure function of (seed, i), the same on every platform
+// and device and in any order. The mixer is the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
 #ifndef TERN_COMMON_RNG_H
 #define TERN_COMMON_RNG_H
 
@@ -14,9 +14,15 @@ static inline uint64_t rng_u64(uint64_t seed, uint64_t counter)
 }
 
 // Uniform in [0, 1), 24 bits: exact in fp32.
-static inline float rng_unit(uint64_t seed, uint64_t counter) { return (float)(rng_u64(seed, counter) >> 40) * 0x1p-24f; }
+static inline float rng_unit(uint64_t seed, uint64_t counter)
+{
+    return (float)(rng_u64(seed, counter) >> 40) * 0x1p-24f;
+}
 
 // Uniform in [0, 1), 53 bits.
-static inline double rng_unit_double(uint64_t seed, uint64_t counter) { return (double)(rng_u64(seed, counter) >> 11) * 0x1p-53; }
+static inline double rng_unit_double(uint64_t seed, uint64_t counter)
+{
+    return (double)(rng_u64(seed, counter) >> 11) * 0x1p-53;
+}
 
 #endif

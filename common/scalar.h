@@ -11,21 +11,21 @@
 #pragma OPENCL FP_CONTRACT OFF
 #define SCALAR_FN static inline
 typedef uint scalar_u32;
-#define scalar_as_u32(x) as_uint(x)
-#define scalar_as_float(x) as_float(x)
+#define scalar_as_u32(x)    as_uint(x)
+#define scalar_as_float(x)  as_float(x)
 #define scalar_fma(a, b, c) fma((a), (b), (c))
-#define scalar_div(a, b) ((a) / (b)) // needs -cl-fp32-correctly-rounded-divide-sqrt
-#define scalar_sqrt(x) sqrt(x)
-#define scalar_rint(x) rint(x)
+#define scalar_div(a, b)    ((a) / (b)) // needs -cl-fp32-correctly-rounded-divide-sqrt
+#define scalar_sqrt(x)      sqrt(x)
+#define scalar_rint(x)      rint(x)
 #elif defined(__CUDA_ARCH__)
-#define SCALAR_FN static __device__ __forceinline__
+#define SCALAR_FN           static __device__ __forceinline__
 typedef unsigned int scalar_u32;
-#define scalar_as_u32(x) __float_as_uint(x)
-#define scalar_as_float(x) __uint_as_float(x)
+#define scalar_as_u32(x)    __float_as_uint(x)
+#define scalar_as_float(x)  __uint_as_float(x)
 #define scalar_fma(a, b, c) __fmaf_rn((a), (b), (c))
-#define scalar_div(a, b) __fdiv_rn((a), (b))
-#define scalar_sqrt(x) __fsqrt_rn(x)
-#define scalar_rint(x) rintf(x)
+#define scalar_div(a, b)    __fdiv_rn((a), (b))
+#define scalar_sqrt(x)      __fsqrt_rn(x)
+#define scalar_rint(x)      rintf(x)
 #else
 #include <stdint.h>
 #include <string.h>
@@ -48,9 +48,9 @@ SCALAR_FN float scalar_as_float(scalar_u32 bits)
     return x;
 }
 #define scalar_fma(a, b, c) __builtin_fmaf((a), (b), (c))
-#define scalar_div(a, b) ((a) / (b))
-#define scalar_sqrt(x) __builtin_sqrtf(x)
-#define scalar_rint(x) __builtin_rintf(x)
+#define scalar_div(a, b)    ((a) / (b))
+#define scalar_sqrt(x)      __builtin_sqrtf(x)
+#define scalar_rint(x)      __builtin_rintf(x)
 #endif
 
 // e^x within 0.954 ulp: range reduction by ln 2 in two parts, a degree-6 polynomial, scaling by two multiplications (so
@@ -77,26 +77,14 @@ SCALAR_FN float scalar_exp(float x)
     return p * a * b;
 }
 
-SCALAR_FN float scalar_silu(float x)
-{
-    return scalar_div(x, 1.0f + scalar_exp(-x));
-}
+SCALAR_FN float scalar_silu(float x) { return scalar_div(x, 1.0f + scalar_exp(-x)); }
 
-SCALAR_FN float scalar_relu(float x)
-{
-    return x > 0.0f ? x : 0.0f;
-}
+SCALAR_FN float scalar_relu(float x) { return x > 0.0f ? x : 0.0f; }
 
 // |x| as an unsigned integer that orders like the magnitude, with NaN above infinity: the maximum of these is absmax.
-SCALAR_FN scalar_u32 scalar_magnitude(float x)
-{
-    return scalar_as_u32(x) & 0x7fffffffu;
-}
+SCALAR_FN scalar_u32 scalar_magnitude(float x) { return scalar_as_u32(x) & 0x7fffffffu; }
 
-SCALAR_FN int scalar_is_finite(float x)
-{
-    return scalar_magnitude(x) < 0x7f800000u;
-}
+SCALAR_FN int scalar_is_finite(float x) { return scalar_magnitude(x) < 0x7f800000u; }
 
 // 1 / sqrt(sum_of_squares / n + eps), the factor of the RMS norm.
 SCALAR_FN float scalar_rms_factor(float sum_of_squares, int n, float eps)
@@ -126,16 +114,10 @@ SCALAR_FN float scalar_gate_relu2(float g, float u)
     return (r * r) * u;
 }
 
-SCALAR_FN float scalar_gate_silu(float g, float u)
-{
-    return scalar_silu(g) * u;
-}
+SCALAR_FN float scalar_gate_silu(float g, float u) { return scalar_silu(g) * u; }
 
 // One ternary product from its exact integer sum: w the weight scale, a the activation scale.
-SCALAR_FN float scalar_ternary(int sum, float a, float w)
-{
-    return (float)sum * (a * w);
-}
+SCALAR_FN float scalar_ternary(int sum, float a, float w) { return (float)sum * (a * w); }
 
 // The same with two-term activations (hi * a + lo * b).
 SCALAR_FN float scalar_ternary2(int hi, int lo, float a, float b, float w)

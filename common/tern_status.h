@@ -17,26 +17,26 @@ extern "C" {
 #endif
 
 // X(NAME, number, sentence)
-#define TERN_STATUS_LIST(X)                                                        \
-    X(OK, 0, "success")                                                            \
-    X(INVALID_ARGUMENT, 1, "an argument is out of its documented range")           \
-    X(BAD_STATE, 2, "the call does not fit the state of the object")               \
-    X(NOT_FOUND, 3, "the named thing does not exist")                              \
-    X(CANCELLED, 4, "the caller asked to stop")                                    \
-    X(HOST_MEMORY, 10, "the host is out of memory")                                \
-    X(DEVICE_MEMORY, 11, "the device is out of memory")                            \
-    X(CONTEXT_FULL, 12, "the sequence reached the end of its context")             \
-    X(LIMIT, 13, "the input is over a configured cap")                             \
-    X(BUDGET, 14, "the plan does not fit the memory it was given")                 \
-    X(IO, 20, "reading or writing failed")                                         \
-    X(MALFORMED, 21, "the file or text is broken")                                 \
-    X(UNSUPPORTED, 22, "the file is fine, but this build cannot use it")           \
-    X(NO_DEVICE, 30, "no such device on this machine")                             \
-    X(DEVICE_UNSUPPORTED, 31, "the device lacks something the operation needs")    \
-    X(DEVICE_LOST, 32, "the device failed and must be reopened")                   \
-    X(KERNEL_BUILD, 33, "a device program did not compile")                        \
-    X(KERNEL_LAUNCH, 34, "a kernel could not be launched")                         \
-    X(NUMERIC, 40, "a value that must be finite is not")                           \
+#define TERN_STATUS_LIST(X)                                                                                            \
+    X(OK, 0, "success")                                                                                                \
+    X(INVALID_ARGUMENT, 1, "an argument is out of its documented range")                                               \
+    X(BAD_STATE, 2, "the call does not fit the state of the object")                                                   \
+    X(NOT_FOUND, 3, "the named thing does not exist")                                                                  \
+    X(CANCELLED, 4, "the caller asked to stop")                                                                        \
+    X(HOST_MEMORY, 10, "the host is out of memory")                                                                    \
+    X(DEVICE_MEMORY, 11, "the device is out of memory")                                                                \
+    X(CONTEXT_FULL, 12, "the sequence reached the end of its context")                                                 \
+    X(LIMIT, 13, "the input is over a configured cap")                                                                 \
+    X(BUDGET, 14, "the plan does not fit the memory it was given")                                                     \
+    X(IO, 20, "reading or writing failed")                                                                             \
+    X(MALFORMED, 21, "the file or text is broken")                                                                     \
+    X(UNSUPPORTED, 22, "the file is fine, but this build cannot use it")                                               \
+    X(NO_DEVICE, 30, "no such device on this machine")                                                                 \
+    X(DEVICE_UNSUPPORTED, 31, "the device lacks something the operation needs")                                        \
+    X(DEVICE_LOST, 32, "the device failed and must be reopened")                                                       \
+    X(KERNEL_BUILD, 33, "a device program did not compile")                                                            \
+    X(KERNEL_LAUNCH, 34, "a kernel could not be launched")                                                             \
+    X(NUMERIC, 40, "a value that must be finite is not")                                                               \
     X(INTERNAL, 50, "a broken invariant: always a bug in Tern")
 
 typedef enum tern_status {

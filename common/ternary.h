@@ -8,11 +8,11 @@
 // c is trit * values[set(r) * n_groups + c / group].
 //
 // T64, the packed layout (2 bits a weight): a granule is 16 bytes = 64 consecutive columns of one row; its word j
-// (0..3), byte b, field m (bits 2m) holds column 32*(j/2) + 8*m + 4*(j%2) + b, so that word & (0x03030303 << 2m) is four
-// consecutive columns: a dp4a operand or a tensor-core register, without shuffles. A tile is 16 rows x 4 granules =
-// 1,024 bytes: rows 0-7 first, then rows 8-15; within each half, row g's granule t stands at 16 * (n*g + t), n the
-// granules per row in this tile (4; the last tile of a row group may hold fewer). Tiles of a row group follow each other
-// along K; row groups follow along N. Rows are padded to 16 with code 1.
+// (0..3), byte b, field m (bits 2m) holds column 32*(j/2) + 8*m + 4*(j%2) + b, so that word & (0x03030303 << 2m) is
+// four consecutive columns: a dp4a operand or a tensor-core register, without shuffles. A tile is 16 rows x 4 granules
+// = 1,024 bytes: rows 0-7 first, then rows 8-15; within each half, row g's granule t stands at 16 * (n*g + t), n the
+// granules per row in this tile (4; the last tile of a row group may hold fewer). Tiles of a row group follow each
+// other along K; row groups follow along N. Rows are padded to 16 with code 1.
 #ifndef TERN_COMMON_TERNARY_H
 #define TERN_COMMON_TERNARY_H
 
@@ -22,21 +22,28 @@
 
 #include "error.h"
 
-#define TERNARY_GRANULE 64u         // columns
-#define TERNARY_MAX_COLUMNS 528416u // |sum of code * activation| < 2^31 up to here (codes <= 2, activations <= 127, and -127*K)
+#define TERNARY_GRANULE 64u // columns
+#define TERNARY_MAX_COLUMNS                                                                                            \
+    528416u // |sum of code * activation| < 2^31 up to here (codes <= 2, activations <= 127, and -127*K)
 
 typedef struct ternary_scale {
-    uint32_t n_sets;       // 1: tensor; n_rows: per row; otherwise row ranges
-    uint32_t *set_begin;   // row ranges: first row of each set, ascending, set_begin[0] = 0; NULL for tensor and per row
-    uint32_t group;        // columns per group; >= K when there is one scale along K
-    uint32_t n_groups;     // ceil(K / group)
-    float *values;         // n_sets * n_groups, owned
+    uint32_t n_sets;     // 1: tensor; n_rows: per row; otherwise row ranges
+    uint32_t *set_begin; // row ranges: first row of each set, ascending, set_begin[0] = 0; NULL for tensor and per row
+    uint32_t group;      // columns per group; >= K when there is one scale along K
+    uint32_t n_groups;   // ceil(K / group)
+    float *values;       // n_sets * n_groups, owned
 } ternary_scale;
 
-static inline uint32_t ternary_padded(uint32_t n_cols) { return (n_cols + TERNARY_GRANULE - 1) / TERNARY_GRANULE * TERNARY_GRANULE; }
+static inline uint32_t ternary_padded(uint32_t n_cols)
+{
+    return (n_cols + TERNARY_GRANULE - 1) / TERNARY_GRANULE * TERNARY_GRANULE;
+}
 static inline size_t ternary_row_bytes(uint32_t n_cols) { return ternary_padded(n_cols) / 4; }
 
-static inline int ternary_code(const uint8_t *row, uint32_t column) { return row[column / 4] >> (2 * (column % 4)) & 3; }
+static inline int ternary_code(const uint8_t *row, uint32_t column)
+{
+    return row[column / 4] >> (2 * (column % 4)) & 3;
+}
 
 // A tensor-wide scale. HOST_MEMORY.
 tern_status ternary_scale_tensor(float value, uint32_t n_cols, ternary_scale *out, tern_error *err);
@@ -54,12 +61,14 @@ bool ternary_row_is_valid(const uint8_t *row, uint32_t n_cols);
 // Zero trits among the first n_cols columns.
 uint64_t ternary_row_zeros(const uint8_t *row, uint32_t n_cols);
 
-// T64: bytes of a packed matrix, and packing of rows [first, first + count) of it from and to canonical rows. Row padding is
-// written by t64_init. first need not be a multiple of 16. The packed buffer has no alignment demand.
+// T64: bytes of a packed matrix, and packing of rows [first, first + count) of it from and to canonical rows. Row
+// padding is written by t64_init. first need not be a multiple of 16. The packed buffer has no alignment demand.
 uint64_t t64_bytes(uint32_t n_rows, uint32_t n_cols);
 void t64_init(uint8_t *packed, uint32_t n_rows, uint32_t n_cols); // every code 1
-void t64_pack_rows(uint8_t *packed, uint32_t n_rows, uint32_t n_cols, uint32_t first, uint32_t count, const uint8_t *rows);
-void t64_unpack_rows(const uint8_t *packed, uint32_t n_rows, uint32_t n_cols, uint32_t first, uint32_t count, uint8_t *rows);
+void t64_pack_rows(uint8_t *packed, uint32_t n_rows, uint32_t n_cols, uint32_t first, uint32_t count,
+                   const uint8_t *rows);
+void t64_unpack_rows(const uint8_t *packed, uint32_t n_rows, uint32_t n_cols, uint32_t first, uint32_t count,
+                     uint8_t *rows);
 // Byte offset of granule `g` (column g*64) of row `row`.
 size_t t64_granule_offset(uint32_t n_cols, uint32_t row, uint32_t granule);
 // Code of one element: obvious and slow.

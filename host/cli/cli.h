@@ -39,7 +39,7 @@ int cli_finish(int exit_code);
 
 // One line on a terminal that is written over; nothing elsewhere or with -q.
 typedef struct cli_progress {
-    const char *what;  // "loading"
+    const char *what; // "loading"
     bool is_shown;
     uint64_t ns_last;
     uint64_t ns_start;

@@ -41,9 +41,12 @@ int cmd_devices(const opt_values *options)
     if (n > MAX_DEVICES) n = MAX_DEVICES;
     for (size_t i = 0; i < n && status == TERN_OK; i++) status = tern_engine_device_info(engine, i, &devices[i], &err);
     int code = EXIT_CODE_OK;
-    if (status != TERN_OK) code = cli_fail(&err, NULL);
-    else if (cli_wants_json(options)) code = print_json(engine, devices, n);
-    else print_table(engine, devices, n);
+    if (status != TERN_OK)
+        code = cli_fail(&err, NULL);
+    else if (cli_wants_json(options))
+        code = print_json(engine, devices, n);
+    else
+        print_table(engine, devices, n);
     tern_engine_close(engine);
     return cli_finish(code);
 }

@@ -112,9 +112,12 @@ int cmd_info(const opt_values *options)
     }
     if (status == TERN_OK) status = tern_model_zero_share(s.model, &zero_share, &err);
     int code = EXIT_CODE_OK;
-    if (status != TERN_OK) code = cli_fail(&err, NULL);
-    else if (cli_wants_json(options)) code = print_json(path, &info, zero_share);
-    else print_screen(path, &info, zero_share);
+    if (status != TERN_OK)
+        code = cli_fail(&err, NULL);
+    else if (cli_wants_json(options))
+        code = print_json(path, &info, zero_share);
+    else
+        print_screen(path, &info, zero_share);
     cli_session_close(&s);
     return cli_finish(code);
 }

@@ -118,9 +118,12 @@ int cmd_ppl(const opt_values *options)
     interrupt_install();
     tern_status status = measure(&p, &err);
     int code = EXIT_CODE_OK;
-    if (status != TERN_OK) code = cli_fail(&err, NULL);
-    else if (cli_wants_json(options)) code = print_json(&p);
-    else print_table(&p);
+    if (status != TERN_OK)
+        code = cli_fail(&err, NULL);
+    else if (cli_wants_json(options))
+        code = print_json(&p);
+    else
+        print_table(&p);
     if (status == TERN_OK) cli_note(options, "%.1f s, %.1f tok/s", (double)p.result.ns * 1e-9, tokens_per_second(&p));
     tern_tokens_free(&p.tokens);
     cli_session_close(&p.s);

@@ -18,9 +18,9 @@ typedef struct run {
     tern_detokenizer *detokenizer;
     size_t n_generated;
     bool is_context_full;
-    char last;                       // last byte written, for the newline on a terminal
-    tern_session_stats at_decode;    // when decoding began
-    uint64_t ns_prefill, ns_decode;  // wall times, sampling and output included in the second
+    char last;                      // last byte written, for the newline on a terminal
+    tern_session_stats at_decode;   // when decoding began
+    uint64_t ns_prefill, ns_decode; // wall times, sampling and output included in the second
 } run;
 
 // The -l options, and with --ignore-eos every token that would end the text.

@@ -21,9 +21,12 @@ static void each_name(FILE *to, command_id command, name_writer write)
 static void put_quoted(FILE *to, const char *text, const char *extra)
 {
     for (; *text; text++) {
-        if (*text == '\'') fputs("'\\''", to);
-        else if (strchr(extra, *text)) fprintf(to, "\\%c", *text);
-        else fputc(*text, to);
+        if (*text == '\'')
+            fputs("'\\''", to);
+        else if (strchr(extra, *text))
+            fprintf(to, "\\%c", *text);
+        else
+            fputc(*text, to);
     }
 }
 
@@ -74,7 +77,8 @@ static void print_bash(FILE *to)
         fputs("        esac ;;\n", to);
     }
     fputs("    esac\n    case \"$word\" in\n    -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")) ;;\n"
-          "    *) COMPREPLY=($(compgen -f -- \"$word\")) ;;\n    esac\n}\ncomplete -o filenames -F _tern tern\n", to);
+          "    *) COMPREPLY=($(compgen -f -- \"$word\")) ;;\n    esac\n}\ncomplete -o filenames -F _tern tern\n",
+          to);
 }
 
 // ------------------------------------------------------------------------------------------------------------- zsh
@@ -147,9 +151,13 @@ static void print_fish(FILE *to)
 
 bool opt_print_completion(FILE *to, const char *shell)
 {
-    if (strcmp(shell, "bash") == 0) print_bash(to);
-    else if (strcmp(shell, "zsh") == 0) print_zsh(to);
-    else if (strcmp(shell, "fish") == 0) print_fish(to);
-    else return false;
+    if (strcmp(shell, "bash") == 0)
+        print_bash(to);
+    else if (strcmp(shell, "zsh") == 0)
+        print_zsh(to);
+    else if (strcmp(shell, "fish") == 0)
+        print_fish(to);
+    else
+        return false;
     return true;
 }

@@ -19,8 +19,10 @@ static bool uses_colour(void)
 
 static void put_label(const char *label, const char *colour)
 {
-    if (uses_colour()) fprintf(stderr, "tern: \033[%sm%s:\033[0m ", colour, label);
-    else fprintf(stderr, "tern: %s: ", label);
+    if (uses_colour())
+        fprintf(stderr, "tern: \033[%sm%s:\033[0m ", colour, label);
+    else
+        fprintf(stderr, "tern: %s: ", label);
 }
 
 int cli_exit_code(tern_status status)
@@ -103,15 +105,9 @@ tern_status cli_write(const char *text, size_t n_bytes, tern_error *err)
     return TERN_OK;
 }
 
-bool cli_stdout_closed(void)
-{
-    return is_stdout_closed;
-}
+bool cli_stdout_closed(void) { return is_stdout_closed; }
 
-bool cli_stdout_is_terminal(void)
-{
-    return isatty(STDOUT_FILENO);
-}
+bool cli_stdout_is_terminal(void) { return isatty(STDOUT_FILENO); }
 
 int cli_finish(int exit_code)
 {

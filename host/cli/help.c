@@ -40,8 +40,10 @@ static void print_option(FILE *to, const opt_spec *spec)
         length += (size_t)snprintf(left + length, sizeof left - length, "%s%.*s", length ? ", " : "", (int)n, at);
     if (spec->value) length += (size_t)snprintf(left + length, sizeof left - length, " %s", spec->value);
     fprintf(to, "  %s", left);
-    if (length + 2 < COLUMN) fprintf(to, "%*s", (int)(COLUMN - length - 2), "");
-    else fprintf(to, "\n%*s", COLUMN, "");
+    if (length + 2 < COLUMN)
+        fprintf(to, "%*s", (int)(COLUMN - length - 2), "");
+    else
+        fprintf(to, "\n%*s", COLUMN, "");
     print_wrapped(to, spec->help, COLUMN, COLUMN);
     if (!spec->is_ignored && (spec->kind == OPT_CHOICE || spec->kind == OPT_INTEGER || spec->kind == OPT_REAL)) {
         opt_describe_values(spec, accepted, sizeof accepted);

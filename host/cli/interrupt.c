@@ -25,10 +25,7 @@ void interrupt_install(void)
     sigaction(SIGINT, &action, NULL);
 }
 
-bool interrupt_seen(void)
-{
-    return n_interrupts > 0;
-}
+bool interrupt_seen(void) { return n_interrupts > 0; }
 
 void interrupt_watch(tern_session *session)
 {

@@ -18,10 +18,7 @@ json_t *json_out_text(const char *text)
     return value;
 }
 
-json_t *json_out_count(uint64_t n)
-{
-    return n <= INT64_MAX ? json_integer((json_int_t)n) : json_real((double)n);
-}
+json_t *json_out_count(uint64_t n) { return n <= INT64_MAX ? json_integer((json_int_t)n) : json_real((double)n); }
 
 int json_out_print(json_t *document)
 {

@@ -9,10 +9,14 @@ static void put_text(FILE *to, const char *text, size_t n)
         char c = text[i];
         if (at_line_start && (c == '.' || c == '\'')) fputs("\\&", to);
         at_line_start = c == '\n';
-        if (c == '\\') fputs("\\e", to);
-        else if (c == '-') fputs("\\-", to);
-        else if (c == '\n' && i + 1 < n && text[i + 1] == '\n') fputs("\n.PP", to);
-        else fputc(c, to);
+        if (c == '\\')
+            fputs("\\e", to);
+        else if (c == '-')
+            fputs("\\-", to);
+        else if (c == '\n' && i + 1 < n && text[i + 1] == '\n')
+            fputs("\n.PP", to);
+        else
+            fputc(c, to);
     }
 }
 

@@ -59,10 +59,7 @@ static size_t edit_distance(const char *a, size_t n_a, const char *b, size_t n_b
 }
 
 // How many edits still count as a slip: about a third of the name.
-static bool is_near(size_t distance, size_t n_name)
-{
-    return distance <= 1 + n_name / 4 && distance < n_name;
-}
+static bool is_near(size_t distance, size_t n_name) { return distance <= 1 + n_name / 4 && distance < n_name; }
 
 static size_t dashes(const char *name, size_t n)
 {

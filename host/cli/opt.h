@@ -29,7 +29,7 @@ typedef enum command_id {
 
 typedef struct command_spec {
     const char *name;
-    const char *operands;    // "[MODEL]"
+    const char *operands; // "[MODEL]"
     unsigned max_operands;
     const char *summary;     // one line
     const char *description; // paragraphs, separated by empty lines
@@ -89,7 +89,7 @@ typedef enum opt_id {
 } opt_id;
 
 typedef enum opt_kind {
-    OPT_SWITCH,  // no value
+    OPT_SWITCH, // no value
     OPT_TEXT,
     OPT_PATH,    // text that is a file name: completion offers files
     OPT_CHOICE,  // one of `choices`
@@ -100,18 +100,18 @@ typedef enum opt_kind {
 } opt_kind;
 
 typedef struct opt_spec {
-    opt_id id;                 // entries for different commands may share an id: same meaning, other range or default
+    opt_id id; // entries for different commands may share an id: same meaning, other range or default
     opt_kind kind;
-    uint32_t commands;         // bit 1 << command_id for each command that takes it
-    const char *names;         // "-n --predict --n-predict"
-    const char *value;         // "N" in help; NULL for a switch
+    uint32_t commands; // bit 1 << command_id for each command that takes it
+    const char *names; // "-n --predict --n-predict"
+    const char *value; // "N" in help; NULL for a switch
     double min, max;
-    const char *choices;       // "f32|f16|int8|q8_0=int8": "a=b" accepts a as another name of b
-    const char *refused;       // "q4_0|int4": values that are known elsewhere and get a message of their own
-    const char *default_text;  // parsed like a given value; NULL: none
+    const char *choices;      // "f32|f16|int8|q8_0=int8": "a=b" accepts a as another name of b
+    const char *refused;      // "q4_0|int4": values that are known elsewhere and get a message of their own
+    const char *default_text; // parsed like a given value; NULL: none
     const char *help;
-    bool repeats;              // every occurrence counts
-    bool is_ignored;           // accepted because it changes nothing here, and announced
+    bool repeats;    // every occurrence counts
+    bool is_ignored; // accepted because it changes nothing here, and announced
 } opt_spec;
 
 // What the program's exit codes mean, for help and the man page.
@@ -140,7 +140,7 @@ typedef struct opt_value {
     const char *text; // as written; points into argv or the tables
     int64_t integer;  // of a choice: its position in the list
     double real;
-    uint64_t bytes;   // of a size; of a percentage: `real` holds 0 to 100 and is_percent is set
+    uint64_t bytes; // of a size; of a percentage: `real` holds 0 to 100 and is_percent is set
     bool is_percent;
 } opt_value;
 

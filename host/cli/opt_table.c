@@ -14,6 +14,7 @@ enum {
 
 #define MAX_COUNT 2147483647.0 // counts are 32-bit in tern.h
 
+// clang-format off: one row an entry, so that the tables read as tables
 const command_spec opt_commands[COMMAND_N] = {
     [COMMAND_RUN] = {"run", "[MODEL]", 1, "continue a text",
         "Continues a prompt and writes the new text to standard output as it comes. The prompt is taken as it is (no "
@@ -186,5 +187,7 @@ const exit_meaning opt_exit_codes[] = {
     {EXIT_CODE_DEVICE, "the device cannot be used, or the memory does not suffice"},
     {EXIT_CODE_INTERRUPTED, "interrupted (Ctrl-C)"},
 };
+
+// clang-format on
 
 const size_t opt_n_exit_codes = sizeof opt_exit_codes / sizeof opt_exit_codes[0];

@@ -20,8 +20,10 @@ tern_status cli_model_path(const opt_values *options, const char **out, tern_err
 static void log_to_stderr(void *user, int level, const char *message)
 {
     const opt_values *options = user;
-    if (level >= TERN_LOG_WARN) cli_warn(options, "%s", message);
-    else if (options->values[OPT_VERBOSE].given) cli_note(options, "%s", message);
+    if (level >= TERN_LOG_WARN)
+        cli_warn(options, "%s", message);
+    else if (options->values[OPT_VERBOSE].given)
+        cli_note(options, "%s", message);
 }
 
 tern_status cli_engine_open(const opt_values *options, tern_engine **out, tern_error *err)

@@ -6,8 +6,8 @@
 #include "backend.h"
 #include "error.h"
 
-#define CPU_MAX_HEAD_DIM 1024  // ops keep a head's values on the stack
-#define CPU_WEIGHTS_PADDING 64 // readable bytes after the last one of a matrix
+#define CPU_MAX_HEAD_DIM    1024 // ops keep a head's values on the stack
+#define CPU_WEIGHTS_PADDING 64   // readable bytes after the last one of a matrix
 
 typedef struct cpu_kernels cpu_kernels; // kernels.h: inner loops for one instruction set
 

@@ -11,7 +11,8 @@
 //   - A function that can fail returns tern_status and takes a tern_error (may be NULL) as its last parameter.
 //     On failure results are untouched (created objects: NULL). No function exits, aborts or prints.
 //   - Who creates, frees. Every *_free / *_close accepts NULL. A session keeps its model alive, a model its engine.
-//   - Engine, loaded model and tokenizer may be shared by threads; a session or sampler belongs to one thread at a time,
+//   - Engine, loaded model and tokenizer may be shared by threads; a session or sampler belongs to one thread at a
+//   time,
 //     except tern_session_cancel, which any thread or signal handler may call.
 //   - Option structs are filled by their *_init function first; fields may be added at their end in later versions.
 //   - Results are bit for bit the same for every device, thread count, batch size and prefill chunk.
@@ -45,19 +46,19 @@ TERN_API const char *tern_build_commit(void);
 enum { TERN_LOG_DEBUG = 0, TERN_LOG_INFO = 1, TERN_LOG_WARN = 2 };
 
 typedef struct tern_engine_options {
-    size_t size;                                                     // set by tern_engine_options_init
-    void (*log)(void *user, int level, const char *message);         // NULL: silent
+    size_t size;                                             // set by tern_engine_options_init
+    void (*log)(void *user, int level, const char *message); // NULL: silent
     void *log_user;
 } tern_engine_options;
 
 typedef struct tern_device_info {
-    char name[32];             // what -dev takes: "cpu", later "cuda0", "opencl0"
-    char backend[16];          // "cpu"
-    char description[128];     // "AMD EPYC, 2 threads, AVX2"
-    uint64_t memory_total;     // bytes
-    uint64_t memory_free;      // bytes that an allocation could get now
-    bool is_reference;         // slow and obvious by design: never chosen by itself
-    char note[256];            // what limits it, or empty
+    char name[32];         // what -dev takes: "cpu", later "cuda0", "opencl0"
+    char backend[16];      // "cpu"
+    char description[128]; // "AMD EPYC, 2 threads, AVX2"
+    uint64_t memory_total; // bytes
+    uint64_t memory_free;  // bytes that an allocation could get now
+    bool is_reference;     // slow and obvious by design: never chosen by itself
+    char note[256];        // what limits it, or empty
 } tern_device_info;
 
 TERN_API void tern_engine_options_init(tern_engine_options *options);
@@ -75,30 +76,31 @@ TERN_API const char *tern_engine_unused_devices(const tern_engine *engine);
 // ------------------------------------------------------------------------------------------------------------- model
 
 typedef struct tern_model_info {
-    char name[128];            // general.name, or the last part of the path
-    char architecture[32];     // "bitnet-b1.58", "bitnet", "llama"
-    char container[32];        // "gguf v3", "safetensors", "synthetic"
-    char activation[16];       // "relu2" or "silu"
-    char act_quant[16];        // how activations enter ternary products: "int8", "int8x2", "f32", or "none" in a dense model
+    char name[128];        // general.name, or the last part of the path
+    char architecture[32]; // "bitnet-b1.58", "bitnet", "llama"
+    char container[32];    // "gguf v3", "safetensors", "synthetic"
+    char activation[16];   // "relu2" or "silu"
+    char act_quant[16]; // how activations enter ternary products: "int8", "int8x2", "f32", or "none" in a dense model
     char act_quant_reason[128];
-    char rope[96];             // "half-split, theta 500000"
-    char formats[256];         // tensor types and their count: "I2_S x210, F16 x1, F32 x121"
-    char tokenizer[96];        // "byte-level BPE (llama3), 128256 tokens"
+    char rope[96];      // "half-split, theta 500000"
+    char formats[256];  // tensor types and their count: "I2_S x210, F16 x1, F32 x121"
+    char tokenizer[96]; // "byte-level BPE (llama3), 128256 tokens"
     uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab, n_ctx_train;
     float norm_eps;
     bool is_tied, has_sub_norm, is_ternary, is_synthetic;
-    uint64_t n_params;         // all weights
+    uint64_t n_params; // all weights
     uint64_t n_params_ternary;
-    uint64_t bytes_ternary, bytes_embedding, bytes_head, bytes_dense, bytes_norms; // as stored in the file; a tied head counts 0
+    uint64_t bytes_ternary, bytes_embedding, bytes_head, bytes_dense,
+        bytes_norms; // as stored in the file; a tied head counts 0
     uint64_t bytes_file;
 } tern_model_info;
 
-// How activations enter ternary products. AUTO: as the model was trained, int8 for BitNet models, int8x2 for weight-only ones
-// (TriLM, Bonsai); tern_model_info says which and why.
+// How activations enter ternary products. AUTO: as the model was trained, int8 for BitNet models, int8x2 for
+// weight-only ones (TriLM, Bonsai); tern_model_info says which and why.
 typedef enum tern_act { TERN_ACT_AUTO = 0, TERN_ACT_INT8 = 1, TERN_ACT_INT8X2 = 2, TERN_ACT_F32 = 3 } tern_act;
 
-// I2_S files come in three packings that nothing in the file tells apart: 128 (x86 builds, the official files), 64 (ARM builds
-// after November 2025), row4 (x86 builds without ACT_PARALLEL).
+// I2_S files come in three packings that nothing in the file tells apart: 128 (x86 builds, the official files), 64 (ARM
+// builds after November 2025), row4 (x86 builds without ACT_PARALLEL).
 typedef enum tern_i2s_layout { TERN_I2S_128 = 0, TERN_I2S_64 = 1, TERN_I2S_ROW4 = 2 } tern_i2s_layout;
 
 typedef struct tern_model_options {
@@ -110,8 +112,8 @@ typedef struct tern_model_options {
 TERN_API void tern_model_options_init(tern_model_options *options);
 
 // Opens and validates a model without loading weights. `path`: a .gguf file, a Hugging Face directory, or
-// "synthetic:SHAPE[,seed=N]". `options` may be NULL. Reads only headers, config and tokenizer; the weights stay mapped until the
-// model is closed.
+// "synthetic:SHAPE[,seed=N]". `options` may be NULL. Reads only headers, config and tokenizer; the weights stay mapped
+// until the model is closed.
 TERN_API tern_status tern_model_open(tern_engine *engine, const char *path, const tern_model_options *options,
                                      tern_model **out, tern_error *err);
 TERN_API void tern_model_close(tern_model *model);
@@ -126,14 +128,14 @@ TERN_API const tern_tokenizer *tern_model_tokenizer(const tern_model *model);
 typedef enum tern_kv_type { TERN_KV_F32 = 0, TERN_KV_F16 = 1, TERN_KV_INT8 = 2 } tern_kv_type;
 
 typedef struct tern_plan_options {
-    size_t size;               // set by tern_plan_options_init
-    const char *device;        // "auto" (default) or a device name
-    uint32_t n_ctx;            // positions of KV cache in all, shared by the sequences; 0: the model's own context
-    uint32_t n_sequences;      // 1
-    uint32_t n_batch;          // rows evaluated at once at the most (prefill chunk); 512
-    tern_kv_type kv_k, kv_v;   // int8
-    uint32_t n_threads;        // CPU threads; 0: all this process may use
-    uint64_t memory_budget;    // bytes the plan may use; 0: what the device has free
+    size_t size;             // set by tern_plan_options_init
+    const char *device;      // "auto" (default) or a device name
+    uint32_t n_ctx;          // positions of KV cache in all, shared by the sequences; 0: the model's own context
+    uint32_t n_sequences;    // 1
+    uint32_t n_batch;        // rows evaluated at once at the most (prefill chunk); 512
+    tern_kv_type kv_k, kv_v; // int8
+    uint32_t n_threads;      // CPU threads; 0: all this process may use
+    uint64_t memory_budget;  // bytes the plan may use; 0: what the device has free
 } tern_plan_options;
 
 // Plain data: may be copied and compared. Every size in bytes.
@@ -141,13 +143,13 @@ typedef struct tern_plan {
     char device[32];
     uint32_t n_ctx, n_sequences, n_batch, n_threads;
     tern_kv_type kv_k, kv_v;
-    uint64_t bytes_ternary;    // packed ternary matrices with their scales
-    uint64_t bytes_dense;      // dense matrices of the layers
+    uint64_t bytes_ternary; // packed ternary matrices with their scales
+    uint64_t bytes_dense;   // dense matrices of the layers
     uint64_t bytes_embedding, bytes_head, bytes_norms, bytes_rope, bytes_kv, bytes_workspace;
     uint64_t bytes_total;
-    uint64_t bytes_per_token;  // weights read to decode one token at an empty context
-    uint64_t memory_budget;    // what it had to fit
-    uint32_t n_ctx_max;        // the largest context that fits with these options
+    uint64_t bytes_per_token; // weights read to decode one token at an empty context
+    uint64_t memory_budget;   // what it had to fit
+    uint32_t n_ctx_max;       // the largest context that fits with these options
 } tern_plan;
 
 TERN_API void tern_plan_options_init(tern_plan_options *options);
@@ -188,8 +190,8 @@ TERN_API bool tern_tokenizer_adds_bos(const tern_tokenizer *tokenizer);
 TERN_API bool tern_tokenizer_is_stop(const tern_tokenizer *tokenizer, tern_token id); // ends a reply
 
 // Turns ids into text piece by piece, never emitting half a UTF-8 sequence.
-TERN_API tern_status tern_detokenizer_create(const tern_tokenizer *tokenizer, bool show_special,
-                                             tern_detokenizer **out, tern_error *err);
+TERN_API tern_status tern_detokenizer_create(const tern_tokenizer *tokenizer, bool show_special, tern_detokenizer **out,
+                                             tern_error *err);
 TERN_API void tern_detokenizer_free(tern_detokenizer *detokenizer);
 // *text is valid until the next call on this object and may be empty; not NUL-terminated.
 TERN_API tern_status tern_detokenizer_push(tern_detokenizer *detokenizer, tern_token id, const char **text,
@@ -201,16 +203,16 @@ TERN_API tern_status tern_detokenizer_finish(tern_detokenizer *detokenizer, cons
 // ----------------------------------------------------------------------------------------------------------- session
 
 typedef struct tern_row {
-    uint32_t sequence;   // < the plan's n_sequences
-    tern_token token;    // appended at the sequence's current end
+    uint32_t sequence; // < the plan's n_sequences
+    tern_token token;  // appended at the sequence's current end
     bool wants_logits;
 } tern_row;
 
 typedef struct tern_session_stats {
-    uint64_t n_rows;          // evaluated so far
+    uint64_t n_rows; // evaluated so far
     uint64_t n_evals;
-    uint64_t ns_eval;         // wall time inside evaluation
-    uint64_t bytes_weights;   // weight bytes read so far, as planned
+    uint64_t ns_eval;       // wall time inside evaluation
+    uint64_t bytes_weights; // weight bytes read so far, as planned
 } tern_session_stats;
 
 // KV cache and workspace as the loaded plan says. The model must be loaded.
@@ -230,11 +232,12 @@ TERN_API size_t tern_session_length(const tern_session *session, uint32_t sequen
 // Drops everything from position `length` on.
 TERN_API tern_status tern_session_trim(tern_session *session, uint32_t sequence, size_t length, tern_error *err);
 
-// Logits of the i-th row of the last evaluation that wanted them: float32 [n_vocab], valid until the next call that takes
-// this session. Ask for rows in ascending order: heads of many rows are computed a block at a time.
+// Logits of the i-th row of the last evaluation that wanted them: float32 [n_vocab], valid until the next call that
+// takes this session. Ask for rows in ascending order: heads of many rows are computed a block at a time.
 TERN_API tern_status tern_session_logits(tern_session *session, size_t i, const float **out, tern_error *err);
 TERN_API size_t tern_session_n_logits(const tern_session *session);
-// The k largest logits of that row, larger first, ties to the lower id; k <= 256. Padding rows of the vocabulary are left out.
+// The k largest logits of that row, larger first, ties to the lower id; k <= 256. Padding rows of the vocabulary are
+// left out.
 TERN_API tern_status tern_session_top(tern_session *session, size_t i, size_t k, tern_token *ids, float *logits,
                                       tern_error *err);
 
@@ -250,15 +253,15 @@ typedef struct tern_logit_bias {
 } tern_logit_bias;
 
 typedef struct tern_sampler_options {
-    size_t size;              // set by tern_sampler_options_init
-    float temperature;        // 0.8; 0: greedy
-    uint32_t top_k;           // 40; 0: all
-    float top_p;              // 0.95; 1: off
-    float min_p;              // 0.05; 0: off
-    float repeat_penalty;     // 1: off
-    uint32_t repeat_last_n;   // 64 tokens are looked back at; 0: none
+    size_t size;                               // set by tern_sampler_options_init
+    float temperature;                         // 0.8; 0: greedy
+    uint32_t top_k;                            // 40; 0: all
+    float top_p;                               // 0.95; 1: off
+    float min_p;                               // 0.05; 0: off
+    float repeat_penalty;                      // 1: off
+    uint32_t repeat_last_n;                    // 64 tokens are looked back at; 0: none
     float presence_penalty, frequency_penalty; // 0: off
-    uint64_t seed;            // 0
+    uint64_t seed;                             // 0
     const tern_logit_bias *bias;
     size_t n_bias;
 } tern_sampler_options;

@@ -8,10 +8,7 @@
 
 #define MAX_CONTEXT (1u << 24) // positions; keeps every index in 32 bits
 
-int plan_kv_type(tern_kv_type type)
-{
-    return type == TERN_KV_F32 ? KV_F32 : type == TERN_KV_F16 ? KV_F16 : KV_INT8;
-}
+int plan_kv_type(tern_kv_type type) { return type == TERN_KV_F32 ? KV_F32 : type == TERN_KV_F16 ? KV_F16 : KV_INT8; }
 
 static const char *kv_name(tern_kv_type type)
 {
@@ -21,9 +18,12 @@ static const char *kv_name(tern_kv_type type)
 step_shape plan_step_shape(const hparams *hp, const tern_plan *plan)
 {
     uint32_t table_ld = (plan->n_ctx + KV_BLOCK - 1) / KV_BLOCK;
-    return (step_shape){.n_batch = plan->n_batch, .n_tables = plan->n_sequences, .table_ld = table_ld,
+    return (step_shape){.n_batch = plan->n_batch,
+                        .n_tables = plan->n_sequences,
+                        .table_ld = table_ld,
                         .n_logits = step_logit_rows(hp, plan->n_batch),
-                        .k_type = plan_kv_type(plan->kv_k), .v_type = plan_kv_type(plan->kv_v),
+                        .k_type = plan_kv_type(plan->kv_k),
+                        .v_type = plan_kv_type(plan->kv_v),
                         // Sequences share the positions; each may leave its last block partly empty.
                         .n_blocks = table_ld + plan->n_sequences - 1};
 }
@@ -45,7 +45,8 @@ static tern_status context_bytes(const hparams *hp, tern_plan *plan, tern_error 
     tern_status status = step_layout(hp, &shape, NULL, &buffers, err);
     if (status != TERN_OK) return status;
     plan->bytes_workspace = buffers.n_bytes;
-    if (!check_mul((uint64_t)plan->n_ctx * hp->rope.n_dims, sizeof(float), &plan->bytes_rope) || !kv_bytes(hp, plan, &plan->bytes_kv))
+    if (!check_mul((uint64_t)plan->n_ctx * hp->rope.n_dims, sizeof(float), &plan->bytes_rope) ||
+        !kv_bytes(hp, plan, &plan->bytes_kv))
         return error_set(err, TERN_LIMIT, "a context of %u positions is too large", plan->n_ctx);
     return TERN_OK;
 }
@@ -71,7 +72,8 @@ static tern_status weight_bytes(const model_source *model, const backend *b, ter
                 uint64_t n;
                 tern_status status = linear_part_bytes(b, &plans[k], part, &n, err);
                 if (status != TERN_OK) return status;
-                uint64_t *class = matrix_is_ternary(plans[k].source[source]) ? &plan->bytes_ternary : &plan->bytes_dense;
+                uint64_t *class = matrix_is_ternary(plans[k].source[source]) ? &plan->bytes_ternary
+                                                                             : &plan->bytes_dense;
                 if (!add(class, n)) return error_set(err, TERN_LIMIT, "the model's weights are too large");
             }
         }
@@ -99,8 +101,10 @@ static uint32_t largest_context(const hparams *hp, const tern_plan *plan)
         tern_plan p = *plan;
         p.n_ctx = middle * KV_BLOCK;
         bool fits = context_bytes(hp, &p, NULL) == TERN_OK && sum_total(&p) && p.bytes_total <= p.memory_budget;
-        if (fits) low = middle;
-        else high = middle - 1;
+        if (fits)
+            low = middle;
+        else
+            high = middle - 1;
     }
     return low * KV_BLOCK;
 }
@@ -119,17 +123,20 @@ static tern_status does_not_fit(const hparams *hp, const tern_plan *plan, tern_e
         snprintf(advice, sizeof advice, "-c %u would fit", plan->n_ctx_max);
         uint32_t with_int8 = largest_context(hp, &narrow);
         if (with_int8 > plan->n_ctx_max)
-            snprintf(advice, sizeof advice, "-c %u would fit, or with -ctk int8 up to -c %u", plan->n_ctx_max, with_int8);
-    } else if (context_bytes(hp, &small, NULL) == TERN_OK && sum_total(&small) && largest_context(hp, &small) >= KV_BLOCK) {
+            snprintf(advice, sizeof advice, "-c %u would fit, or with -ctk int8 up to -c %u", plan->n_ctx_max,
+                     with_int8);
+    } else if (context_bytes(hp, &small, NULL) == TERN_OK && sum_total(&small) &&
+               largest_context(hp, &small) >= KV_BLOCK) {
         snprintf(advice, sizeof advice, "-b %u -ctk int8 -c %u would fit", small.n_batch, largest_context(hp, &small));
     }
-    return error_set(err, TERN_BUDGET,
-                     "the model needs %llu bytes (%.0f MiB: weights %.0f, KV %.0f for %u positions of %s/%s, workspace %.0f) on %s "
-                     "but %llu bytes (%.0f MiB) are free: %s",
-                     (unsigned long long)plan->bytes_total, mib(plan->bytes_total),
-                     mib(plan->bytes_total - plan->bytes_kv - plan->bytes_workspace), mib(plan->bytes_kv), plan->n_ctx,
-                     kv_name(plan->kv_k), kv_name(plan->kv_v), mib(plan->bytes_workspace), plan->device,
-                     (unsigned long long)plan->memory_budget, mib(plan->memory_budget), advice);
+    return error_set(
+        err, TERN_BUDGET,
+        "the model needs %llu bytes (%.0f MiB: weights %.0f, KV %.0f for %u positions of %s/%s, workspace %.0f) on %s "
+        "but %llu bytes (%.0f MiB) are free: %s",
+        (unsigned long long)plan->bytes_total, mib(plan->bytes_total),
+        mib(plan->bytes_total - plan->bytes_kv - plan->bytes_workspace), mib(plan->bytes_kv), plan->n_ctx,
+        kv_name(plan->kv_k), kv_name(plan->kv_v), mib(plan->bytes_workspace), plan->device,
+        (unsigned long long)plan->memory_budget, mib(plan->memory_budget), advice);
 }
 
 static tern_status check_options(const tern_plan_options *o, tern_error *err)
@@ -145,8 +152,8 @@ static tern_status check_options(const tern_plan_options *o, tern_error *err)
     return TERN_OK;
 }
 
-tern_status plan_make(const model_source *model, const device_ref *where, const tern_plan_options *options, tern_plan *out,
-                      tern_error *err)
+tern_status plan_make(const model_source *model, const device_ref *where, const tern_plan_options *options,
+                      tern_plan *out, tern_error *err)
 {
     tern_status status = check_options(options, err);
     if (status != TERN_OK) return status;
@@ -154,11 +161,17 @@ tern_status plan_make(const model_source *model, const device_ref *where, const 
     status = where->backend->device_describe(where->index, &facts, err);
     if (status != TERN_OK) return status;
     const hparams *hp = &model->hp;
-    tern_plan plan = {.n_ctx = options->n_ctx != 0 ? options->n_ctx : hp->n_ctx_train, .n_sequences = options->n_sequences,
-                      .n_batch = options->n_batch, .n_threads = options->n_threads, .kv_k = options->kv_k, .kv_v = options->kv_v};
+    tern_plan plan = {.n_ctx = options->n_ctx != 0 ? options->n_ctx : hp->n_ctx_train,
+                      .n_sequences = options->n_sequences,
+                      .n_batch = options->n_batch,
+                      .n_threads = options->n_threads,
+                      .kv_k = options->kv_k,
+                      .kv_v = options->kv_v};
     snprintf(plan.device, sizeof plan.device, "%s", facts.name);
     if (plan.n_batch > plan.n_ctx) plan.n_batch = plan.n_ctx;
-    plan.memory_budget = options->memory_budget != 0 && options->memory_budget < facts.memory_free ? options->memory_budget : facts.memory_free;
+    plan.memory_budget = options->memory_budget != 0 && options->memory_budget < facts.memory_free
+                             ? options->memory_budget
+                             : facts.memory_free;
     status = weight_bytes(model, where->backend, &plan, err);
     if (status == TERN_OK) status = context_bytes(hp, &plan, err);
     if (status != TERN_OK) return status;

@@ -1,5 +1,5 @@
-// The memory plan: what a model would take on a device, from headers and device facts alone. Nothing is allocated and no
-// device is opened. The public struct and entry point are in tern.h.
+// The memory plan: what a model would take on a device, from headers and device facts alone. Nothing is allocated and
+// no device is opened. The public struct and entry point are in tern.h.
 #ifndef TERN_PLAN_PLAN_H
 #define TERN_PLAN_PLAN_H
 
@@ -8,8 +8,8 @@
 #include "step.h"
 
 // `where` is the device that options->device named.
-tern_status plan_make(const model_source *model, const device_ref *where, const tern_plan_options *options, tern_plan *out,
-                      tern_error *err);
+tern_status plan_make(const model_source *model, const device_ref *where, const tern_plan_options *options,
+                      tern_plan *out, tern_error *err);
 
 // The step's shape under a plan: the same arithmetic for planning and for running.
 step_shape plan_step_shape(const hparams *hp, const tern_plan *plan);

@@ -36,7 +36,8 @@ static void find_unused(tern_engine *engine)
     }
     bool nvidia = access("/proc/driver/nvidia/version", R_OK) == 0 || access("/dev/nvidiactl", F_OK) == 0;
     append(engine->unused, sizeof engine->unused,
-           nvidia ? "cuda: an NVIDIA driver is present, but this build has no CUDA support" : "cuda: not in this build");
+           nvidia ? "cuda: an NVIDIA driver is present, but this build has no CUDA support"
+                  : "cuda: not in this build");
     append(engine->unused, sizeof engine->unused, "opencl: not in this build");
 }
 
@@ -85,7 +86,8 @@ tern_status tern_engine_device_info(const tern_engine *engine, size_t index, ter
         device_facts facts;
         tern_status status = b->device_describe(index, &facts, err);
         if (status != TERN_OK) return status;
-        tern_device_info info = {.memory_total = facts.memory_total, .memory_free = facts.memory_free, .is_reference = facts.is_reference};
+        tern_device_info info = {
+            .memory_total = facts.memory_total, .memory_free = facts.memory_free, .is_reference = facts.is_reference};
         snprintf(info.name, sizeof info.name, "%s", facts.name);
         snprintf(info.backend, sizeof info.backend, "%s", b->name);
         snprintf(info.description, sizeof info.description, "%s", facts.description);

@@ -9,8 +9,9 @@ static bool deliver(tern_text_callback on_text, void *user, const char *text, si
 }
 
 // One token: sampled, shown, evaluated. *more becomes false at a stop token or when the callback asks to stop.
-static tern_status one_token(tern_session *session, tern_sampler *sampler, tern_detokenizer *detokenizer, const tern_tokenizer *tokenizer,
-                             tern_text_callback on_text, void *user, bool is_last, bool *more, size_t *n_generated, tern_error *err)
+static tern_status one_token(tern_session *session, tern_sampler *sampler, tern_detokenizer *detokenizer,
+                             const tern_tokenizer *tokenizer, tern_text_callback on_text, void *user, bool is_last,
+                             bool *more, size_t *n_generated, tern_error *err)
 {
     tern_token id;
     const char *text;
@@ -35,7 +36,8 @@ tern_status tern_generate(tern_session *session, tern_sampler *sampler, const ch
                           tern_text_callback on_text, void *user, size_t *n_generated, tern_error *err)
 {
     const tern_tokenizer *tokenizer = tern_model_tokenizer(session_model(session));
-    if (tokenizer == NULL) return error_set(err, TERN_UNSUPPORTED, "this model has no tokenizer; evaluate token ids instead");
+    if (tokenizer == NULL)
+        return error_set(err, TERN_UNSUPPORTED, "this model has no tokenizer; evaluate token ids instead");
     size_t prompt_bytes = 0;
     while (prompt[prompt_bytes] != 0) prompt_bytes++;
     tern_tokens tokens = {0};
@@ -44,10 +46,12 @@ tern_status tern_generate(tern_session *session, tern_sampler *sampler, const ch
     tern_status status = tern_tokenizer_encode(tokenizer, prompt, prompt_bytes, TERN_TOKENIZE_ADD_BOS, &tokens, err);
     if (status == TERN_OK) status = tern_detokenizer_create(tokenizer, false, &detokenizer, err);
     if (status == TERN_OK) status = tern_session_sync(session, 0, tokens.ids, tokens.n, NULL, err);
-    for (size_t i = 0; i < tokens.n && status == TERN_OK; i++) status = tern_sampler_accept(sampler, tokens.ids[i], err);
+    for (size_t i = 0; i < tokens.n && status == TERN_OK; i++)
+        status = tern_sampler_accept(sampler, tokens.ids[i], err);
     bool more = true;
     for (size_t i = 0; i < n_tokens && more && status == TERN_OK; i++)
-        status = one_token(session, sampler, detokenizer, tokenizer, on_text, user, i + 1 == n_tokens, &more, &count, err);
+        status = one_token(session, sampler, detokenizer, tokenizer, on_text, user, i + 1 == n_tokens, &more, &count,
+                           err);
     if (status == TERN_OK) {
         const char *text;
         size_t n;

@@ -11,7 +11,8 @@ void tern_model_options_init(tern_model_options *options) { *options = (tern_mod
 tern_status tern_model_open(tern_engine *engine, const char *path, const tern_model_options *options, tern_model **out,
                             tern_error *err)
 {
-    if (engine == NULL || path == NULL) return error_set(err, TERN_INVALID_ARGUMENT, "tern_model_open needs an engine and a path");
+    if (engine == NULL || path == NULL)
+        return error_set(err, TERN_INVALID_ARGUMENT, "tern_model_open needs an engine and a path");
     tern_model *model = calloc(1, sizeof *model);
     if (model == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for the model");
     tern_status status = model_open(path, options, &model->source, err);
@@ -55,7 +56,8 @@ static void count_weights(const model_source *s, tern_model_info *info)
         const matrix_source *matrices[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
         for (size_t k = 0; k < sizeof matrices / sizeof *matrices; k++) {
             bool ternary = matrix_is_ternary(matrices[k]);
-            count_matrix(matrices[k], ternary ? &info->n_params_ternary : &dense_params, ternary ? &info->bytes_ternary : &info->bytes_dense);
+            count_matrix(matrices[k], ternary ? &info->n_params_ternary : &dense_params,
+                         ternary ? &info->bytes_ternary : &info->bytes_dense);
         }
         norm_params += 2 * (uint64_t)s->hp.n_embd;
         if (s->hp.has_sub_norm) norm_params += (uint64_t)s->hp.n_heads * s->hp.head_dim + s->hp.n_ff;
@@ -70,10 +72,12 @@ static void count_weights(const model_source *s, tern_model_info *info)
 
 static void describe_rope(const rope_params *rope, char *out, size_t size)
 {
-    int n = snprintf(out, size, "%s, theta %g", rope->style == ROPE_ADJACENT ? "adjacent pairs" : "half-split", rope->theta);
+    int n = snprintf(out, size, "%s, theta %g", rope->style == ROPE_ADJACENT ? "adjacent pairs" : "half-split",
+                     rope->theta);
     if (n < 0 || (size_t)n >= size) return;
     if (rope->scaling == ROPE_SCALING_LINEAR) snprintf(out + n, size - (size_t)n, ", linear scaling x%g", rope->factor);
-    if (rope->scaling == ROPE_SCALING_YARN) snprintf(out + n, size - (size_t)n, ", yarn x%g of %g", rope->factor, rope->original_context);
+    if (rope->scaling == ROPE_SCALING_YARN)
+        snprintf(out + n, size - (size_t)n, ", yarn x%g of %g", rope->factor, rope->original_context);
     if (rope->scaling == ROPE_SCALING_LLAMA3) snprintf(out + n, size - (size_t)n, ", llama3 scaling x%g", rope->factor);
     if (rope->freq_divisors != NULL) snprintf(out + n, size - (size_t)n, ", frequency divisors");
 }
@@ -82,27 +86,42 @@ void tern_model_get_info(const tern_model *model, tern_model_info *out)
 {
     const model_source *s = model->source;
     const hparams *hp = &s->hp;
-    tern_model_info info = {.n_layers = hp->n_layers, .n_embd = hp->n_embd, .n_ff = hp->n_ff, .n_heads = hp->n_heads,
-                            .n_kv_heads = hp->n_kv_heads, .head_dim = hp->head_dim, .n_vocab = hp->n_vocab,
-                            .n_ctx_train = hp->n_ctx_train, .norm_eps = hp->norm_eps, .is_tied = hp->is_tied,
-                            .has_sub_norm = hp->has_sub_norm, .is_synthetic = s->is_synthetic, .bytes_file = s->bytes_file};
+    tern_model_info info = {.n_layers = hp->n_layers,
+                            .n_embd = hp->n_embd,
+                            .n_ff = hp->n_ff,
+                            .n_heads = hp->n_heads,
+                            .n_kv_heads = hp->n_kv_heads,
+                            .head_dim = hp->head_dim,
+                            .n_vocab = hp->n_vocab,
+                            .n_ctx_train = hp->n_ctx_train,
+                            .norm_eps = hp->norm_eps,
+                            .is_tied = hp->is_tied,
+                            .has_sub_norm = hp->has_sub_norm,
+                            .is_synthetic = s->is_synthetic,
+                            .bytes_file = s->bytes_file};
     snprintf(info.name, sizeof info.name, "%s", s->name);
     snprintf(info.architecture, sizeof info.architecture, "%s", hp->architecture);
     snprintf(info.container, sizeof info.container, "%s", s->container);
     snprintf(info.activation, sizeof info.activation, "%s", hp->act == ACTIVATION_SILU ? "silu" : "relu2");
     snprintf(info.formats, sizeof info.formats, "%s", s->formats);
-    if (s->tokenizer != NULL) snprintf(info.tokenizer, sizeof info.tokenizer, "%s", tokenizer_description(s->tokenizer));
-    else snprintf(info.tokenizer, sizeof info.tokenizer, "none%s%.80s", s->tokenizer_note[0] != 0 ? ": " : "", s->tokenizer_note);
+    if (s->tokenizer != NULL)
+        snprintf(info.tokenizer, sizeof info.tokenizer, "%s", tokenizer_description(s->tokenizer));
+    else
+        snprintf(info.tokenizer, sizeof info.tokenizer, "none%s%.80s", s->tokenizer_note[0] != 0 ? ": " : "",
+                 s->tokenizer_note);
     describe_rope(&hp->rope, info.rope, sizeof info.rope);
     count_weights(s, &info);
-    static const char *const quants[] = {[ACT_QUANT_INT8] = "int8", [ACT_QUANT_INT8X2] = "int8x2", [ACT_QUANT_F32] = "f32"};
+    static const char *const quants[] = {
+        [ACT_QUANT_INT8] = "int8", [ACT_QUANT_INT8X2] = "int8x2", [ACT_QUANT_F32] = "f32"};
     snprintf(info.act_quant, sizeof info.act_quant, "%s", info.is_ternary ? quants[hp->quant] : "none");
-    snprintf(info.act_quant_reason, sizeof info.act_quant_reason, "%s", info.is_ternary ? hp->act_quant_reason : "dense weights");
+    snprintf(info.act_quant_reason, sizeof info.act_quant_reason, "%s",
+             info.is_ternary ? hp->act_quant_reason : "dense weights");
     *out = info;
 }
 
 // Zeros of one matrix, read a block of rows at a time.
-static tern_status count_zeros(const matrix_source *m, uint8_t *rows, uint32_t n_block, uint64_t *zeros, tern_error *err)
+static tern_status count_zeros(const matrix_source *m, uint8_t *rows, uint32_t n_block, uint64_t *zeros,
+                               tern_error *err)
 {
     ternary_scale scale = {0};
     tern_status status = matrix_scale(m, &scale, err);
@@ -110,7 +129,8 @@ static tern_status count_zeros(const matrix_source *m, uint8_t *rows, uint32_t n
     for (uint32_t row = 0; row < m->n_rows && status == TERN_OK; row += n_block) {
         uint32_t count = m->n_rows - row < n_block ? m->n_rows - row : n_block;
         status = matrix_read_rows(m, &scale, row, count, rows, err);
-        for (uint32_t i = 0; i < count && status == TERN_OK; i++) *zeros += ternary_row_zeros(rows + i * row_bytes, m->n_cols);
+        for (uint32_t i = 0; i < count && status == TERN_OK; i++)
+            *zeros += ternary_row_zeros(rows + i * row_bytes, m->n_cols);
     }
     ternary_scale_free(&scale);
     return status;
@@ -129,8 +149,10 @@ tern_status tern_model_zero_share(const tern_model *model, double *out, tern_err
             if (!matrix_is_ternary(matrices[k])) continue;
             uint32_t n_block = 64;
             uint8_t *rows = malloc(ternary_row_bytes(matrices[k]->n_cols) * n_block);
-            if (rows == NULL) status = error_set(err, TERN_HOST_MEMORY, "out of memory while counting zeros");
-            else status = count_zeros(matrices[k], rows, n_block, &zeros, err);
+            if (rows == NULL)
+                status = error_set(err, TERN_HOST_MEMORY, "out of memory while counting zeros");
+            else
+                status = count_zeros(matrices[k], rows, n_block, &zeros, err);
             free(rows);
             total += (uint64_t)matrices[k]->n_rows * matrices[k]->n_cols;
         }
@@ -142,8 +164,12 @@ tern_status tern_model_zero_share(const tern_model *model, double *out, tern_err
 
 void tern_plan_options_init(tern_plan_options *options)
 {
-    *options = (tern_plan_options){.size = sizeof *options, .device = "auto", .n_sequences = 1, .n_batch = 512,
-                                   .kv_k = TERN_KV_INT8, .kv_v = TERN_KV_INT8};
+    *options = (tern_plan_options){.size = sizeof *options,
+                                   .device = "auto",
+                                   .n_sequences = 1,
+                                   .n_batch = 512,
+                                   .kv_k = TERN_KV_INT8,
+                                   .kv_v = TERN_KV_INT8};
 }
 
 tern_status tern_plan_make(const tern_model *model, const tern_plan_options *options, tern_plan *out, tern_error *err)
@@ -152,11 +178,13 @@ tern_status tern_plan_make(const tern_model *model, const tern_plan_options *opt
     tern_plan_options_init(&defaults);
     if (options == NULL) options = &defaults;
     device_ref where;
-    tern_status status = registry_find(engine_backends, options->device != NULL ? options->device : "auto", &where, err);
+    tern_status status = registry_find(engine_backends, options->device != NULL ? options->device : "auto", &where,
+                                       err);
     return status == TERN_OK ? plan_make(model->source, &where, options, out, err) : status;
 }
 
-tern_status tern_model_load(tern_model *model, const tern_plan *plan, tern_progress progress, void *user, tern_error *err)
+tern_status tern_model_load(tern_model *model, const tern_plan *plan, tern_progress progress, void *user,
+                            tern_error *err)
 {
     if (model->resident != NULL) return error_set(err, TERN_BAD_STATE, "the model is already loaded");
     device_ref where;
@@ -166,9 +194,11 @@ tern_status tern_model_load(tern_model *model, const tern_plan *plan, tern_progr
     status = where.backend->device_describe(where.index, &facts, err);
     if (status != TERN_OK) return status;
     if (plan->bytes_total > facts.memory_free)
-        return error_set(err, TERN_BUDGET, "the plan needs %llu bytes on %s but only %llu are free now; make a new plan",
+        return error_set(err, TERN_BUDGET,
+                         "the plan needs %llu bytes on %s but only %llu are free now; make a new plan",
                          (unsigned long long)plan->bytes_total, plan->device, (unsigned long long)facts.memory_free);
-    resident_options options = {.n_ctx = plan->n_ctx, .n_threads = plan->n_threads, .progress = progress, .progress_user = user};
+    resident_options options = {
+        .n_ctx = plan->n_ctx, .n_threads = plan->n_threads, .progress = progress, .progress_user = user};
     fp_env env = fp_env_enter();
     status = resident_load(model->source, &where, &options, &model->resident, err);
     fp_env_leave(env);

@@ -24,8 +24,8 @@ static bool has_one_scale_per_row(const matrix_source *m)
     }
 }
 
-// Two matrices can share one device matrix when a product over them has the same definition row by row and the same input:
-// both dense of one type, or both ternary with one scale along K.
+// Two matrices can share one device matrix when a product over them has the same definition row by row and the same
+// input: both dense of one type, or both ternary with one scale along K.
 static bool can_stack(const matrix_source *a, const matrix_source *b)
 {
     if (has_input_norm(a) || has_input_norm(b)) return false;
@@ -77,7 +77,8 @@ static uint64_t padded_floats(uint32_t n) { return ((uint64_t)n + 15) / 16 * 16;
 
 static uint64_t input_norm_floats(const layer_source *layer)
 {
-    const matrix_source *matrices[] = {&layer->q, &layer->k, &layer->v, &layer->o, &layer->gate, &layer->up, &layer->down};
+    const matrix_source *matrices[] = {&layer->q,    &layer->k,  &layer->v,   &layer->o,
+                                       &layer->gate, &layer->up, &layer->down};
     uint64_t n = 0;
     for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++)
         if (has_input_norm(matrices[i])) n += padded_floats(matrices[i]->n_cols);
@@ -117,9 +118,11 @@ static tern_status upload_source(loader *l, const matrix_source *source, const t
                                  uint32_t first_row, tern_error *err)
 {
     const backend *b = l->r->backend;
-    size_t row_bytes = matrix_is_ternary(source) ? ternary_row_bytes(source->n_cols) : dense_row_bytes(source->dense, source->n_cols);
+    size_t row_bytes = matrix_is_ternary(source) ? ternary_row_bytes(source->n_cols)
+                                                 : dense_row_bytes(source->dense, source->n_cols);
     uint32_t step = (uint32_t)(STAGING_BYTES / row_bytes);
-    if (step == 0) return error_set(err, TERN_LIMIT, "%s: a row of %zu bytes is over the staging size", source->name, row_bytes);
+    if (step == 0)
+        return error_set(err, TERN_LIMIT, "%s: a row of %zu bytes is over the staging size", source->name, row_bytes);
     uint64_t reported = 0;
     for (uint32_t row = 0; row < source->n_rows; row += step) {
         uint32_t count = source->n_rows - row < step ? source->n_rows - row : step;
@@ -143,8 +146,8 @@ static tern_status stack_scales(const linear_plan *plan, uint32_t part, const te
     for (uint32_t i = 0; i < plan->n_sources; i++) {
         if (plan->part_of[i] != part) continue;
         if (scales[i].n_groups != 1)
-            return error_set(err, TERN_INTERNAL, "%s: stacked, but has %u scales along its columns", plan->source[i]->name,
-                             scales[i].n_groups);
+            return error_set(err, TERN_INTERNAL, "%s: stacked, but has %u scales along its columns",
+                             plan->source[i]->name, scales[i].n_groups);
         n_cols = plan->source[i]->n_cols;
         n_rows += plan->source[i]->n_rows;
         n_sets += scales[i].n_sets;
@@ -157,7 +160,8 @@ static tern_status stack_scales(const linear_plan *plan, uint32_t part, const te
         if (plan->part_of[i] != part) continue;
         const ternary_scale *s = &scales[i];
         if (per_row) {
-            for (uint32_t r = 0; r < plan->source[i]->n_rows; r++) out->values[row + r] = s->values[ternary_scale_set(s, r)];
+            for (uint32_t r = 0; r < plan->source[i]->n_rows; r++)
+                out->values[row + r] = s->values[ternary_scale_set(s, r)];
         } else {
             for (uint32_t k = 0; k < s->n_sets; k++, set++) {
                 out->set_begin[set] = row + (s->set_begin != NULL ? s->set_begin[k] : 0);
@@ -205,7 +209,8 @@ static tern_status load_part(loader *l, const linear_plan *plan, uint32_t part, 
 static tern_status load_norm(loader *l, const tensor_ref *source, uint32_t n, view *out, tern_error *err)
 {
     float *values = (float *)l->staging;
-    if ((size_t)n * sizeof *values > STAGING_BYTES) return error_set(err, TERN_LIMIT, "a norm of %u values is over the staging size", n);
+    if ((size_t)n * sizeof *values > STAGING_BYTES)
+        return error_set(err, TERN_LIMIT, "a norm of %u values is over the staging size", n);
     tern_status status = model_read_vector(source, n, values, err);
     if (status != TERN_OK) return status;
     *out = (view){l->r->norms, l->norm_offset};
@@ -224,7 +229,8 @@ static tern_status load_linear(loader *l, const linear_plan *plan, linear *out, 
         while (plan->part_of[source] != part) source++;
         const matrix_source *first = plan->source[source];
         tern_status status = load_part(l, plan, part, &out->part[part], err);
-        if (status == TERN_OK && has_input_norm(first)) status = load_norm(l, &first->input_norm, desc.n_cols, &out->norm[part], err);
+        if (status == TERN_OK && has_input_norm(first))
+            status = load_norm(l, &first->input_norm, desc.n_cols, &out->norm[part], err);
         if (status != TERN_OK) return status;
     }
     return TERN_OK;
@@ -237,7 +243,8 @@ static tern_status load_matrix(loader *l, const matrix_source *source, linear *o
     return load_linear(l, &plan, out, err);
 }
 
-static tern_status load_layer_norms(loader *l, const hparams *hp, const layer_source *from, resident_layer *to, tern_error *err)
+static tern_status load_layer_norms(loader *l, const hparams *hp, const layer_source *from, resident_layer *to,
+                                    tern_error *err)
 {
     tern_status status = load_norm(l, &from->attn_norm, hp->n_embd, &to->attn_norm, err);
     if (status == TERN_OK) status = load_norm(l, &from->ffn_norm, hp->n_embd, &to->ffn_norm, err);
@@ -270,7 +277,8 @@ static tern_status load_rope(loader *l, const hparams *hp, tern_error *err)
 {
     uint64_t n_bytes;
     size_t size;
-    if (!check_mul((uint64_t)l->options->n_ctx * hp->rope.n_dims, sizeof(float), &n_bytes) || !check_size(n_bytes, &size))
+    if (!check_mul((uint64_t)l->options->n_ctx * hp->rope.n_dims, sizeof(float), &n_bytes) ||
+        !check_size(n_bytes, &size))
         return error_set(err, TERN_LIMIT, "a context of %u positions is too large", l->options->n_ctx);
     float *table = malloc(size);
     if (table == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for the rotary table (%zu bytes)", size);
@@ -286,7 +294,8 @@ static uint64_t source_bytes(const model_source *model)
     uint64_t n = model->embedding.n_bytes + (model->hp.is_tied ? 0 : model->head.n_bytes);
     for (uint32_t i = 0; i < model->hp.n_layers; i++) {
         const layer_source *s = &model->layers[i];
-        n += s->q.n_bytes + s->k.n_bytes + s->v.n_bytes + s->o.n_bytes + s->gate.n_bytes + s->up.n_bytes + s->down.n_bytes;
+        n += s->q.n_bytes + s->k.n_bytes + s->v.n_bytes + s->o.n_bytes + s->gate.n_bytes + s->up.n_bytes +
+             s->down.n_bytes;
     }
     return n;
 }
@@ -317,8 +326,10 @@ tern_status resident_load(const model_source *model, const device_ref *where, co
     if (r != NULL) r->embedding = embedding.part[0];
     for (uint32_t i = 0; i < hp->n_layers && status == TERN_OK; i++) status = load_layer(&l, model, i, err);
     if (status == TERN_OK) {
-        if (hp->is_tied) r->head = embedding;
-        else status = load_matrix(&l, &model->head, &r->head, err);
+        if (hp->is_tied)
+            r->head = embedding;
+        else
+            status = load_matrix(&l, &model->head, &r->head, err);
     }
     if (status == TERN_OK) status = b->stream_sync(r->stream, err);
     free(l.staging);

@@ -5,8 +5,8 @@
 #include "model.h"
 #include "registry.h"
 
-// A linear map of one input: one or more matrices whose outputs follow each other (q, k, v; gate, up). Matrices of the same
-// form are stacked into one; matrices of different forms (mixed files) stay apart and get their own product.
+// A linear map of one input: one or more matrices whose outputs follow each other (q, k, v; gate, up). Matrices of the
+// same form are stacked into one; matrices of different forms (mixed files) stay apart and get their own product.
 #define LINEAR_MAX_PARTS 3
 typedef struct linear {
     weights *part[LINEAR_MAX_PARTS];
@@ -19,7 +19,7 @@ typedef struct linear {
 
 typedef struct resident_layer {
     view attn_norm, attn_sub_norm, ffn_norm, ffn_sub_norm; // fp32; sub-norms not given unless the model has them
-    view q_norm, k_norm; // likewise
+    view q_norm, k_norm;                                   // likewise
     linear qkv, o, gate_up, down;
 } resident_layer;
 
@@ -28,10 +28,10 @@ typedef struct resident {
     device *device;
     stream *stream;
     weights *embedding;
-    linear head; // of one part: the embedding itself in a tied model
+    linear head;   // of one part: the embedding itself in a tied model
     buffer *norms; // all norm vectors
     view output_norm;
-    buffer *rope;  // fp32 [n_ctx][n_dims]
+    buffer *rope; // fp32 [n_ctx][n_dims]
     resident_layer *layers;
     uint32_t n_layers;
 } resident;

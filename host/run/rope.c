@@ -2,13 +2,13 @@
 
 #include <string.h>
 
-#define LN2_HIGH 0x1.62e42fefa39efp-1
-#define LN2_LOW 0x1.abc9e3b39803fp-56
+#define LN2_HIGH    0x1.62e42fefa39efp-1
+#define LN2_LOW     0x1.abc9e3b39803fp-56
 #define TWO_OVER_PI 0x1.45f306dc9c883p-1
 // pi/2 in three doubles, each the rounded remainder of the ones before.
-#define HALF_PI_1 0x1.921fb54442d18p+0
-#define HALF_PI_2 0x1.1a62633145c07p-54
-#define HALF_PI_3 -0x1.f1976b7ed8fbcp-110
+#define HALF_PI_1   0x1.921fb54442d18p+0
+#define HALF_PI_2   0x1.1a62633145c07p-54
+#define HALF_PI_3   -0x1.f1976b7ed8fbcp-110
 
 static double fma_double(double a, double b, double c) { return __builtin_fma(a, b, c); }
 
@@ -33,8 +33,8 @@ double rope_log(double x)
         exponent++;
     }
     // log m = 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.172: the terms fall by s^2 < 0.0295.
-    static const double series[] = {1.0 / 25, 1.0 / 23, 1.0 / 21, 1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13,
-                                    1.0 / 11, 1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3};
+    static const double series[] = {1.0 / 25, 1.0 / 23, 1.0 / 21, 1.0 / 19, 1.0 / 17, 1.0 / 15,
+                                    1.0 / 13, 1.0 / 11, 1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3};
     double s = (m - 1.0) / (m + 1.0);
     double s2 = s * s;
     double tail = polynomial(series, 12, s2);
@@ -44,9 +44,20 @@ double rope_log(double x)
 
 double rope_exp(double x)
 {
-    static const double series[] = {1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0,
-                                    1.0 / 40320.0,      1.0 / 5040.0,      1.0 / 720.0,      1.0 / 120.0,     1.0 / 24.0,
-                                    1.0 / 6.0,          0.5,               1.0,              1.0};
+    static const double series[] = {1.0 / 6227020800.0,
+                                    1.0 / 479001600.0,
+                                    1.0 / 39916800.0,
+                                    1.0 / 3628800.0,
+                                    1.0 / 362880.0,
+                                    1.0 / 40320.0,
+                                    1.0 / 5040.0,
+                                    1.0 / 720.0,
+                                    1.0 / 120.0,
+                                    1.0 / 24.0,
+                                    1.0 / 6.0,
+                                    0.5,
+                                    1.0,
+                                    1.0};
     double n = __builtin_rint(x * 0x1.71547652b82fep+0);
     double r = fma_double(-n, LN2_LOW, fma_double(-n, LN2_HIGH, x));
     double p = polynomial(series, 14, r);
@@ -58,13 +69,26 @@ double rope_exp(double x)
 
 void rope_sin_cos(double x, double *sine, double *cosine)
 {
-    static const double sin_series[] = {-1.0 / 121645100408832000.0, 1.0 / 355687428096000.0, -1.0 / 1307674368000.0,
-                                        1.0 / 6227020800.0,          -1.0 / 39916800.0,       1.0 / 362880.0,
-                                        -1.0 / 5040.0,               1.0 / 120.0,             -1.0 / 6.0};
-    static const double cos_series[] = {1.0 / 2432902008176640000.0, -1.0 / 6402373705728000.0, 1.0 / 20922789888000.0,
-                                        -1.0 / 87178291200.0,        1.0 / 479001600.0,         -1.0 / 3628800.0,
-                                        1.0 / 40320.0,               -1.0 / 720.0,              1.0 / 24.0,
-                                        -0.5,                        1.0};
+    static const double sin_series[] = {-1.0 / 121645100408832000.0,
+                                        1.0 / 355687428096000.0,
+                                        -1.0 / 1307674368000.0,
+                                        1.0 / 6227020800.0,
+                                        -1.0 / 39916800.0,
+                                        1.0 / 362880.0,
+                                        -1.0 / 5040.0,
+                                        1.0 / 120.0,
+                                        -1.0 / 6.0};
+    static const double cos_series[] = {1.0 / 2432902008176640000.0,
+                                        -1.0 / 6402373705728000.0,
+                                        1.0 / 20922789888000.0,
+                                        -1.0 / 87178291200.0,
+                                        1.0 / 479001600.0,
+                                        -1.0 / 3628800.0,
+                                        1.0 / 40320.0,
+                                        -1.0 / 720.0,
+                                        1.0 / 24.0,
+                                        -0.5,
+                                        1.0};
     double n = __builtin_rint(x * TWO_OVER_PI);
     double r = fma_double(-n, HALF_PI_3, fma_double(-n, HALF_PI_2, fma_double(-n, HALF_PI_1, x)));
     double r2 = r * r;
@@ -84,7 +108,8 @@ static double llama3_frequency(const rope_params *rope, double frequency)
     double wavelength = 0x1.921fb54442d18p+2 / frequency; // 2 pi / frequency
     if (wavelength < rope->original_context / rope->high_freq_factor) return frequency;
     if (wavelength > rope->original_context / rope->low_freq_factor) return frequency / rope->factor;
-    double smooth = (rope->original_context / wavelength - rope->low_freq_factor) / (rope->high_freq_factor - rope->low_freq_factor);
+    double smooth = (rope->original_context / wavelength - rope->low_freq_factor) /
+                    (rope->high_freq_factor - rope->low_freq_factor);
     return (1.0 - smooth) * (frequency / rope->factor) + smooth * frequency;
 }
 
@@ -104,7 +129,8 @@ static yarn yarn_make(const rope_params *rope, double log_theta)
 {
     double low = __builtin_floor(yarn_pair(rope, log_theta, rope->beta_fast));
     double high = __builtin_ceil(yarn_pair(rope, log_theta, rope->beta_slow));
-    return (yarn){.low = low > 0 ? low : 0, .high = high < rope->n_dims - 1 ? high : rope->n_dims - 1,
+    return (yarn){.low = low > 0 ? low : 0,
+                  .high = high < rope->n_dims - 1 ? high : rope->n_dims - 1,
                   .scale = rope->attn_factor * (1.0 + 0.1 * rope_log(rope->factor))};
 }
 

@@ -1,7 +1,7 @@
-// Choosing the next token. The chain: logit bias, penalties, top-k, top-p, min-p, temperature, draw. Sums run in rank order
-// (larger logit first, ties to the lower id) in double over scalar_exp, and the draw is a pure function of (seed, number of
-// draws so far), so the same options and logits give the same token everywhere. Without bias and penalties only the device's
-// top k come back; otherwise the whole row does.
+// Choosing the next token. The chain: logit bias, penalties, top-k, top-p, min-p, temperature, draw. Sums run in rank
+// order (larger logit first, ties to the lower id) in double over scalar_exp, and the draw is a pure function of (seed,
+// number of draws so far), so the same options and logits give the same token everywhere. Without bias and penalties
+// only the device's top k come back; otherwise the whole row does.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,31 +20,45 @@ typedef struct candidate {
 struct tern_sampler {
     tern_sampler_options options; // bias points to `bias` below
     tern_logit_bias *bias;
-    tern_token *last;      // ring of the last repeat_last_n tokens
+    tern_token *last; // ring of the last repeat_last_n tokens
     size_t n_last, next;
     uint64_t n_draws;
     candidate *candidates; // [capacity]
     size_t capacity;
-    int32_t *counts;       // [capacity] of each id among `last`; all zero between calls
+    int32_t *counts; // [capacity] of each id among `last`; all zero between calls
 };
 
 void tern_sampler_options_init(tern_sampler_options *options)
 {
-    *options = (tern_sampler_options){.size = sizeof *options, .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f,
-                                      .repeat_penalty = 1, .repeat_last_n = 64};
+    *options = (tern_sampler_options){.size = sizeof *options,
+                                      .temperature = 0.8f,
+                                      .top_k = 40,
+                                      .top_p = 0.95f,
+                                      .min_p = 0.05f,
+                                      .repeat_penalty = 1,
+                                      .repeat_last_n = 64};
 }
 
 static tern_status check_options(const tern_sampler_options *o, tern_error *err)
 {
-    if (!(o->temperature >= 0 && o->temperature <= 1000)) return error_set(err, TERN_INVALID_ARGUMENT, "temperature is %g, expected 0 to 1000", (double)o->temperature);
-    if (!(o->top_p >= 0 && o->top_p <= 1)) return error_set(err, TERN_INVALID_ARGUMENT, "top-p is %g, expected 0 to 1", (double)o->top_p);
-    if (!(o->min_p >= 0 && o->min_p <= 1)) return error_set(err, TERN_INVALID_ARGUMENT, "min-p is %g, expected 0 to 1", (double)o->min_p);
-    if (!(o->repeat_penalty > 0 && o->repeat_penalty <= 1000)) return error_set(err, TERN_INVALID_ARGUMENT, "repeat penalty is %g, expected above 0 to 1000", (double)o->repeat_penalty);
-    if (!isfinite(o->presence_penalty) || !isfinite(o->frequency_penalty)) return error_set(err, TERN_INVALID_ARGUMENT, "penalties must be finite");
-    if (o->repeat_last_n > (1u << 20)) return error_set(err, TERN_INVALID_ARGUMENT, "repeat-last-n is %u, expected at most %u", o->repeat_last_n, 1u << 20);
+    if (!(o->temperature >= 0 && o->temperature <= 1000))
+        return error_set(err, TERN_INVALID_ARGUMENT, "temperature is %g, expected 0 to 1000", (double)o->temperature);
+    if (!(o->top_p >= 0 && o->top_p <= 1))
+        return error_set(err, TERN_INVALID_ARGUMENT, "top-p is %g, expected 0 to 1", (double)o->top_p);
+    if (!(o->min_p >= 0 && o->min_p <= 1))
+        return error_set(err, TERN_INVALID_ARGUMENT, "min-p is %g, expected 0 to 1", (double)o->min_p);
+    if (!(o->repeat_penalty > 0 && o->repeat_penalty <= 1000))
+        return error_set(err, TERN_INVALID_ARGUMENT, "repeat penalty is %g, expected above 0 to 1000",
+                         (double)o->repeat_penalty);
+    if (!isfinite(o->presence_penalty) || !isfinite(o->frequency_penalty))
+        return error_set(err, TERN_INVALID_ARGUMENT, "penalties must be finite");
+    if (o->repeat_last_n > (1u << 20))
+        return error_set(err, TERN_INVALID_ARGUMENT, "repeat-last-n is %u, expected at most %u", o->repeat_last_n,
+                         1u << 20);
     for (size_t i = 0; i < o->n_bias; i++)
         if (isnan(o->bias[i].bias) || o->bias[i].bias == INFINITY || o->bias[i].id < 0)
-            return error_set(err, TERN_INVALID_ARGUMENT, "logit bias of token %d must be finite or -infinity, for an id >= 0", o->bias[i].id);
+            return error_set(err, TERN_INVALID_ARGUMENT,
+                             "logit bias of token %d must be finite or -infinity, for an id >= 0", o->bias[i].id);
     return TERN_OK;
 }
 
@@ -104,7 +118,8 @@ static tern_status reserve(tern_sampler *s, size_t n, tern_error *err)
     if (candidates != NULL) s->candidates = candidates;
     int32_t *counts = realloc(s->counts, n * sizeof *counts);
     if (counts != NULL) s->counts = counts;
-    if (candidates == NULL || counts == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for %zu candidates", n);
+    if (candidates == NULL || counts == NULL)
+        return error_set(err, TERN_HOST_MEMORY, "out of memory for %zu candidates", n);
     memset(s->counts, 0, n * sizeof *s->counts);
     s->capacity = n;
     return TERN_OK;
@@ -136,7 +151,8 @@ static int by_rank(const void *a, const void *b)
 
 static bool is_before(candidate a, candidate b) { return by_rank(&a, &b) < 0; }
 
-// Moves the k best of n candidates to the front, in rank order: a heap of the k best so far, its root the worst of them.
+// Moves the k best of n candidates to the front, in rank order: a heap of the k best so far, its root the worst of
+// them.
 static void select_best(candidate *c, size_t n, size_t k)
 {
     if (k < n) {
@@ -201,7 +217,8 @@ static size_t truncate_tail(const tern_sampler_options *o, const candidate *c, s
     if (o->top_p < 1) {
         double sum = 0;
         size_t kept = 0;
-        while (kept < n && (kept == 0 || sum < (double)o->top_p * total)) sum += (double)scalar_exp(c[kept++].logit - c[0].logit);
+        while (kept < n && (kept == 0 || sum < (double)o->top_p * total))
+            sum += (double)scalar_exp(c[kept++].logit - c[0].logit);
         n = kept;
     }
     while (n > 1 && scalar_exp(c[n - 1].logit - c[0].logit) < o->min_p) n--; // relative to the best, whose share is 1
@@ -229,7 +246,8 @@ tern_status tern_sampler_sample(tern_sampler *s, tern_session *session, size_t i
     tern_status status = gather(s, session, i, k, &n, err);
     if (status == TERN_OK && s->candidates[0].logit == -INFINITY)
         status = error_set(err, TERN_NUMERIC, "every token is forbidden by logit bias");
-    if (status == TERN_OK) *out = greedy ? s->candidates[0].id : draw(s, s->candidates, truncate_tail(o, s->candidates, n));
+    if (status == TERN_OK)
+        *out = greedy ? s->candidates[0].id : draw(s, s->candidates, truncate_tail(o, s->candidates, n));
     fp_env_leave(env);
     return status;
 }

@@ -11,8 +11,8 @@
 typedef struct sequence {
     tern_token *tokens; // [n_ctx]
     size_t n;
-    size_t n_pending;   // rows of the evaluation under way
-    int32_t *blocks;    // [table_ld], block of each 64 positions
+    size_t n_pending; // rows of the evaluation under way
+    int32_t *blocks;  // [table_ld], block of each 64 positions
     size_t n_blocks;
 } sequence;
 
@@ -28,10 +28,10 @@ struct tern_session {
     int32_t *free_blocks; // stack
     size_t n_free;
 
-    uint8_t *inputs;      // host copy of the step's row inputs
-    size_t n_out;         // rows of the last evaluation that wanted logits
+    uint8_t *inputs;           // host copy of the step's row inputs
+    size_t n_out;              // rows of the last evaluation that wanted logits
     size_t head_first, head_n; // rows whose logits are on the device
-    float *host_logits;   // one row
+    float *host_logits;        // one row
     bool cancel;
     tern_session_stats stats;
 };
@@ -74,18 +74,21 @@ static tern_status create_device_state(tern_session *s, tern_error *err)
     s->kv = calloc(hp->n_layers, sizeof *s->kv);
     if (s->kv == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for the session");
     s->step.kv = s->kv;
-    size_t layer_bytes = (size_t)kv_block_bytes(shape->k_type, shape->v_type, (int)hp->n_kv_heads, (int)hp->head_dim) * shape->n_blocks;
+    size_t layer_bytes = (size_t)kv_block_bytes(shape->k_type, shape->v_type, (int)hp->n_kv_heads, (int)hp->head_dim) *
+                         shape->n_blocks;
     for (uint32_t i = 0; i < hp->n_layers && status == TERN_OK; i++) {
         status = s->backend->buffer_create(where, layer_bytes, &s->kv[i], err);
         // Slots that were never written are read with weight +0, which only a finite value turns into nothing.
-        if (status == TERN_OK) status = s->backend->buffer_fill(s->step.r->stream, (view){s->kv[i], 0}, 0, layer_bytes, err);
+        if (status == TERN_OK)
+            status = s->backend->buffer_fill(s->step.r->stream, (view){s->kv[i], 0}, 0, layer_bytes, err);
     }
     return status;
 }
 
 tern_status tern_session_create(tern_model *model, tern_session **out, tern_error *err)
 {
-    if (model->resident == NULL) return error_set(err, TERN_BAD_STATE, "the model is not loaded: call tern_model_load first");
+    if (model->resident == NULL)
+        return error_set(err, TERN_BAD_STATE, "the model is not loaded: call tern_model_load first");
     tern_session *s = calloc(1, sizeof *s);
     if (s == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for the session");
     loaded_retain(model);
@@ -95,7 +98,8 @@ tern_status tern_session_create(tern_model *model, tern_session **out, tern_erro
     s->step = (step){.hp = hp, .r = model->resident, .shape = plan_step_shape(hp, &model->plan), .cancel = &s->cancel};
     const tern_tokenizer *tokenizer = model->source->tokenizer;
     s->n_valid = hp->n_vocab;
-    if (tokenizer != NULL && tern_tokenizer_n_tokens(tokenizer) < hp->n_vocab) s->n_valid = tern_tokenizer_n_tokens(tokenizer);
+    if (tokenizer != NULL && tern_tokenizer_n_tokens(tokenizer) < hp->n_vocab)
+        s->n_valid = tern_tokenizer_n_tokens(tokenizer);
     tern_status status = create_device_state(s, err);
     if (status == TERN_OK) status = create_sequences(s, err);
     if (status != TERN_OK) {
@@ -150,7 +154,8 @@ tern_status tern_session_trim(tern_session *s, uint32_t id, size_t length, tern_
     if (status != TERN_OK) return status;
     sequence *q = &s->sequences[id];
     if (length > q->n)
-        return error_set(err, TERN_INVALID_ARGUMENT, "cannot trim sequence %u to %zu: it holds %zu tokens", id, length, q->n);
+        return error_set(err, TERN_INVALID_ARGUMENT, "cannot trim sequence %u to %zu: it holds %zu tokens", id, length,
+                         q->n);
     q->n = length;
     return_blocks(s, q, blocks_for(length));
     return TERN_OK;
@@ -158,17 +163,22 @@ tern_status tern_session_trim(tern_session *s, uint32_t id, size_t length, tern_
 
 // ---------------------------------------------------------------------------------------------------- evaluation
 
-static int32_t *input_at(tern_session *s, view v) { return (int32_t *)(void *)(s->inputs + (v.offset - s->step.buffers.inputs.offset)); }
+static int32_t *input_at(tern_session *s, view v)
+{
+    return (int32_t *)(void *)(s->inputs + (v.offset - s->step.buffers.inputs.offset));
+}
 
 static tern_status check_rows(const tern_session *s, const tern_row *rows, size_t n_rows, tern_error *err)
 {
     if (n_rows < 1 || n_rows > s->step.shape.n_batch)
-        return error_set(err, TERN_INVALID_ARGUMENT, "%zu rows in one evaluation, expected 1 to %u", n_rows, s->step.shape.n_batch);
+        return error_set(err, TERN_INVALID_ARGUMENT, "%zu rows in one evaluation, expected 1 to %u", n_rows,
+                         s->step.shape.n_batch);
     for (size_t i = 0; i < n_rows; i++) {
         tern_status status = check_sequence(s, rows[i].sequence, err);
         if (status != TERN_OK) return status;
         if (rows[i].token < 0 || (uint32_t)rows[i].token >= session_n_vocab(s))
-            return error_set(err, TERN_INVALID_ARGUMENT, "row %zu: token %d is not in the vocabulary of %u", i, rows[i].token, session_n_vocab(s));
+            return error_set(err, TERN_INVALID_ARGUMENT, "row %zu: token %d is not in the vocabulary of %u", i,
+                             rows[i].token, session_n_vocab(s));
     }
     return TERN_OK;
 }
@@ -181,11 +191,14 @@ static tern_status take_blocks(tern_session *s, tern_error *err)
         if (q->n_pending == 0) continue;
         size_t n = q->n + q->n_pending;
         if (n > s->model->plan.n_ctx)
-            return error_set(err, TERN_CONTEXT_FULL, "sequence %u would hold %zu tokens but the context has %u positions: use a larger -c",
-                             id, n, s->model->plan.n_ctx);
+            return error_set(err, TERN_CONTEXT_FULL,
+                             "sequence %u would hold %zu tokens but the context has %u positions: use a larger -c", id,
+                             n, s->model->plan.n_ctx);
         while (q->n_blocks < blocks_for(n)) {
             if (s->n_free == 0)
-                return error_set(err, TERN_CONTEXT_FULL, "the sequences together fill the context of %u positions: use a larger -c", s->model->plan.n_ctx);
+                return error_set(err, TERN_CONTEXT_FULL,
+                                 "the sequences together fill the context of %u positions: use a larger -c",
+                                 s->model->plan.n_ctx);
             q->blocks[q->n_blocks++] = s->free_blocks[--s->n_free];
         }
     }
@@ -208,7 +221,8 @@ static size_t fill_inputs(tern_session *s, const tern_row *rows, size_t n_rows)
         if (rows[i].wants_logits) out_index[n_out++] = (int32_t)i;
     }
     for (uint32_t id = 0; id < s->model->plan.n_sequences; id++)
-        memcpy(tables + (size_t)id * s->step.shape.table_ld, s->sequences[id].blocks, s->sequences[id].n_blocks * sizeof *tables);
+        memcpy(tables + (size_t)id * s->step.shape.table_ld, s->sequences[id].blocks,
+               s->sequences[id].n_blocks * sizeof *tables);
     return n_out;
 }
 
@@ -286,7 +300,8 @@ tern_status tern_session_eval(tern_session *s, const tern_row *rows, size_t n_ro
     return status;
 }
 
-tern_status tern_session_sync(tern_session *s, uint32_t id, const tern_token *tokens, size_t n, size_t *n_reused, tern_error *err)
+tern_status tern_session_sync(tern_session *s, uint32_t id, const tern_token *tokens, size_t n, size_t *n_reused,
+                              tern_error *err)
 {
     tern_status status = check_sequence(s, id, err);
     if (status != TERN_OK) return status;
@@ -326,12 +341,14 @@ tern_status tern_session_logits(tern_session *s, size_t i, const float **out, te
 tern_status tern_session_top(tern_session *s, size_t i, size_t k, tern_token *ids, float *logits, tern_error *err)
 {
     if (k < 1 || k > TOP_K_MAX || k > s->n_valid)
-        return error_set(err, TERN_INVALID_ARGUMENT, "k is %zu, expected 1 to %d and at most the vocabulary of %u", k, TOP_K_MAX, s->n_valid);
+        return error_set(err, TERN_INVALID_ARGUMENT, "k is %zu, expected 1 to %d and at most the vocabulary of %u", k,
+                         TOP_K_MAX, s->n_valid);
     const step_buffers *b = &s->step.buffers;
     tern_status status = ensure_head(s, i, err);
     if (status == TERN_OK) status = step_top(&s->step, (uint32_t)(i - s->head_first), s->n_valid, (uint32_t)k, err);
     if (status == TERN_OK) status = s->backend->buffer_read(s->step.r->stream, b->top_ids, ids, k * sizeof *ids, err);
-    if (status == TERN_OK) status = s->backend->buffer_read(s->step.r->stream, b->top_values, logits, k * sizeof *logits, err);
+    if (status == TERN_OK)
+        status = s->backend->buffer_read(s->step.r->stream, b->top_values, logits, k * sizeof *logits, err);
     return status;
 }
 

@@ -29,17 +29,20 @@ typedef enum step_place {
 } step_place;
 
 static const char *const place_names[PLACE_COUNT] = {
-    "embedding", "attn_norm", "qkv",        "q and k norm", "rope and KV store", "attention", "attn_sub_norm", "attn_output", "attention residual",
-    "ffn_norm",  "gate_up",   "activation", "ffn_sub_norm",      "ffn_down",     "ffn residual",  "output_norm",  "head",
-    "top",
+    "embedding",   "attn_norm",     "qkv",          "q and k norm",       "rope and KV store",
+    "attention",   "attn_sub_norm", "attn_output",  "attention residual", "ffn_norm",
+    "gate_up",     "activation",    "ffn_sub_norm", "ffn_down",           "ffn residual",
+    "output_norm", "head",          "top",
 };
 
 void step_place_name(const hparams *hp, uint32_t place, char *out, size_t n)
 {
     uint32_t layer = place >> 8, where = place & 255;
     const char *name = where < PLACE_COUNT ? place_names[where] : "unknown place";
-    if (where == PLACE_EMBED || layer >= hp->n_layers) snprintf(out, n, "%s", name);
-    else snprintf(out, n, "layer %u, %s", layer, name);
+    if (where == PLACE_EMBED || layer >= hp->n_layers)
+        snprintf(out, n, "%s", name);
+    else
+        snprintf(out, n, "layer %u, %s", layer, name);
 }
 
 // ---------------------------------------------------------------------------------------------------------- workspace
@@ -55,8 +58,8 @@ static view take(layout *l, uint64_t rows, uint64_t cols, uint64_t size)
 {
     view v = {l->buffer, (size_t)l->offset};
     uint64_t n, end;
-    if (!check_mul(rows, cols, &n) || !check_mul(n, size, &n) || !check_add(l->offset, n, &end) || !check_align(end, 64, &end) ||
-        end > SIZE_MAX / 2)
+    if (!check_mul(rows, cols, &n) || !check_mul(n, size, &n) || !check_add(l->offset, n, &end) ||
+        !check_align(end, 64, &end) || end > SIZE_MAX / 2)
         l->overflow = true;
     else
         l->offset = end;
@@ -73,7 +76,8 @@ static uint32_t widest_input(const hparams *hp)
     return n > q_dim(hp) ? n : q_dim(hp);
 }
 
-tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *workspace, step_buffers *out, tern_error *err)
+tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *workspace, step_buffers *out,
+                        tern_error *err)
 {
     layout l = {.buffer = workspace};
     uint64_t m = shape->n_batch;
@@ -105,7 +109,8 @@ tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *work
     b.top_ids = take(&l, TOP_K_MAX, 1, 4);
     b.top_values = take(&l, TOP_K_MAX, 1, 4);
     if (l.overflow)
-        return error_set(err, TERN_LIMIT, "the workspace of %u rows at a time is too large; use a smaller batch (-b)", shape->n_batch);
+        return error_set(err, TERN_LIMIT, "the workspace of %u rows at a time is too large; use a smaller batch (-b)",
+                         shape->n_batch);
     b.n_bytes = (size_t)l.offset;
     *out = b;
     return TERN_OK;
@@ -161,8 +166,8 @@ typedef struct source_rows {
     view normed; // fp32 result of the norm, where one is needed
 } source_rows;
 
-static tern_status make_operand(const step *s, uint32_t m, uint32_t layer, step_place place, const source_rows *from, operand_form form,
-                                operand *out, tern_error *err)
+static tern_status make_operand(const step *s, uint32_t m, uint32_t layer, step_place place, const source_rows *from,
+                                operand_form form, operand *out, tern_error *err)
 {
     const step_buffers *b = &s->buffers;
     bool has_norm = from->g.buffer != NULL;
@@ -171,12 +176,19 @@ static tern_status make_operand(const step *s, uint32_t m, uint32_t layer, step_
     op o = make_op(OP_QUANT, m, layer, place);
     if (form == FORM_INT8 && has_norm) {
         o.kind = OP_NORM_QUANT;
-        o.norm_quant = (op_norm_quant){.x = from->x, .g = from->g, .y = out->q, .n = from->n, .ld_x = from->ld_x, .eps = from->eps};
+        o.norm_quant = (op_norm_quant){
+            .x = from->x, .g = from->g, .y = out->q, .n = from->n, .ld_x = from->ld_x, .eps = from->eps};
         return enqueue(s, &o, err);
     }
     if (has_norm) {
         op norm = make_op(OP_NORM, m, layer, place);
-        norm.norm = (op_norm){.x = from->x, .g = from->g, .y = from->normed, .n = from->n, .ld_x = from->ld_x, .ld_y = from->n, .eps = from->eps};
+        norm.norm = (op_norm){.x = from->x,
+                              .g = from->g,
+                              .y = from->normed,
+                              .n = from->n,
+                              .ld_x = from->ld_x,
+                              .ld_y = from->n,
+                              .eps = from->eps};
         tern_status status = enqueue(s, &norm, err);
         if (status != TERN_OK) return status;
         out->x = from->normed;
@@ -193,33 +205,41 @@ static tern_status make_operand(const step *s, uint32_t m, uint32_t layer, step_
     return enqueue(s, &o, err);
 }
 
-static tern_status product(const step *s, uint32_t m, uint32_t layer, step_place place, const weights *w, operand_form form,
-                           const operand *x, view y, uint32_t ld_y, tern_error *err)
+static tern_status product(const step *s, uint32_t m, uint32_t layer, step_place place, const weights *w,
+                           operand_form form, const operand *x, view y, uint32_t ld_y, tern_error *err)
 {
     op o = make_op(form == FORM_FLOAT ? OP_DENSE_MM : OP_TERNARY_MM, m, layer, place);
     if (form == FORM_FLOAT)
-        o.dense_mm = (op_dense_mm){.w = w, .x = x->x, .y = y, .ld_x = x->ld_x, .ld_y = ld_y, .check_finite = place == PLACE_HEAD};
+        o.dense_mm = (op_dense_mm){
+            .w = w, .x = x->x, .y = y, .ld_x = x->ld_x, .ld_y = ld_y, .check_finite = place == PLACE_HEAD};
     else
         o.ternary_mm = (op_ternary_mm){.w = w, .x = x->q, .y = y, .ld_y = ld_y};
     return enqueue(s, &o, err);
 }
 
-// y [m, ld_y] = w of x [m, ld_x], through the norm g when it is given; the parts of w side by side. Each form of the input
-// that some part needs is made once, except where every part has a norm of its own.
-static tern_status apply_linear(const step *s, uint32_t m, uint32_t layer, step_place in, step_place out, view x, uint32_t ld_x, view g,
-                                const linear *w, act_quant quant, view y, uint32_t ld_y, tern_error *err)
+// y [m, ld_y] = w of x [m, ld_x], through the norm g when it is given; the parts of w side by side. Each form of the
+// input that some part needs is made once, except where every part has a norm of its own.
+static tern_status apply_linear(const step *s, uint32_t m, uint32_t layer, step_place in, step_place out, view x,
+                                uint32_t ld_x, view g, const linear *w, act_quant quant, view y, uint32_t ld_y,
+                                tern_error *err)
 {
-    source_rows from = {.x = x, .g = g, .n = w->n_cols, .ld_x = ld_x, .eps = s->hp->norm_eps, .normed = s->buffers.normed};
+    source_rows from = {
+        .x = x, .g = g, .n = w->n_cols, .ld_x = ld_x, .eps = s->hp->norm_eps, .normed = s->buffers.normed};
     operand operands[FORM_COUNT];
     bool made[FORM_COUNT] = {false};
     tern_status status = TERN_OK;
     for (uint32_t i = 0; i < w->n_parts && status == TERN_OK; i++) {
         operand_form form = form_of(w, i, quant);
         if (w->norm[i].buffer != NULL) {
-            if (!made[FORM_FLOAT]) status = make_operand(s, m, layer, in, &from, FORM_FLOAT, &operands[FORM_FLOAT], err);
+            if (!made[FORM_FLOAT])
+                status = make_operand(s, m, layer, in, &from, FORM_FLOAT, &operands[FORM_FLOAT], err);
             made[FORM_FLOAT] = true;
-            source_rows own = {.x = operands[FORM_FLOAT].x, .g = w->norm[i], .n = w->n_cols, .ld_x = operands[FORM_FLOAT].ld_x,
-                               .eps = s->hp->linear_norm_eps, .normed = s->buffers.own_normed};
+            source_rows own = {.x = operands[FORM_FLOAT].x,
+                               .g = w->norm[i],
+                               .n = w->n_cols,
+                               .ld_x = operands[FORM_FLOAT].ld_x,
+                               .eps = s->hp->linear_norm_eps,
+                               .normed = s->buffers.own_normed};
             operand input;
             if (status == TERN_OK) status = make_operand(s, m, layer, in, &own, form, &input, err);
             if (status == TERN_OK) status = product(s, m, layer, out, w->part[i], form, &input, y, ld_y, err);
@@ -239,8 +259,12 @@ static tern_status norm_heads(const step *s, uint32_t m, uint32_t layer, tern_er
     const hparams *hp = s->hp;
     const resident_layer *w = &s->r->layers[layer];
     op o = make_op(OP_HEAD_NORM, m, layer, PLACE_QK_NORM);
-    o.head_norm = (op_head_norm){.x = s->buffers.qkv, .g = w->q_norm, .n_heads = hp->n_heads, .head_dim = hp->head_dim,
-                                 .ld_x = qkv_dim(hp), .eps = hp->norm_eps};
+    o.head_norm = (op_head_norm){.x = s->buffers.qkv,
+                                 .g = w->q_norm,
+                                 .n_heads = hp->n_heads,
+                                 .head_dim = hp->head_dim,
+                                 .ld_x = qkv_dim(hp),
+                                 .eps = hp->norm_eps};
     tern_status status = enqueue(s, &o, err);
     o.head_norm.x.offset += (size_t)q_dim(hp) * sizeof(float);
     o.head_norm.g = w->k_norm;
@@ -252,14 +276,19 @@ static tern_status add_residual(const step *s, uint32_t m, uint32_t layer, step_
 {
     const step_buffers *b = &s->buffers;
     op o = make_op(OP_RESIDUAL, m, layer, place);
-    o.residual = (op_residual){.h = b->hidden, .y = b->projected, .n = s->hp->n_embd, .ld_h = s->hp->n_embd, .ld_y = s->hp->n_embd};
+    o.residual = (op_residual){
+        .h = b->hidden, .y = b->projected, .n = s->hp->n_embd, .ld_h = s->hp->n_embd, .ld_y = s->hp->n_embd};
     return enqueue(s, &o, err);
 }
 
 static kv_cache layer_cache(const step *s, uint32_t layer)
 {
-    return (kv_cache){.blocks = {s->kv[layer], 0}, .n_blocks = s->shape.n_blocks, .n_kv_heads = s->hp->n_kv_heads,
-                      .head_dim = s->hp->head_dim, .k_type = s->shape.k_type, .v_type = s->shape.v_type};
+    return (kv_cache){.blocks = {s->kv[layer], 0},
+                      .n_blocks = s->shape.n_blocks,
+                      .n_kv_heads = s->hp->n_kv_heads,
+                      .head_dim = s->hp->head_dim,
+                      .k_type = s->shape.k_type,
+                      .v_type = s->shape.v_type};
 }
 
 // h += W_o [sub_norm] attention(rope(W_qkv norm(h)))
@@ -268,26 +297,37 @@ static tern_status attention_half(const step *s, uint32_t m, uint32_t layer, ter
     const hparams *hp = s->hp;
     const step_buffers *b = &s->buffers;
     const resident_layer *w = &s->r->layers[layer];
-    kv_rows rows = {.row_table = b->row_table, .row_position = b->row_position, .tables = b->tables, .table_ld = s->shape.table_ld};
-    tern_status status = apply_linear(s, m, layer, PLACE_ATTN_NORM, PLACE_QKV, b->hidden, hp->n_embd, w->attn_norm, &w->qkv, hp->quant,
-                                      b->qkv, qkv_dim(hp), err);
+    kv_rows rows = {
+        .row_table = b->row_table, .row_position = b->row_position, .tables = b->tables, .table_ld = s->shape.table_ld};
+    tern_status status = apply_linear(s, m, layer, PLACE_ATTN_NORM, PLACE_QKV, b->hidden, hp->n_embd, w->attn_norm,
+                                      &w->qkv, hp->quant, b->qkv, qkv_dim(hp), err);
     if (status == TERN_OK && hp->has_qk_norm) status = norm_heads(s, m, layer, err);
     if (status == TERN_OK) {
         op o = make_op(OP_ROPE_KV, m, layer, PLACE_ROPE_KV);
-        o.rope_kv = (op_rope_kv){.x = b->qkv, .rope = {s->r->rope, 0}, .rows = rows, .cache = layer_cache(s, layer),
-                                 .n_heads = hp->n_heads, .n_dims = hp->rope.n_dims, .ld_x = qkv_dim(hp),
+        o.rope_kv = (op_rope_kv){.x = b->qkv,
+                                 .rope = {s->r->rope, 0},
+                                 .rows = rows,
+                                 .cache = layer_cache(s, layer),
+                                 .n_heads = hp->n_heads,
+                                 .n_dims = hp->rope.n_dims,
+                                 .ld_x = qkv_dim(hp),
                                  .adjacent = hp->rope.style == ROPE_ADJACENT};
         status = enqueue(s, &o, err);
     }
     if (status == TERN_OK) {
         op o = make_op(OP_ATTENTION, m, layer, PLACE_ATTENTION);
-        o.attention = (op_attention){.q = b->qkv, .y = b->attention, .rows = rows, .cache = layer_cache(s, layer),
-                                     .n_heads = hp->n_heads, .ld_q = qkv_dim(hp), .ld_y = q_dim(hp)};
+        o.attention = (op_attention){.q = b->qkv,
+                                     .y = b->attention,
+                                     .rows = rows,
+                                     .cache = layer_cache(s, layer),
+                                     .n_heads = hp->n_heads,
+                                     .ld_q = qkv_dim(hp),
+                                     .ld_y = q_dim(hp)};
         status = enqueue(s, &o, err);
     }
     if (status == TERN_OK)
-        status = apply_linear(s, m, layer, PLACE_ATTN_SUB_NORM, PLACE_O, b->attention, q_dim(hp), w->attn_sub_norm, &w->o, hp->quant,
-                              b->projected, hp->n_embd, err);
+        status = apply_linear(s, m, layer, PLACE_ATTN_SUB_NORM, PLACE_O, b->attention, q_dim(hp), w->attn_sub_norm,
+                              &w->o, hp->quant, b->projected, hp->n_embd, err);
     if (status == TERN_OK) status = add_residual(s, m, layer, PLACE_ATTN_RESIDUAL, err);
     return status;
 }
@@ -298,17 +338,21 @@ static tern_status ffn_half(const step *s, uint32_t m, uint32_t layer, tern_erro
     const hparams *hp = s->hp;
     const step_buffers *b = &s->buffers;
     const resident_layer *w = &s->r->layers[layer];
-    tern_status status = apply_linear(s, m, layer, PLACE_FFN_NORM, PLACE_GATE_UP, b->hidden, hp->n_embd, w->ffn_norm, &w->gate_up, hp->quant,
-                                      b->gate_up, 2 * hp->n_ff, err);
+    tern_status status = apply_linear(s, m, layer, PLACE_FFN_NORM, PLACE_GATE_UP, b->hidden, hp->n_embd, w->ffn_norm,
+                                      &w->gate_up, hp->quant, b->gate_up, 2 * hp->n_ff, err);
     if (status == TERN_OK) {
         op o = make_op(OP_GATE, m, layer, PLACE_GATE);
-        o.gate = (op_gate){.x = b->gate_up, .y = b->gated, .n = hp->n_ff, .ld_x = 2 * hp->n_ff, .ld_y = hp->n_ff,
+        o.gate = (op_gate){.x = b->gate_up,
+                           .y = b->gated,
+                           .n = hp->n_ff,
+                           .ld_x = 2 * hp->n_ff,
+                           .ld_y = hp->n_ff,
                            .is_silu = hp->act == ACTIVATION_SILU};
         status = enqueue(s, &o, err);
     }
     if (status == TERN_OK)
-        status = apply_linear(s, m, layer, PLACE_FFN_SUB_NORM, PLACE_DOWN, b->gated, hp->n_ff, w->ffn_sub_norm, &w->down, hp->quant,
-                              b->projected, hp->n_embd, err);
+        status = apply_linear(s, m, layer, PLACE_FFN_SUB_NORM, PLACE_DOWN, b->gated, hp->n_ff, w->ffn_sub_norm,
+                              &w->down, hp->quant, b->projected, hp->n_embd, err);
     if (status == TERN_OK) status = add_residual(s, m, layer, PLACE_FFN_RESIDUAL, err);
     return status;
 }
@@ -324,13 +368,19 @@ tern_status step_layers(const step *s, uint32_t m, uint32_t n_out, tern_error *e
         status = enqueue(s, &o, err);
     }
     for (uint32_t layer = 0; layer < hp->n_layers && status == TERN_OK; layer++) {
-        if (s->cancel != NULL && __atomic_load_n(s->cancel, __ATOMIC_RELAXED)) return error_set(err, TERN_CANCELLED, "evaluation was cancelled");
+        if (s->cancel != NULL && __atomic_load_n(s->cancel, __ATOMIC_RELAXED))
+            return error_set(err, TERN_CANCELLED, "evaluation was cancelled");
         status = attention_half(s, m, layer, err);
         if (status == TERN_OK) status = ffn_half(s, m, layer, err);
     }
     if (status == TERN_OK && n_out > 0) {
         op o = make_op(OP_GATHER, n_out, hp->n_layers, PLACE_OUTPUT_NORM);
-        o.gather = (op_gather){.x = b->hidden, .index = b->out_index, .y = b->out_hidden, .n = hp->n_embd, .ld_x = hp->n_embd, .ld_y = hp->n_embd};
+        o.gather = (op_gather){.x = b->hidden,
+                               .index = b->out_index,
+                               .y = b->out_hidden,
+                               .n = hp->n_embd,
+                               .ld_x = hp->n_embd,
+                               .ld_y = hp->n_embd};
         status = enqueue(s, &o, err);
     }
     return status;
@@ -343,8 +393,8 @@ tern_status step_head(const step *s, uint32_t first, uint32_t n, tern_error *err
     rows.offset += (size_t)first * hp->n_embd * sizeof(float);
     // Heads were not trained on int8 inputs: a ternary one takes two terms at least.
     act_quant quant = hp->quant == ACT_QUANT_INT8 ? ACT_QUANT_INT8X2 : hp->quant;
-    return apply_linear(s, n, hp->n_layers, PLACE_OUTPUT_NORM, PLACE_HEAD, rows, hp->n_embd, s->r->output_norm, &s->r->head, quant,
-                        s->buffers.logits, hp->n_vocab, err);
+    return apply_linear(s, n, hp->n_layers, PLACE_OUTPUT_NORM, PLACE_HEAD, rows, hp->n_embd, s->r->output_norm,
+                        &s->r->head, quant, s->buffers.logits, hp->n_vocab, err);
 }
 
 tern_status step_top(const step *s, uint32_t row, uint32_t n_valid, uint32_t k, tern_error *err)
@@ -353,6 +403,7 @@ tern_status step_top(const step *s, uint32_t row, uint32_t n_valid, uint32_t k, 
     view logits = b->logits;
     logits.offset += (size_t)row * s->hp->n_vocab * sizeof(float);
     op o = make_op(OP_TOP_K, 1, s->hp->n_layers, PLACE_TOP);
-    o.top_k = (op_top_k){.x = logits, .ids = b->top_ids, .values = b->top_values, .n = n_valid, .ld_x = s->hp->n_vocab, .k = k};
+    o.top_k = (op_top_k){
+        .x = logits, .ids = b->top_ids, .values = b->top_values, .n = n_valid, .ld_x = s->hp->n_vocab, .k = k};
     return enqueue(s, &o, err);
 }

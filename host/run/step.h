@@ -13,27 +13,29 @@ typedef struct step_shape {
     uint32_t n_blocks;  // of each layer's KV cache
 } step_shape;
 
-// Everything a step works in, as views of one workspace buffer. The row inputs stand together so that one write sends them.
+// Everything a step works in, as views of one workspace buffer. The row inputs stand together so that one write sends
+// them.
 typedef struct step_buffers {
-    view inputs;                 // start of the row inputs
+    view inputs; // start of the row inputs
     size_t input_bytes;
     view ids, row_table, row_position, out_index, tables; // int32
-    view flag;                   // uint32
-    view hidden;                 // [n_batch, n_embd] residual stream
-    view normed;                 // [n_batch, widest input] fp32 input of dense products
-    view own_normed;             // the same after a linear's own norm; empty unless the model has such norms
-    view codes, scale, sum;      // the quantised input of ternary products
+    view flag;                                            // uint32
+    view hidden;                                          // [n_batch, n_embd] residual stream
+    view normed;                                          // [n_batch, widest input] fp32 input of dense products
+    view own_normed;                 // the same after a linear's own norm; empty unless the model has such norms
+    view codes, scale, sum;          // the quantised input of ternary products
     view lo_codes, lo_scale, lo_sum; // its second term
     view qkv, attention, gate_up, gated, projected;
-    view out_hidden;             // [n_batch, n_embd] rows whose logits are wanted
-    view logits;                 // [n_logits, n_vocab]
-    view top_ids, top_values;    // [TOP_K_MAX]
+    view out_hidden;          // [n_batch, n_embd] rows whose logits are wanted
+    view logits;              // [n_logits, n_vocab]
+    view top_ids, top_values; // [TOP_K_MAX]
     uint32_t codes_ld;
-    size_t n_bytes;              // of the whole workspace
+    size_t n_bytes; // of the whole workspace
 } step_buffers;
 
 // Lays the workspace out in `workspace` (NULL while planning). LIMIT when a size overflows.
-tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *workspace, step_buffers *out, tern_error *err);
+tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *workspace, step_buffers *out,
+                        tern_error *err);
 
 // Rows of logits worth computing together: a block that stays small beside the model, at least one.
 uint32_t step_logit_rows(const hparams *hp, uint32_t n_batch);
@@ -43,12 +45,12 @@ typedef struct step {
     const resident *r;
     step_shape shape;
     step_buffers buffers;
-    buffer *const *kv; // one buffer per layer
+    buffer *const *kv;  // one buffer per layer
     const bool *cancel; // looked at between layers (atomic load); may be NULL
 } step;
 
-// Enqueues embedding and all layers for `m` rows whose inputs were written, then gathers the `n_out` rows named by out_index
-// into out_hidden. CANCELLED between layers.
+// Enqueues embedding and all layers for `m` rows whose inputs were written, then gathers the `n_out` rows named by
+// out_index into out_hidden. CANCELLED between layers.
 tern_status step_layers(const step *s, uint32_t m, uint32_t n_out, tern_error *err);
 
 // Final norm and head for rows [first, first + n) of out_hidden, into logits. n <= n_logits.

@@ -1,14 +1,15 @@
-// What the model tests share: data folders, .npy and expected.json readers, and a model opened, loaded and evaluated in one call.
+// What the model tests share: data folders, .npy and expected.json readers, and a model opened, loaded and evaluated in
+// one call.
 #ifndef TERN_TESTS_SUPPORT_H
 #define TERN_TESTS_SUPPORT_H
 
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <setjmp.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -16,12 +17,12 @@
 
 #include "tern.h"
 
-#define CHECK(call)                                                                              \
-    do {                                                                                         \
-        tern_error err_ = {0};                                                                   \
-        tern_error *err = &err_;                                                                 \
-        tern_status status_ = (call);                                                            \
-        if (status_ != TERN_OK) fail_msg("%s: %s", tern_status_name(status_), err_.message);     \
+#define CHECK(call)                                                                                                    \
+    do {                                                                                                               \
+        tern_error err_ = {0};                                                                                         \
+        tern_error *err = &err_;                                                                                       \
+        tern_status status_ = (call);                                                                                  \
+        if (status_ != TERN_OK) fail_msg("%s: %s", tern_status_name(status_), err_.message);                           \
     } while (0)
 
 static inline const char *data_root(void)
@@ -89,9 +90,11 @@ static inline id_list json_ids(const json_t *object, const char *key)
     id_list list = {0};
     const json_t *array = json_object_get(object, key);
     assert_true(json_is_array(array) && json_array_size(array) <= 512);
-    for (; list.n < json_array_size(array); list.n++) list.ids[list.n] = (tern_token)json_integer_value(json_array_get(array, list.n));
+    for (; list.n < json_array_size(array); list.n++)
+        list.ids[list.n] = (tern_token)json_integer_value(json_array_get(array, list.n));
     const json_t *margins = json_object_get(object, "greedy_margin_over_std");
-    for (size_t i = 0; i < json_array_size(margins) && i < 512; i++) list.margins[i] = json_number_value(json_array_get(margins, i));
+    for (size_t i = 0; i < json_array_size(margins) && i < 512; i++)
+        list.margins[i] = json_number_value(json_array_get(margins, i));
     return list;
 }
 
@@ -162,7 +165,8 @@ static inline void assert_same_bits(const matrix *a, const matrix *b, const char
     assert_int_equal(a->n_cols, b->n_cols);
     for (size_t i = 0; i < a->n_rows * a->n_cols; i++)
         if (memcmp(&a->values[i], &b->values[i], sizeof(float)) != 0)
-            fail_msg("%s: row %zu, token %zu: %a against %a", what, i / a->n_cols, i % a->n_cols, (double)a->values[i], (double)b->values[i]);
+            fail_msg("%s: row %zu, token %zu: %a against %a", what, i / a->n_cols, i % a->n_cols, (double)a->values[i],
+                     (double)b->values[i]);
 }
 
 static inline size_t argmax(const float *row, size_t n)

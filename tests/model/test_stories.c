@@ -8,7 +8,7 @@
 #include "model.h"
 #include "support.h"
 
-#define STORIES TERN_SOURCE_DIR "/models/stories"
+#define STORIES  TERN_SOURCE_DIR "/models/stories"
 #define EXPECTED TERN_SOURCE_DIR "/tests/data/stories/"
 
 // A sequence long enough to cross KV blocks (64) and groups (256 is the context): deterministic ids.
@@ -62,7 +62,11 @@ static void same_bits_however_it_runs(void **state)
         running reference = start(STORIES, (setup){.kv = (tern_kv_type)kv, .device = "cpuref"});
         matrix expected = all_logits(&reference, ids, N_LONG, 512);
         stop(&reference);
-        const setup setups[] = {{.n_threads = 1}, {.n_threads = 2}, {.n_threads = 2, .n_batch = 1}, {.n_batch = 7}, {.n_threads = 3, .n_batch = 64}};
+        const setup setups[] = {{.n_threads = 1},
+                                {.n_threads = 2},
+                                {.n_threads = 2, .n_batch = 1},
+                                {.n_batch = 7},
+                                {.n_threads = 3, .n_batch = 64}};
         for (size_t i = 0; i < sizeof setups / sizeof *setups; i++) {
             setup s = setups[i];
             s.kv = (tern_kv_type)kv;
@@ -108,7 +112,10 @@ static void conversions_keep_the_model(void **state)
     assert_non_null(mkdtemp(path));
     char out[64];
     snprintf(out, sizeof out, "%s/converted.gguf", path);
-    const struct { encode_type type; bool is_exact; } cases[] = {{ENCODE_I2_S, true}, {ENCODE_TQ1_0, false}, {ENCODE_TQ2_0, false}};
+    const struct {
+        encode_type type;
+        bool is_exact;
+    } cases[] = {{ENCODE_I2_S, true}, {ENCODE_TQ1_0, false}, {ENCODE_TQ2_0, false}};
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         model_source *source = NULL;
         CHECK(model_open(STORIES, NULL, &source, err));
@@ -148,7 +155,8 @@ static void sequences_do_not_touch_each_other(void **state)
     running crowd = start(STORIES, (setup){.kv = TERN_KV_INT8, .n_sequences = 3, .n_threads = 2});
     for (size_t i = 0; i < 70; i++) {
         tern_row rows[3];
-        for (uint32_t s = 0; s < 3; s++) rows[s] = (tern_row){.sequence = 2 - s, .token = ids[2 - s][i], .wants_logits = true};
+        for (uint32_t s = 0; s < 3; s++)
+            rows[s] = (tern_row){.sequence = 2 - s, .token = ids[2 - s][i], .wants_logits = true};
         CHECK(tern_session_eval(crowd.session, rows, 3, err));
         assert_int_equal(tern_session_n_logits(crowd.session), 3);
         for (size_t s = 0; s < 3; s++) {
@@ -282,7 +290,10 @@ static void a_budget_too_small_says_what_would_fit(void **state)
     tern_engine_close(engine);
 }
 
-typedef struct text { char bytes[4096]; size_t n; } text;
+typedef struct text {
+    char bytes[4096];
+    size_t n;
+} text;
 
 static bool collect(void *user, const char *bytes, size_t n)
 {
