@@ -6,7 +6,9 @@
 // the core's.
 #include "bandwidth.h"
 
+#ifdef _OPENMP
 #include <omp.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +21,27 @@ typedef uint64_t lanes __attribute__((vector_size(32), may_alias));
 
 #define N_SUMS 8
 #define STEP   (N_SUMS * sizeof(lanes)) // 256 bytes
+
+// Threads of the machine, and this thread's place in the team; one of one without OpenMP.
+static uint32_t team_limit(void)
+{
+#ifdef _OPENMP
+    return (uint32_t)omp_get_num_procs();
+#else
+    return 1;
+#endif
+}
+
+static void team_place(uint32_t *thread, uint32_t *n_threads)
+{
+#ifdef _OPENMP
+    *thread = (uint32_t)omp_get_thread_num();
+    *n_threads = (uint32_t)omp_get_num_threads();
+#else
+    *thread = 0;
+    *n_threads = 1;
+#endif
+}
 
 static uint64_t read_span(const uint8_t *bytes, size_t n_bytes)
 {
@@ -39,9 +62,11 @@ static uint64_t read_span(const uint8_t *bytes, size_t n_bytes)
     return s0[0] + s0[1] + s0[2] + s0[3];
 }
 
-// The part of thread t of n: whole steps, [*begin, *begin + *length).
-static void thread_part(uint64_t n_bytes, uint32_t t, uint32_t n, uint64_t *begin, uint64_t *length)
+// The calling thread's part: whole steps, [*begin, *begin + *length).
+static void thread_part(uint64_t n_bytes, uint64_t *begin, uint64_t *length)
 {
+    uint32_t t, n;
+    team_place(&t, &n);
     uint64_t n_steps = n_bytes / STEP;
     *begin = n_steps * t / n * STEP;
     *length = n_steps * (t + 1) / n * STEP - *begin;
@@ -54,7 +79,7 @@ static uint64_t read_once(const uint8_t *bytes, uint64_t n_bytes, uint32_t n_thr
 #pragma omp parallel num_threads((int)n_threads) reduction(+ : sum)
     {
         uint64_t begin, length;
-        thread_part(n_bytes, (uint32_t)omp_get_thread_num(), (uint32_t)omp_get_num_threads(), &begin, &length);
+        thread_part(n_bytes, &begin, &length);
 #pragma omp barrier
 #pragma omp master
         start = clock_ns();
@@ -71,7 +96,7 @@ tern_status bandwidth_measure_read(uint32_t n_threads, uint64_t n_bytes, uint32_
                                    tern_error *err)
 {
     if (n_repeats == 0) return error_set(err, TERN_INVALID_ARGUMENT, "bandwidth: at least one repeat is needed");
-    if (n_threads == 0) n_threads = (uint32_t)omp_get_num_procs();
+    if (n_threads == 0 || team_limit() == 1) n_threads = team_limit();
     if (n_bytes == 0) n_bytes = 512u << 20;
     uint64_t aligned, sample_bytes;
     size_t size;
@@ -91,7 +116,7 @@ tern_status bandwidth_measure_read(uint32_t n_threads, uint64_t n_bytes, uint32_
 #pragma omp parallel num_threads((int)n_threads)
     {
         uint64_t begin, length;
-        thread_part(aligned, (uint32_t)omp_get_thread_num(), (uint32_t)omp_get_num_threads(), &begin, &length);
+        thread_part(aligned, &begin, &length);
         memset(bytes + begin, 0x5a, (size_t)length);
     }
     read_once(bytes, aligned, n_threads, &result.checksum); // page tables and clocks settle

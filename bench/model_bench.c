@@ -94,7 +94,13 @@ static tern_status run_samples(bench_run *b, const model_bench_test *test, const
     return status;
 }
 
-static tern_status summarise(model_bench_row *row, double peak_gbps, tern_error *err)
+void model_bench_set_peak(model_bench_row *row, double peak_gbps)
+{
+    row->peak_gbps = peak_gbps;
+    row->pct_peak_bw = peak_gbps > 0.0 ? 100.0 * row->gbps / peak_gbps : 0.0;
+}
+
+static tern_status summarise(model_bench_row *row, tern_error *err)
 {
     double n_tokens = (double)row->test.n_prompt + (double)row->test.n_gen;
     double *speeds = malloc(row->n_samples * sizeof *speeds);
@@ -110,7 +116,6 @@ static tern_status summarise(model_bench_row *row, double peak_gbps, tern_error 
     row->avg_ts = ts.mean;
     row->stddev_ts = ts.sd;
     row->gbps = (double)row->bytes_weights / ns.mean; // bytes per ns: 1e9 bytes per second
-    row->pct_peak_bw = peak_gbps > 0.0 ? 100.0 * row->gbps / peak_gbps : 0.0;
     return TERN_OK;
 }
 
@@ -199,7 +204,7 @@ tern_status model_bench_run(const tern_engine *engine, const tern_model *model, 
     if (run.rows == NULL || row.samples_ns == NULL)
         status = error_set(err, TERN_HOST_MEMORY, "no memory for a bench of %u repeats", options->n_repeats);
     if (status == TERN_OK) status = run_samples(&run, test, options, &row, err);
-    if (status == TERN_OK) status = summarise(&row, options->peak_gbps, err);
+    if (status == TERN_OK) status = summarise(&row, err);
     tern_status emptied = tern_session_trim(session, 0, 0, status == TERN_OK ? err : NULL);
     if (status == TERN_OK) status = emptied;
     free(run.rows);

@@ -17,7 +17,6 @@ typedef struct model_bench_options {
     uint32_t n_repeats;         // timed samples; >= 1
     uint32_t n_warmup;          // runs before them; llama-bench: 1
     uint64_t seed;              // of the random token ids
-    double peak_gbps;           // measured read bandwidth (bandwidth.h) that percentages refer to; 0: not known
     const char *model_filename; // as the user gave it
 } model_bench_options;
 
@@ -35,10 +34,12 @@ typedef struct model_bench_row {
     double avg_ns, stddev_ns, avg_ts, stddev_ts; // ts: tokens (prompt and generated) per second
     uint64_t bytes_weights;                      // weight bytes read per sample
     double gbps;                                 // those over the mean time, 1e9 bytes per second
-    double pct_peak_bw;                          // 0 if the peak is not known
+    double peak_gbps, pct_peak_bw;               // measured read bandwidth and the share of it, 0..100; 0: not known
 } model_bench_row;
 
-void model_bench_options_init(model_bench_options *options); // 5 repeats, 1 warm-up run, seed 0, no peak, no file name
+void model_bench_options_init(model_bench_options *options); // 5 repeats, 1 warm-up run, seed 0, no file name
+// Sets the read bandwidth (bandwidth.h) that the row's share refers to.
+void model_bench_set_peak(model_bench_row *row, double peak_gbps);
 
 // "pp512", "tg128", "pp512+tg128", "tg128 @ d4096".
 void model_bench_test_name(const model_bench_test *test, char *out, size_t n_bytes);

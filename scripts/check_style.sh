@@ -12,7 +12,8 @@ complain() {
     echo "$2"
     failed=1
 }
-sources() { find "$@" -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cl' 2>/dev/null | grep -v '^host/cli/' || true; }
+rooms() { for room in "$@"; do [ -d "$room" ] && echo "$room"; done; }
+sources() { find $(rooms "$@") -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cl' 2>/dev/null | grep -v '^host/cli/' || true; }
 
 library=$(sources common host cuda opencl)
 found=$(echo "$library" | xargs grep -nE '\b(exit|_exit|abort|assert|printf|vprintf|puts|putchar|perror|strcpy|strcat|sprintf|atoi|atof)\(' |
@@ -32,7 +33,7 @@ found=$(sources common | xargs grep -nE '#include "(model|tern|gguf|matrix|token
 found=$(echo "$library" | grep '^host/' | xargs grep -nE '#include "(op_cases|op_run|selftest|stats|bandwidth|model_bench|report|perplexity|npy|opt)\.h"' || true)
 [ -z "$found" ] || complain "the library includes bench/ or host/cli" "$found"
 
-all=$(find common host cuda opencl bench tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cl')
+all=$(find $(rooms common host cuda opencl bench tests) -name '*.[ch]' -o -name '*.cu' -o -name '*.cl')
 found=$(echo "$all" | xargs wc -l | awk '$1 > 1000 && $2 != "total"')
 [ -z "$found" ] || complain "files over 1,000 lines" "$found"
 found=$(echo "$all" | grep -v "^tests/" | xargs grep -nE "^.{121,}" | cut -c1-100 || true)
@@ -40,5 +41,5 @@ found=$(echo "$all" | grep -v "^tests/" | xargs grep -nE "^.{121,}" | cut -c1-10
 found=$(echo "$all" | xargs grep -nE '\b(TODO|FIXME|XXX|HACK)\b' || true)
 [ -z "$found" ] || complain "notes left instead of work" "$found"
 
-[ "$failed" -eq 0 ] && echo "style: ok"
+[ "$failed" -ne 0 ] || echo "style: ok"
 exit "$failed"

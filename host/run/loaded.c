@@ -42,31 +42,45 @@ void tern_model_close(tern_model *model) { loaded_release(model); }
 
 const tern_tokenizer *tern_model_tokenizer(const tern_model *model) { return model->source->tokenizer; }
 
-static void count_matrix(const matrix_source *m, uint64_t *params, uint64_t *bytes)
+// Adds a matrix to its class: ternary wherever it stands, else `dense`.
+static void count_matrix(const matrix_source *m, tern_model_info *info, uint64_t *dense_bytes)
 {
-    *params += (uint64_t)m->n_rows * m->n_cols;
-    *bytes += m->n_bytes;
+    uint64_t n = (uint64_t)m->n_rows * m->n_cols;
+    info->n_params += n;
+    if (matrix_is_ternary(m)) {
+        info->n_params_ternary += n;
+        info->bytes_ternary += m->n_bytes;
+    } else {
+        *dense_bytes += m->n_bytes;
+    }
+}
+
+static void count_norm(const tensor_ref *norm, uint64_t n, tern_model_info *info)
+{
+    if (norm->tensor == NULL && !norm->is_ones) return;
+    info->n_params += n;
+    info->bytes_norms += norm->tensor != NULL ? norm->tensor->n_bytes : n * sizeof(float);
 }
 
 static void count_weights(const model_source *s, tern_model_info *info)
 {
-    uint64_t dense_params = 0, table_params = 0, norm_params = s->hp.n_embd;
-    for (uint32_t i = 0; i < s->hp.n_layers; i++) {
-        const layer_source *l = &s->layers[i];
-        const matrix_source *matrices[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
-        for (size_t k = 0; k < sizeof matrices / sizeof *matrices; k++) {
-            bool ternary = matrix_is_ternary(matrices[k]);
-            count_matrix(matrices[k], ternary ? &info->n_params_ternary : &dense_params,
-                         ternary ? &info->bytes_ternary : &info->bytes_dense);
+    const hparams *hp = &s->hp;
+    for (uint32_t layer = 0; layer < hp->n_layers; layer++) {
+        const layer_source *l = &s->layers[layer];
+        for (int i = 0; i < LAYER_N_MATRICES; i++) {
+            count_matrix(layer_matrix(l, i), info, &info->bytes_dense);
+            count_norm(&layer_matrix(l, i)->input_norm, layer_matrix(l, i)->n_cols, info);
         }
-        norm_params += 2 * (uint64_t)s->hp.n_embd;
-        if (s->hp.has_sub_norm) norm_params += (uint64_t)s->hp.n_heads * s->hp.head_dim + s->hp.n_ff;
-        if (s->hp.has_qk_norm) norm_params += 2 * (uint64_t)s->hp.head_dim;
+        count_norm(&l->attn_norm, hp->n_embd, info);
+        count_norm(&l->ffn_norm, hp->n_embd, info);
+        count_norm(&l->attn_sub_norm, (uint64_t)hp->n_heads * hp->head_dim, info);
+        count_norm(&l->ffn_sub_norm, hp->n_ff, info);
+        count_norm(&l->q_norm, hp->head_dim, info);
+        count_norm(&l->k_norm, hp->head_dim, info);
     }
-    count_matrix(&s->embedding, &table_params, &info->bytes_embedding);
-    if (!s->hp.is_tied) count_matrix(&s->head, &table_params, &info->bytes_head);
-    info->bytes_norms = norm_params * sizeof(float);
-    info->n_params = info->n_params_ternary + dense_params + table_params + norm_params;
+    count_norm(&s->output_norm, hp->n_embd, info);
+    count_matrix(&s->embedding, info, &info->bytes_embedding);
+    if (!hp->is_tied) count_matrix(&s->head, info, &info->bytes_head);
     info->is_ternary = info->n_params_ternary > 0;
 }
 
@@ -136,27 +150,29 @@ static tern_status count_zeros(const matrix_source *m, uint8_t *rows, uint32_t n
     return status;
 }
 
+static tern_status count_zeros_of(const matrix_source *m, uint64_t *zeros, uint64_t *total, tern_error *err)
+{
+    const uint32_t n_block = 64;
+    if (!matrix_is_ternary(m)) return TERN_OK;
+    *total += (uint64_t)m->n_rows * m->n_cols;
+    uint8_t *rows = malloc(ternary_row_bytes(m->n_cols) * n_block);
+    if (rows == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory while counting zeros");
+    tern_status status = count_zeros(m, rows, n_block, zeros, err);
+    free(rows);
+    return status;
+}
+
 tern_status tern_model_zero_share(const tern_model *model, double *out, tern_error *err)
 {
     const model_source *s = model->source;
     fp_env env = fp_env_enter();
     uint64_t zeros = 0, total = 0;
     tern_status status = TERN_OK;
-    for (uint32_t i = 0; i < s->hp.n_layers && status == TERN_OK; i++) {
-        const layer_source *l = &s->layers[i];
-        const matrix_source *matrices[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
-        for (size_t k = 0; k < sizeof matrices / sizeof *matrices && status == TERN_OK; k++) {
-            if (!matrix_is_ternary(matrices[k])) continue;
-            uint32_t n_block = 64;
-            uint8_t *rows = malloc(ternary_row_bytes(matrices[k]->n_cols) * n_block);
-            if (rows == NULL)
-                status = error_set(err, TERN_HOST_MEMORY, "out of memory while counting zeros");
-            else
-                status = count_zeros(matrices[k], rows, n_block, &zeros, err);
-            free(rows);
-            total += (uint64_t)matrices[k]->n_rows * matrices[k]->n_cols;
-        }
-    }
+    for (uint32_t layer = 0; layer < s->hp.n_layers; layer++)
+        for (int i = 0; i < LAYER_N_MATRICES && status == TERN_OK; i++)
+            status = count_zeros_of(layer_matrix(&s->layers[layer], i), &zeros, &total, err);
+    if (status == TERN_OK) status = count_zeros_of(&s->embedding, &zeros, &total, err);
+    if (status == TERN_OK && !s->hp.is_tied) status = count_zeros_of(&s->head, &zeros, &total, err);
     fp_env_leave(env);
     if (status == TERN_OK) *out = total > 0 ? (double)zeros / (double)total : 0;
     return status;

@@ -77,11 +77,9 @@ static uint64_t padded_floats(uint32_t n) { return ((uint64_t)n + 15) / 16 * 16;
 
 static uint64_t input_norm_floats(const layer_source *layer)
 {
-    const matrix_source *matrices[] = {&layer->q,    &layer->k,  &layer->v,   &layer->o,
-                                       &layer->gate, &layer->up, &layer->down};
     uint64_t n = 0;
-    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++)
-        if (has_input_norm(matrices[i])) n += padded_floats(matrices[i]->n_cols);
+    for (int i = 0; i < LAYER_N_MATRICES; i++)
+        if (has_input_norm(layer_matrix(layer, i))) n += padded_floats(layer_matrix(layer, i)->n_cols);
     return n;
 }
 
@@ -292,11 +290,8 @@ static tern_status load_rope(loader *l, const hparams *hp, tern_error *err)
 static uint64_t source_bytes(const model_source *model)
 {
     uint64_t n = model->embedding.n_bytes + (model->hp.is_tied ? 0 : model->head.n_bytes);
-    for (uint32_t i = 0; i < model->hp.n_layers; i++) {
-        const layer_source *s = &model->layers[i];
-        n += s->q.n_bytes + s->k.n_bytes + s->v.n_bytes + s->o.n_bytes + s->gate.n_bytes + s->up.n_bytes +
-             s->down.n_bytes;
-    }
+    for (uint32_t layer = 0; layer < model->hp.n_layers; layer++)
+        for (int i = 0; i < LAYER_N_MATRICES; i++) n += layer_matrix(&model->layers[layer], i)->n_bytes;
     return n;
 }
 

@@ -50,6 +50,15 @@ void linear_plan_make(const matrix_source *const *sources, uint32_t n_sources, l
 #define LAYER_N_LINEARS 4
 void layer_linear_plans(const layer_source *layer, linear_plan out[LAYER_N_LINEARS]);
 
+// The seven matrices of a layer, for code that treats them alike.
+#define LAYER_N_MATRICES 7
+static inline const matrix_source *layer_matrix(const layer_source *layer, int i)
+{
+    const matrix_source *const matrices[LAYER_N_MATRICES] = {&layer->q,    &layer->k,  &layer->v,   &layer->o,
+                                                             &layer->gate, &layer->up, &layer->down};
+    return matrices[i];
+}
+
 // Device bytes of one part of a plan, without touching weights or device.
 tern_status linear_part_bytes(const backend *b, const linear_plan *plan, uint32_t part, uint64_t *out, tern_error *err);
 
