@@ -4,7 +4,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 ./scripts/setup.sh
-./scripts/build.sh build
+./scripts/build.sh build -DTERN_TESTS=OFF
 prompt=${*:-"Once upon a time there was a little"}
-printf '\n%s' "$prompt"
+printf '\nprompt: %s\n' "$prompt"
 ./build/tern run -m models/stories -p "$prompt" -n 120 --temp 0.8 --seed 1
+echo
