@@ -3,7 +3,7 @@
 # that would do it and fails only if something is missing.
 set -eu
 
-packages="gcc g++ make cmake ninja-build pkg-config git libjansson-dev libpcre2-dev libcmocka-dev"
+packages="gcc g++ make cmake ninja-build pkg-config git libjansson-dev libpcre2-dev libcmocka-dev python3"
 
 missing=""
 for package in $packages; do

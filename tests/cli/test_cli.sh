@@ -181,10 +181,11 @@ if [ -w /dev/full ]; then
     says "$err" "No space left"
 fi
 
+for i in $(seq 1 400); do cat "$work/prompt"; done >"$work/long"
+
 # ---- Ctrl-C. A background job of a shell ignores SIGINT until something resets it, so the signal is sent by a helper that
 # starts tern with the default disposition; without python3 these lines are left out.
 if command -v python3 >/dev/null 2>&1; then
-    for i in $(seq 1 400); do cat "$work/prompt"; done >"$work/long"
     cat >"$work/interrupt.py" <<'END'
 import signal, subprocess, sys, time
 # A FIFO-like stdin that never ends, or a long measurement: interrupted after it began.
