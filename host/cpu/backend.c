@@ -9,6 +9,7 @@
 #include "cpu.h"
 #include "fpenv.h"
 #include "kernels.h"
+#include "scalar_probe.h"
 
 #define DEVICE_FAST      0
 #define DEVICE_REFERENCE 1
@@ -36,11 +37,21 @@ static tern_status check_index(size_t index, tern_error *err)
     return error_set(err, TERN_NO_DEVICE, "CPU device %llu does not exist, there are %d", (ull)index, N_DEVICES);
 }
 
+// Whether this build computes the defined bits: compilers and their flags can spoil that.
+static bool is_reproducible(void)
+{
+    fp_env env = fp_env_enter();
+    scalar_u32 sum = 0;
+    for (scalar_u32 i = 0; i < SCALAR_PROBE_N; i++) sum += scalar_probe_value(i);
+    fp_env_leave(env);
+    return sum == SCALAR_PROBE_SUM;
+}
+
 static tern_status device_describe(size_t index, device_facts *out, tern_error *err)
 {
     tern_status status = check_index(index, err);
     if (status != TERN_OK) return status;
-    device_facts facts = {.is_reference = index == DEVICE_REFERENCE, .is_reproducible = true};
+    device_facts facts = {.is_reference = index == DEVICE_REFERENCE, .is_reproducible = is_reproducible()};
     char name[80];
     machine_cpu_name(name, sizeof name);
     if (facts.is_reference) {
@@ -53,6 +64,9 @@ static tern_status device_describe(size_t index, device_facts *out, tern_error *
         snprintf(facts.description, sizeof facts.description, "%s, %d thread%s, %s", name, n_threads,
                  n_threads == 1 ? "" : "s", cpu_kernels_select()->name);
     }
+    if (!facts.is_reproducible)
+        snprintf(facts.note, sizeof facts.note,
+                 "not reproducible: this build's arithmetic differs from the definition (compiler flags?)");
     machine_memory(&facts.memory_total, &facts.memory_free);
     *out = facts;
     return TERN_OK;

@@ -58,6 +58,7 @@ typedef struct tern_device_info {
     uint64_t memory_total; // bytes
     uint64_t memory_free;  // bytes that an allocation could get now
     bool is_reference;     // slow and obvious by design: never chosen by itself
+    bool is_reproducible;  // its arithmetic was probed and gives the defined bits
     char note[256];        // what limits it, or empty
 } tern_device_info;
 

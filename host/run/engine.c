@@ -86,8 +86,10 @@ tern_status tern_engine_device_info(const tern_engine *engine, size_t index, ter
         device_facts facts;
         tern_status status = b->device_describe(index, &facts, err);
         if (status != TERN_OK) return status;
-        tern_device_info info = {
-            .memory_total = facts.memory_total, .memory_free = facts.memory_free, .is_reference = facts.is_reference};
+        tern_device_info info = {.memory_total = facts.memory_total,
+                                 .memory_free = facts.memory_free,
+                                 .is_reference = facts.is_reference,
+                                 .is_reproducible = facts.is_reproducible};
         snprintf(info.name, sizeof info.name, "%s", facts.name);
         snprintf(info.backend, sizeof info.backend, "%s", b->name);
         snprintf(info.description, sizeof info.description, "%s", facts.description);
