@@ -1,7 +1,6 @@
 // Timing a loaded model; see model_bench.h. How rows are written is in model_bench_report.c.
 #include "model_bench.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,10 +142,6 @@ static void describe_device(model_bench_row *row, const tern_engine *engine, con
         if (tern_engine_device_info(engine, i, &info, NULL) != TERN_OK) continue;
         if (strcmp(info.name, "cpu") == 0) snprintf(row->cpu_info, sizeof row->cpu_info, "%s", info.description);
         if (strcmp(info.name, plan->device) != 0) continue;
-        if (info.is_reference)
-            row->n_threads = 1;
-        else if (row->n_threads == 0) // the plan's word for all there are
-            row->n_threads = (uint32_t)omp_get_num_procs();
         for (size_t c = 0; info.backend[c] != 0; c++) // llama-bench writes backends in capitals
             row->backend[c] = (char)(info.backend[c] >= 'a' && info.backend[c] <= 'z' ? info.backend[c] - 32
                                                                                       : info.backend[c]);

@@ -26,6 +26,7 @@ typedef struct device_facts {
     char description[128];
     char note[256];                     // what limits it, or empty
     uint64_t memory_total, memory_free; // bytes; free: what an allocation could get now
+    uint32_t n_threads;                 // CPU threads this process may use there; 0: not a CPU
     bool is_reference;                  // never chosen by itself
     bool is_reproducible;               // its scalar functions were probed and give the defined bits
 } device_facts;

@@ -55,11 +55,13 @@ static tern_status device_describe(size_t index, device_facts *out, tern_error *
     char name[80];
     machine_cpu_name(name, sizeof name);
     if (facts.is_reference) {
+        facts.n_threads = 1;
         snprintf(facts.name, sizeof facts.name, "cpuref");
         snprintf(facts.description, sizeof facts.description, "%s, 1 thread, reference", name);
         snprintf(facts.note, sizeof facts.note, "slow and obvious by design: what other devices are compared with");
     } else {
         int n_threads = machine_threads();
+        facts.n_threads = (uint32_t)n_threads;
         snprintf(facts.name, sizeof facts.name, "cpu");
         snprintf(facts.description, sizeof facts.description, "%s, %d thread%s, %s", name, n_threads,
                  n_threads == 1 ? "" : "s", cpu_kernels_select()->name);

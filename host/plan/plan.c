@@ -164,7 +164,7 @@ tern_status plan_make(const model_source *model, const device_ref *where, const 
     tern_plan plan = {.n_ctx = options->n_ctx != 0 ? options->n_ctx : hp->n_ctx_train,
                       .n_sequences = options->n_sequences,
                       .n_batch = options->n_batch,
-                      .n_threads = options->n_threads,
+                      .n_threads = options->n_threads != 0 ? options->n_threads : facts.n_threads,
                       .kv_k = options->kv_k,
                       .kv_v = options->kv_v};
     snprintf(plan.device, sizeof plan.device, "%s", facts.name);
