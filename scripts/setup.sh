@@ -3,7 +3,7 @@
 # that would do it and fails only if something is missing.
 set -eu
 
-packages="gcc g++ make cmake ninja-build pkg-config git libjansson-dev libpcre2-dev libcmocka-dev python3"
+packages="gcc g++ make cmake ninja-build pkg-config git libjansson-dev libpcre2-dev libutf8proc-dev libedit-dev libcmocka-dev python3"
 
 missing=""
 for package in $packages; do
@@ -14,7 +14,7 @@ if [ -z "$missing" ]; then
     exit 0
 fi
 if ! command -v apt-get >/dev/null 2>&1; then
-    echo "setup: this is not a Debian system. Needed: a C11 compiler, CMake >= 3.25, pkg-config, jansson, PCRE2 (8 bit), cmocka (for the tests)." >&2
+    echo "setup: this is not a Debian system. Needed: a C11 compiler, CMake >= 3.25, pkg-config, jansson, PCRE2 (8 bit), utf8proc; libedit (line editing in tern chat) and cmocka (tests) are optional." >&2
     exit 1
 fi
 command="apt-get install -y --no-install-recommends$missing"

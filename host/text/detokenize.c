@@ -1,5 +1,7 @@
-// Ids to text, piece by piece. The bytes of all tokens form one stream that is read as UTF-8 the lossy way: each maximal
-// invalid part becomes one U+FFFD. So pushing ids one by one gives what decoding them at once would give.
+// Ids to text, piece by piece. The bytes of all tokens form one stream that is read as UTF-8 the lossy way: each
+// maximal invalid part becomes one U+FFFD. So pushing ids one by one gives what decoding them at once would give.
+// (Hugging Face's ByteFallback replaces all bytes of a run of byte tokens with a fault in it, which nobody can know
+// before its end.)
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +13,7 @@
 struct tern_detokenizer {
     const tern_tokenizer *tokenizer;
     bool show_special;
+    bool at_start;     // no text came out yet
     size_t n_pending;  // < 4: the incomplete sequence at the front of `bytes`
     char *bytes;       // pending, then the new token
     char *text;        // what the last call returned
@@ -19,13 +22,15 @@ struct tern_detokenizer {
 tern_status tern_detokenizer_create(const tern_tokenizer *tokenizer, bool show_special, tern_detokenizer **out,
                                     tern_error *err)
 {
-    if (tokenizer == NULL || out == NULL) return error_set(err, TERN_INVALID_ARGUMENT, "a detokenizer needs a tokenizer");
+    if (tokenizer == NULL || out == NULL)
+        return error_set(err, TERN_INVALID_ARGUMENT, "a detokenizer needs a tokenizer");
     // Room for the longest token from the start, so that push cannot run out of memory. Each byte may become three.
     size_t n = (size_t)tokenizer->vocab.max_bytes + 4;
     tern_detokenizer *detokenizer = calloc(1, sizeof *detokenizer);
     if (detokenizer != NULL) {
         detokenizer->tokenizer = tokenizer;
         detokenizer->show_special = show_special;
+        detokenizer->at_start = true;
         detokenizer->bytes = malloc(n);
         detokenizer->text = malloc(3 * n);
     }
@@ -71,8 +76,12 @@ tern_status tern_detokenizer_push(tern_detokenizer *detokenizer, tern_token id, 
     }
     detokenizer->n_pending = n - at;
     memmove(detokenizer->bytes, detokenizer->bytes + at, n - at);
-    *text = detokenizer->text;
-    *n_bytes = n_text;
+    // The space that encoding put in front of the text.
+    bool drops_space = detokenizer->at_start && detokenizer->tokenizer->strips_space && n_text > 0 &&
+                       detokenizer->text[0] == ' ';
+    if (n_text > 0) detokenizer->at_start = false;
+    *text = detokenizer->text + drops_space;
+    *n_bytes = n_text - drops_space;
     return TERN_OK;
 }
 
@@ -84,5 +93,6 @@ tern_status tern_detokenizer_finish(tern_detokenizer *detokenizer, const char **
     *text = detokenizer->text;
     *n_bytes = detokenizer->n_pending > 0 ? sizeof REPLACEMENT - 1 : 0;
     detokenizer->n_pending = 0;
+    detokenizer->at_start = true;
     return TERN_OK;
 }

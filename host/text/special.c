@@ -5,90 +5,112 @@
 
 #include "unicode.h"
 
-// Sorting needs the texts, and qsort hands the comparison no context.
-typedef struct sort_entry {
-    const vocab_token *token;
-    uint32_t id;
-} sort_entry;
-
-static int compare_entries(const void *a, const void *b)
+static int compare_patterns(const void *a, const void *b)
 {
-    const vocab_token *x = ((const sort_entry *)a)->token, *y = ((const sort_entry *)b)->token;
-    int order = memcmp(x->bytes, y->bytes, x->n_bytes < y->n_bytes ? x->n_bytes : y->n_bytes);
-    return order != 0 ? order : (x->n_bytes > y->n_bytes) - (x->n_bytes < y->n_bytes);
+    const special_pattern *x = a, *y = b;
+    int order = memcmp(x->bytes, y->bytes, x->n < y->n ? x->n : y->n);
+    return order != 0 ? order : (x->n > y->n) - (x->n < y->n);
 }
 
-static bool belongs(const vocab_token *token, bool with_control)
+static bool belongs(const vocab_token *token, special_kind kind)
 {
-    return token->type == TOKEN_USER_DEFINED || (with_control && vocab_is_hidden(token));
+    if (token->is_normalized != (kind.normalizer != NULL)) return false;
+    return token->type == TOKEN_USER_DEFINED || (kind.with_control && vocab_is_hidden(token));
 }
 
-tern_status special_set_create(const vocab_table *vocab, bool with_control, special_set *out, tern_error *err)
+// Patterns in normalised form; those that come out empty leave the set.
+static tern_status normalize_patterns(const text_normalizer *normalizer, special_set *set, tern_error *err)
+{
+    text_buffer all = {0}, one = {0};
+    tern_status status = TERN_OK;
+    for (uint32_t i = 0; i < set->n && status == TERN_OK; i++) {
+        const char *text;
+        size_t n = 0;
+        status = normalizer_apply(normalizer, set->patterns[i].bytes, set->patterns[i].n, &one, &text, &n, err);
+        if (status == TERN_OK) status = text_buffer_append(&all, text, n, err);
+        set->patterns[i].n = (uint32_t)n; // a token's 64 KiB, grown a few times at most
+    }
+    uint32_t n_kept = 0;
+    size_t at = 0;
+    for (uint32_t i = 0; i < set->n && status == TERN_OK; i++) {
+        special_pattern pattern = set->patterns[i];
+        pattern.bytes = all.data + at;
+        at += pattern.n;
+        if (pattern.n > 0) set->patterns[n_kept++] = pattern;
+    }
+    set->n = n_kept;
+    set->normalized = all.data;
+    text_buffer_free(&one);
+    return status;
+}
+
+tern_status special_set_create(const vocab_table *vocab, special_kind kind, special_set *out, tern_error *err)
 {
     *out = (special_set){0};
     uint32_t n = 0;
-    for (uint32_t id = 0; id < vocab->n_tokens; id++) n += belongs(&vocab->tokens[id], with_control);
+    for (uint32_t id = 0; id < vocab->n_tokens; id++) n += belongs(&vocab->tokens[id], kind);
     if (n == 0) return TERN_OK;
-    sort_entry *entries = malloc(n * sizeof *entries);
-    out->ids = malloc(n * sizeof *out->ids);
-    if (entries == NULL || out->ids == NULL) {
-        free(entries);
-        return error_set(err, TERN_HOST_MEMORY, "no memory for %u special tokens", n);
+    out->patterns = malloc(n * sizeof *out->patterns);
+    if (out->patterns == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for %u special tokens", n);
+    for (uint32_t id = 0; id < vocab->n_tokens; id++) {
+        const vocab_token *token = &vocab->tokens[id];
+        if (belongs(token, kind)) out->patterns[out->n++] = (special_pattern){token->bytes, token->n_bytes, id};
     }
-    for (uint32_t id = 0; id < vocab->n_tokens; id++)
-        if (belongs(&vocab->tokens[id], with_control)) entries[out->n++] = (sort_entry){&vocab->tokens[id], id};
-    qsort(entries, n, sizeof *entries, compare_entries);
-    tern_status status = TERN_OK;
-    for (uint32_t i = 0; i < n; i++) {
-        out->ids[i] = entries[i].id;
-        out->starts[(unsigned char)entries[i].token->bytes[0]] = true;
-        if (i > 0 && compare_entries(&entries[i - 1], &entries[i]) == 0)
-            status = error_set(err, TERN_MALFORMED, "special tokens %u and %u are both \"%.64s\"", entries[i - 1].id,
-                               entries[i].id, entries[i].token->text);
+    if (kind.normalizer != NULL) {
+        out->keeps_spaces = kind.normalizer->maps_spaces;
+        tern_status status = normalize_patterns(kind.normalizer, out, err);
+        if (status != TERN_OK) return status;
     }
-    free(entries);
-    return status;
+    qsort(out->patterns, out->n, sizeof *out->patterns, compare_patterns);
+    for (uint32_t i = 0; i < out->n; i++) {
+        const special_pattern *pattern = &out->patterns[i];
+        out->starts[(unsigned char)pattern->bytes[0]] = true;
+        if (i > 0 && compare_patterns(pattern - 1, pattern) == 0)
+            return error_set(err, TERN_MALFORMED, "special tokens %u and %u are both \"%.64s\"", pattern[-1].id,
+                             pattern->id, vocab->tokens[pattern->id].text);
+    }
+    return TERN_OK;
 }
 
 void special_set_free(special_set *set)
 {
-    free(set->ids);
+    free(set->patterns);
+    free(set->normalized);
     memset(set, 0, sizeof *set);
 }
 
-// The first entry of [low, high) whose byte at `depth` is >= byte. All entries there share their first `depth` bytes and
-// are longer than that.
-static uint32_t lower_bound(const special_set *set, const vocab_table *vocab, uint32_t low, uint32_t high, size_t depth,
-                            unsigned byte)
+// The first entry of [low, high) whose byte at `depth` is >= byte. All entries there share their first `depth` bytes
+// and are longer than that.
+static uint32_t lower_bound(const special_set *set, uint32_t low, uint32_t high, size_t depth, unsigned byte)
 {
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if ((unsigned char)vocab->tokens[set->ids[middle]].bytes[depth] < byte) low = middle + 1;
+        if ((unsigned char)set->patterns[middle].bytes[depth] < byte) low = middle + 1;
         else high = middle;
     }
     return low;
 }
 
-// Longest token at the front of text. The range of tokens that begin with text[0..depth) narrows byte by byte, so the
-// cost is bounded by the longest token, not by their number.
-static bool match_here(const special_set *set, const vocab_table *vocab, const char *text, size_t n, uint32_t *id,
-                       size_t *n_bytes)
+// Longest pattern at the front of text; NULL if there is none. The range of patterns that begin with text[0..depth)
+// narrows byte by byte, so the cost is bounded by the longest one, not by their number.
+static const special_pattern *match_here(const special_set *set, const char *text, size_t n)
 {
     uint32_t low = 0, high = set->n;
-    bool found = false;
+    const special_pattern *found = NULL;
     for (size_t depth = 0; low < high; depth++) {
-        const vocab_token *first = &vocab->tokens[set->ids[low]];
-        if (first->n_bytes == depth) { // shorter ones sort first, and texts differ: only one ends here
-            found = true;
-            *id = set->ids[low++];
-            *n_bytes = depth;
-        }
+        // Shorter ones sort first, and texts differ: only one ends here.
+        if (set->patterns[low].n == depth) found = &set->patterns[low++];
         if (depth == n) break;
         unsigned byte = (unsigned char)text[depth];
-        low = lower_bound(set, vocab, low, high, depth, byte);
-        high = lower_bound(set, vocab, low, high, depth, byte + 1);
+        low = lower_bound(set, low, high, depth, byte);
+        high = lower_bound(set, low, high, depth, byte + 1);
     }
     return found;
+}
+
+static size_t strip(const special_set *set, size_t n_space, char c)
+{
+    return set->keeps_spaces && c == ' ' ? 0 : n_space;
 }
 
 bool special_set_find(const special_set *set, const vocab_table *vocab, const char *text, size_t from, size_t n,
@@ -96,16 +118,25 @@ bool special_set_find(const special_set *set, const vocab_table *vocab, const ch
 {
     if (set->n == 0) return false;
     for (size_t at = from; at < n; at++) {
-        uint32_t id;
-        size_t length;
-        if (!set->starts[(unsigned char)text[at]] || !match_here(set, vocab, text + at, n - at, &id, &length)) continue;
-        *out = (special_match){at, at + length, id};
-        const vocab_token *token = &vocab->tokens[id];
+        if (!set->starts[(unsigned char)text[at]]) continue;
+        const special_pattern *pattern = match_here(set, text + at, n - at);
+        if (pattern == NULL) continue;
+        *out = (special_match){at, at + pattern->n, pattern->id};
+        const vocab_token *token = &vocab->tokens[pattern->id];
+        if (token->is_single_word &&
+            (utf8_word_at_end(text, at) || utf8_word_at_start(text + out->end, n - out->end))) {
+            at = out->end - 1; // it hides what begins within it all the same
+            continue;
+        }
         size_t space;
         if (token->strips_left)
-            while ((space = utf8_space_at_end(text + from, out->start - from)) > 0) out->start -= space;
+            while ((space = utf8_space_at_end(text + from, out->start - from)) > 0 &&
+                   (space = strip(set, space, text[out->start - 1])) > 0)
+                out->start -= space;
         if (token->strips_right)
-            while ((space = utf8_space_at_start(text + out->end, n - out->end)) > 0) out->end += space;
+            while ((space = utf8_space_at_start(text + out->end, n - out->end)) > 0 &&
+                   (space = strip(set, space, text[out->end])) > 0)
+                out->end += space;
         return true;
     }
     return false;

@@ -8,8 +8,8 @@
 
 // The classes are spelled out where PCRE2's own would differ from what trained these tokenizers:
 // \s in PCRE2 includes U+180E, which Unicode took out of White_Space; and letters and numbers are those of Unicode 16
-// (what Hugging Face tokenizers has now), although PCRE2 10.42 knows Unicode 14: the same text must give the same tokens
-// with every PCRE2.
+// (what Hugging Face tokenizers has now), although PCRE2 10.42 knows Unicode 14: the same text must give the same
+// tokens with every PCRE2.
 #define SPACE "\\x09-\\x0d\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 // Assigned since Unicode 14.
 #define LETTER_16 \
@@ -35,8 +35,8 @@ const splitter_family splitter_llama3 = {
     .aliases = " llama3 llama-v3 llama-bpe falcon3 falcon_e ",
     .regex = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
              "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-    .pattern = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n" LETTER NUMBER "]?[" LETTER "]+|[" NUMBER "]{1,3}| ?[^" SPACE LETTER
-               NUMBER "]+[\\r\\n]*|[" SPACE "]*[\\r\\n]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+",
+    .pattern = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n" LETTER NUMBER "]?[" LETTER "]+|[" NUMBER "]{1,3}| ?[^" SPACE
+               LETTER NUMBER "]+[\\r\\n]*|[" SPACE "]*[\\r\\n]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+",
     .ignores_merges = true,
     .forces_bos = true,
 };
@@ -47,8 +47,8 @@ const splitter_family splitter_qwen2 = {
     .aliases = " qwen2 ",
     .regex = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
              "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-    .pattern = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n" LETTER NUMBER "]?[" LETTER "]+|[" NUMBER "]| ?[^" SPACE LETTER NUMBER
-               "]+[\\r\\n]*|[" SPACE "]*[\\r\\n]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+",
+    .pattern = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n" LETTER NUMBER "]?[" LETTER "]+|[" NUMBER "]| ?[^" SPACE LETTER
+               NUMBER "]+[\\r\\n]*|[" SPACE "]*[\\r\\n]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+",
 };
 
 // tokenizer.json says this one as ByteLevel with use_regex.
@@ -57,8 +57,8 @@ const splitter_family splitter_gpt2 = {
     .pre = "gpt-2",
     .aliases = " gpt-2 gpt2 olmo phi-2 ",
     .regex = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
-    .pattern = "'s|'t|'re|'ve|'m|'ll|'d| ?[" LETTER "]+| ?[" NUMBER "]+| ?[^" SPACE LETTER NUMBER "]+|[" SPACE "]+(?![^" SPACE
-               "])|[" SPACE "]+",
+    .pattern = "'s|'t|'re|'ve|'m|'ll|'d| ?[" LETTER "]+| ?[" NUMBER "]+| ?[^" SPACE LETTER NUMBER "]+|[" SPACE "]+(?![^"
+               SPACE "])|[" SPACE "]+",
 };
 
 static const splitter_family *const families[] = {&splitter_llama3, &splitter_qwen2, &splitter_gpt2};

@@ -31,12 +31,23 @@ static tern_status read_file(const char *directory, const char *name, char **out
     return status;
 }
 
+static tern_status explain_absence(const char *directory, tern_error *err)
+{
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/tokenizer.model", directory);
+    struct stat info;
+    if (n > 0 && (size_t)n < sizeof path && stat(path, &info) == 0)
+        return error_set(err, TERN_UNSUPPORTED,
+                         "%s has only SentencePiece's tokenizer.model, not tokenizer.json; transformers writes one: "
+                         "AutoTokenizer.from_pretrained(DIR, use_fast=True).save_pretrained(DIR)", directory);
+    return error_set(err, TERN_NOT_FOUND, "%s has no tokenizer.json", directory);
+}
+
 tern_status tokenizer_from_directory(const char *directory, uint32_t n_vocab, tern_tokenizer **out, tern_error *err)
 {
     char *tokenizer = NULL, *config = NULL, *generation = NULL;
     tern_status status = read_file(directory, "tokenizer.json", &tokenizer, err);
-    if (status == TERN_OK && tokenizer == NULL)
-        status = error_set(err, TERN_NOT_FOUND, "%s has no tokenizer.json", directory);
+    if (status == TERN_OK && tokenizer == NULL) status = explain_absence(directory, err);
     if (status == TERN_OK) status = read_file(directory, "tokenizer_config.json", &config, err);
     if (status == TERN_OK) status = read_file(directory, "generation_config.json", &generation, err);
     if (status == TERN_OK) {

@@ -1,4 +1,5 @@
-// The tokenizer.ggml.* keys of a GGUF file, byte-level BPE only (formats.md 1.8, 6.2, 6.4).
+// The tokenizer.ggml.* keys of a GGUF file (formats.md 1.8, 6.2 to 6.4).
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ static int shown(gguf_string string)
     return string.n > 64 ? 64 : (int)string.n;
 }
 
-static tern_status check_model(const gguf_file *file, tern_error *err)
+static tern_status read_model(const gguf_file *file, vocab_spelling *out, tern_error *err)
 {
     gguf_string model;
     tern_status status = gguf_get_string(file, KEY("model"), &model, err);
@@ -24,10 +25,12 @@ static tern_status check_model(const gguf_file *file, tern_error *err)
         return error_set(err, TERN_MALFORMED, "the file has tokens but no " KEY("model"));
     if (status == TERN_NOT_FOUND || (status == TERN_OK && equals(model, "no_vocab")))
         return error_set(err, TERN_NOT_FOUND, "the file has no tokenizer");
-    if (status != TERN_OK || equals(model, "gpt2")) return status;
-    if (equals(model, "llama")) return error_set(err, TERN_UNSUPPORTED, TOKENIZER_SENTENCEPIECE);
-    return error_set(err, TERN_UNSUPPORTED, KEY("model") " \"%.*s\" is not supported, only gpt2", shown(model),
-                     model.data);
+    if (status != TERN_OK) return status;
+    if (!equals(model, "gpt2") && !equals(model, "llama"))
+        return error_set(err, TERN_UNSUPPORTED, KEY("model") " \"%.*s\" is not supported, only gpt2 and llama",
+                         shown(model), model.data);
+    *out = equals(model, "llama") ? VOCAB_PIECES : VOCAB_BYTE_LEVEL;
+    return TERN_OK;
 }
 
 // Token types, or NULL if the file has none: then all are normal.
@@ -52,8 +55,8 @@ static tern_status read_strings(const gguf_file *file, const char *key, uint64_t
     if (value->type != GGUF_ARRAY || value->element_type != GGUF_STRING)
         return error_set(err, TERN_MALFORMED, "%s is not a list of strings", key);
     if (value->count > max)
-        return error_set(err, TERN_LIMIT, "%s has %llu entries; the limit is %llu", key, (unsigned long long)value->count,
-                         (unsigned long long)max);
+        return error_set(err, TERN_LIMIT, "%s has %llu entries; the limit is %llu", key,
+                         (unsigned long long)value->count, (unsigned long long)max);
     size_t count = (size_t)value->count; // below max, so it is safe to multiply
     gguf_string *strings = malloc((count > 0 ? count : 1) * sizeof *strings);
     if (strings == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for %zu strings of %s", count, key);
@@ -67,15 +70,38 @@ static tern_status read_strings(const gguf_file *file, const char *key, uint64_t
     return TERN_OK;
 }
 
+// Of pieces: finite, one for each token. What makes their merges.
+static tern_status read_scores(tern_tokenizer *tokenizer, const gguf_file *file, tern_error *err)
+{
+    const gguf_value *value = gguf_find(file, KEY("scores"));
+    uint32_t n = tokenizer->vocab.n_tokens;
+    if (value == NULL) return error_set(err, TERN_MALFORMED, KEY("scores") " is missing, which " KEY("model")
+                                        " llama needs");
+    if (value->type != GGUF_ARRAY || value->element_type != GGUF_F32 || value->count != n ||
+        value->n_bytes != (size_t)n * sizeof(float))
+        return error_set(err, TERN_MALFORMED, KEY("scores") " is not a list of %u float32", n);
+    tokenizer->scores = malloc((size_t)n * sizeof(float));
+    if (tokenizer->scores == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for %u scores", n);
+    memcpy(tokenizer->scores, value->data, value->n_bytes);
+    for (uint32_t id = 0; id < n; id++)
+        if (!isfinite(tokenizer->scores[id]))
+            return error_set(err, TERN_MALFORMED, KEY("scores") " of token %u is not a finite number", id);
+    tokenizer->is_scored = true;
+    return TERN_OK;
+}
+
 static tern_status set_tokens(tern_tokenizer *tokenizer, const gguf_string *strings, const uint8_t *types,
                               tern_error *err)
 {
+    bool is_pieces = tokenizer->vocab.spelling == VOCAB_PIECES;
     for (uint32_t id = 0; id < tokenizer->vocab.n_tokens; id++) {
         int32_t type = TOKEN_NORMAL;
         if (types != NULL) memcpy(&type, types + (size_t)id * sizeof type, sizeof type); // the file does not align it
         if (type < TOKEN_UNDEFINED || type > TOKEN_BYTE)
             return error_set(err, TERN_MALFORMED, "token %u has type %d, which does not exist", id, type);
-        if (type == TOKEN_BYTE)
+        uint8_t byte;
+        if (types == NULL && is_pieces && vocab_byte(strings[id].data, strings[id].n, &byte)) type = TOKEN_BYTE;
+        if (type == TOKEN_BYTE && !is_pieces)
             return error_set(err, TERN_UNSUPPORTED, "token %u is a byte token in a byte-level vocabulary", id);
         tern_status status = vocab_set(&tokenizer->vocab, id, strings[id].data, strings[id].n, (token_type)type, err);
         if (status != TERN_OK) return status;
@@ -83,7 +109,8 @@ static tern_status set_tokens(tern_tokenizer *tokenizer, const gguf_string *stri
     return TERN_OK;
 }
 
-static tern_status read_tokens(tern_tokenizer *tokenizer, const gguf_file *file, uint32_t n_vocab, tern_error *err)
+static tern_status read_tokens(tern_tokenizer *tokenizer, const gguf_file *file, vocab_spelling spelling,
+                               uint32_t n_vocab, tern_error *err)
 {
     gguf_string *strings = NULL;
     size_t n = 0;
@@ -91,8 +118,9 @@ static tern_status read_tokens(tern_tokenizer *tokenizer, const gguf_file *file,
     tern_status status = read_strings(file, KEY("tokens"), VOCAB_MAX_TOKENS, &strings, &n, err);
     if (status == TERN_NOT_FOUND) return error_set(err, TERN_MALFORMED, KEY("tokens") " is missing");
     if (status == TERN_OK && n > n_vocab)
-        status = error_set(err, TERN_MALFORMED, KEY("tokens") " has %zu entries, but the model has %u rows", n, n_vocab);
-    if (status == TERN_OK) status = vocab_create((uint32_t)n, &tokenizer->vocab, err);
+        status = error_set(err, TERN_MALFORMED, KEY("tokens") " has %zu entries, but the model has %u rows", n,
+                           n_vocab);
+    if (status == TERN_OK) status = vocab_create((uint32_t)n, spelling, &tokenizer->vocab, err);
     if (status == TERN_OK) status = read_types(file, tokenizer->vocab.n_tokens, &types, err);
     if (status == TERN_OK) status = set_tokens(tokenizer, strings, types, err);
     free(strings);
@@ -105,7 +133,7 @@ static tern_status read_merges(tern_tokenizer *tokenizer, const gguf_file *file,
     size_t n = 0;
     tern_status status = read_strings(file, KEY("merges"), BPE_MAX_MERGES, &strings, &n, err);
     if (status == TERN_NOT_FOUND) return error_set(err, TERN_MALFORMED, KEY("merges") " is missing");
-    if (status == TERN_OK) status = bpe_create(&tokenizer->vocab, n, &tokenizer->bpe, err);
+    if (status == TERN_OK) status = bpe_create(&tokenizer->vocab, n, BPE_NO_TOKEN, &tokenizer->bpe, err);
     for (size_t i = 0; status == TERN_OK && i < n; i++) {
         const gguf_string merge = strings[i];
         const char *space = merge.n < 2 ? NULL : memchr(merge.data + 1, ' ', merge.n - 1); // a half is not empty
@@ -168,14 +196,22 @@ static tern_status read_special(tern_tokenizer *tokenizer, const gguf_file *file
 static tern_status read_specials(tern_tokenizer *tokenizer, const gguf_file *file, tern_error *err)
 {
     tern_token eot = -1;
-    bool add_eos = false;
+    bool add_eos = false, is_pieces = tokenizer->vocab.spelling == VOCAB_PIECES;
+    // What the SentencePiece library gives these roles by default.
+    if (is_pieces && tokenizer->vocab.n_tokens > 2) {
+        tokenizer->unknown = 0;
+        tokenizer->bos = 1;
+        tokenizer->eos = 2;
+    }
     tern_status status = read_special(tokenizer, file, KEY("bos_token_id"), &tokenizer->bos, err);
     if (status == TERN_OK) status = read_special(tokenizer, file, KEY("eos_token_id"), &tokenizer->eos, err);
     if (status == TERN_OK) status = read_special(tokenizer, file, KEY("eot_token_id"), &eot, err);
     if (status == TERN_OK) status = read_special(tokenizer, file, KEY("padding_token_id"), &tokenizer->pad, err);
+    if (status == TERN_OK && is_pieces)
+        status = read_special(tokenizer, file, KEY("unknown_token_id"), &tokenizer->unknown, err);
     if (status != TERN_OK) return status;
     // Not the padding token: files that need none name an ordinary one ("!").
-    const tern_token roles[] = {tokenizer->bos, tokenizer->eos, eot};
+    const tern_token roles[] = {tokenizer->bos, tokenizer->eos, eot, tokenizer->unknown};
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
         if (roles[i] >= 0) tokenizer_protect(tokenizer, (uint32_t)roles[i]);
     if (eot >= 0) tokenizer->vocab.tokens[eot].is_stop = true;
@@ -187,9 +223,35 @@ static tern_status read_specials(tern_tokenizer *tokenizer, const gguf_file *fil
                                   KEY("add_eos_token") " is true: an end after every prompt is not supported");
     status = gguf_get_bool(file, KEY("add_bos_token"), &tokenizer->add_bos, err);
     if (status == TERN_NOT_FOUND) {
-        tokenizer->add_bos = tokenizer->family->forces_bos && tokenizer->bos >= 0;
+        tokenizer->add_bos = (is_pieces || tokenizer->family->forces_bos) && tokenizer->bos >= 0;
         status = TERN_OK;
     }
+    return status;
+}
+
+// How pieces meet text.
+static tern_status read_spaces(tern_tokenizer *tokenizer, const gguf_file *file, tern_error *err)
+{
+    bool adds_prefix = true, removes = false;
+    tern_status status = gguf_get_bool(file, KEY("add_space_prefix"), &adds_prefix, err);
+    if (status == TERN_OK || status == TERN_NOT_FOUND)
+        status = gguf_get_bool(file, KEY("remove_extra_whitespaces"), &removes, err);
+    if (status != TERN_OK && status != TERN_NOT_FOUND) return status;
+    if (removes)
+        return error_set(err, TERN_UNSUPPORTED, KEY("remove_extra_whitespaces") " is true, which is not supported");
+    tokenizer->normalizer = (text_normalizer){.maps_spaces = true, .prepends_space = adds_prefix};
+    tokenizer->strips_space = adds_prefix;
+    return TERN_OK;
+}
+
+static tern_status finish_pieces(tern_tokenizer *tokenizer, const gguf_file *file, tern_error *err)
+{
+    tern_status status = read_spaces(tokenizer, file, err);
+    if (status == TERN_OK) status = read_scores(tokenizer, file, err);
+    if (status == TERN_OK)
+        status = bpe_create_scored(&tokenizer->vocab, tokenizer->scores, (uint32_t)tokenizer->unknown, &tokenizer->bpe,
+                                   err);
+    tokenizer->bpe.fuses_unknown = true;
     return status;
 }
 
@@ -197,14 +259,19 @@ tern_status tokenizer_from_gguf(const gguf_file *file, const char *architecture,
                                 tern_error *err)
 {
     tern_tokenizer *tokenizer = NULL;
-    tern_status status = check_model(file, err);
+    vocab_spelling spelling = VOCAB_BYTE_LEVEL;
+    tern_status status = read_model(file, &spelling, err);
     if (status == TERN_OK) status = tokenizer_create(&tokenizer, err);
-    if (status == TERN_OK) status = read_tokens(tokenizer, file, n_vocab, err);
-    if (status == TERN_OK) status = choose_family(tokenizer, file, architecture, err);
+    if (status == TERN_OK) status = read_tokens(tokenizer, file, spelling, n_vocab, err);
+    if (status == TERN_OK && spelling == VOCAB_BYTE_LEVEL) status = choose_family(tokenizer, file, architecture, err);
     if (status == TERN_OK) status = read_specials(tokenizer, file, err);
     if (status == TERN_OK) status = vocab_finish(&tokenizer->vocab, err);
-    if (status == TERN_OK) status = read_merges(tokenizer, file, err);
-    if (status == TERN_OK) tokenizer->bpe.ignore_merges = tokenizer->family->ignores_merges;
+    if (status == TERN_OK && spelling == VOCAB_PIECES) {
+        status = finish_pieces(tokenizer, file, err);
+    } else if (status == TERN_OK) {
+        status = read_merges(tokenizer, file, err);
+        tokenizer->bpe.ignore_merges = tokenizer->family->ignores_merges;
+    }
     if (status == TERN_OK) status = tokenizer_finish(tokenizer, err);
     if (status == TERN_OK) *out = tokenizer;
     else tokenizer_free(tokenizer);

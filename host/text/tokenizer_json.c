@@ -1,9 +1,8 @@
-// tokenizer.json of the Hugging Face tokenizers library, byte-level BPE only (formats.md 6.5). What would change the ids
-// and is not implemented is refused by name.
-#include <jansson.h>
+// tokenizer.json of the Hugging Face tokenizers library (formats.md 6.5). What would change the ids and is not
+// implemented is refused by name.
 #include <string.h>
 
-#include "tokenizer_build.h"
+#include "tokenizer_json.h"
 
 #define MAX_JSON_BYTES ((size_t)64 << 20)
 
@@ -32,103 +31,12 @@ static tern_status load(const char *text, const char *name, json_t **out, tern_e
     return TERN_OK;
 }
 
-static bool is_absent(const json_t *value)
-{
-    return value == NULL || json_is_null(value);
-}
-
-static const char *type_of(const json_t *object)
-{
-    const char *type = json_string_value(json_object_get(object, "type"));
-    return type == NULL ? "?" : type;
-}
-
-static bool is_type(const json_t *object, const char *type)
-{
-    return strcmp(type_of(object), type) == 0;
-}
-
 static bool read_id(const json_t *value, uint32_t *out)
 {
     double number = json_is_real(value) ? json_real_value(value) : -1.0;
     if (!(number >= 0.0 && number <= (double)UINT32_MAX) || (double)(uint32_t)number != number) return false;
     *out = (uint32_t)number;
     return true;
-}
-
-// --------------------------------------------------------------------------------- what kind of tokenizer this is
-
-static tern_status check_model(const json_t *model, tern_error *err)
-{
-    if (!json_is_object(model)) return error_set(err, TERN_MALFORMED, "\"model\" is missing");
-    if (json_is_true(json_object_get(model, "byte_fallback")))
-        return error_set(err, TERN_UNSUPPORTED, TOKENIZER_SENTENCEPIECE);
-    // Old files leave the type out.
-    if (!is_absent(json_object_get(model, "type")) && !is_type(model, "BPE"))
-        return error_set(err, TERN_UNSUPPORTED, "model type \"%.64s\" is not supported, only BPE", type_of(model));
-    if (!json_is_object(json_object_get(model, "vocab")))
-        return error_set(err, TERN_MALFORMED, "\"model.vocab\" is missing");
-    if (!json_is_array(json_object_get(model, "merges")))
-        return error_set(err, TERN_MALFORMED, "\"model.merges\" is missing");
-    static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
-    for (size_t i = 0; i < 2; i++) {
-        const json_t *affix = json_object_get(model, affixes[i]);
-        if (!is_absent(affix) && json_string_length(affix) != 0)
-            return error_set(err, TERN_UNSUPPORTED, "\"model.%s\" is not supported", affixes[i]);
-    }
-    const json_t *dropout = json_object_get(model, "dropout");
-    if (!is_absent(dropout) && !(json_is_real(dropout) && json_real_value(dropout) == 0.0))
-        return error_set(err, TERN_UNSUPPORTED, "\"model.dropout\" makes the tokens random");
-    return TERN_OK;
-}
-
-static tern_status read_split(const json_t *split, const splitter_family **out, tern_error *err)
-{
-    const char *regex = json_string_value(json_object_get(json_object_get(split, "pattern"), "Regex"));
-    const char *behavior = json_string_value(json_object_get(split, "behavior"));
-    if (regex == NULL) return error_set(err, TERN_UNSUPPORTED, "a Split pre_tokenizer without a Regex is not supported");
-    if (behavior == NULL || strcmp(behavior, "Isolated") != 0 || json_is_true(json_object_get(split, "invert")))
-        return error_set(err, TERN_UNSUPPORTED, "a Split pre_tokenizer must be \"Isolated\" and not inverted");
-    *out = splitter_by_regex(regex);
-    if (*out == NULL) return error_set(err, TERN_UNSUPPORTED, "the pre_tokenizer's regex is not known: %.300s", regex);
-    return TERN_OK;
-}
-
-static tern_status read_pre_tokenizer(const json_t *value, const splitter_family **out, tern_error *err)
-{
-    if (is_absent(value) || is_type(value, "Metaspace"))
-        return error_set(err, TERN_UNSUPPORTED, "%s (pre_tokenizer %s)", TOKENIZER_SENTENCEPIECE,
-                         is_absent(value) ? "absent" : "Metaspace");
-    const json_t *steps = is_type(value, "Sequence") ? json_object_get(value, "pretokenizers") : NULL;
-    const json_t *split = json_array_size(steps) == 2 ? json_array_get(steps, 0) : NULL;
-    const json_t *last = json_array_size(steps) == 0 ? value : json_array_get(steps, json_array_size(steps) - 1);
-    // ByteLevel alone splits by the GPT-2 expression; after a Split it only maps bytes.
-    const json_t *use_regex = json_object_get(last, "use_regex");
-    bool splits_itself = is_absent(use_regex) || json_is_true(use_regex);
-    if (!is_type(last, "ByteLevel") || json_array_size(steps) > 2 || (split != NULL && !is_type(split, "Split")) ||
-        splits_itself == (split != NULL))
-        return error_set(err, TERN_UNSUPPORTED, "pre_tokenizer %.64s (%.64s, %zu steps) is not supported", type_of(value),
-                         type_of(split != NULL ? split : last), json_array_size(steps));
-    if (json_is_true(json_object_get(last, "add_prefix_space")))
-        return error_set(err, TERN_UNSUPPORTED, "pre_tokenizer ByteLevel with add_prefix_space is not supported");
-    if (split != NULL) return read_split(split, out, err);
-    *out = &splitter_gpt2;
-    return TERN_OK;
-}
-
-static tern_status check_decoder(const json_t *decoder, tern_error *err)
-{
-    if (is_absent(decoder) || is_type(decoder, "ByteLevel")) return TERN_OK;
-    size_t i;
-    json_t *step;
-    bool is_sequence = is_type(decoder, "Sequence");
-    json_array_foreach(json_object_get(decoder, "decoders"), i, step)
-    {
-        if (is_sequence && !is_type(step, "ByteLevel"))
-            return error_set(err, TERN_UNSUPPORTED, "decoder \"%.64s\" is not supported", type_of(step));
-    }
-    return is_sequence ? TERN_OK : error_set(err, TERN_UNSUPPORTED, "decoder \"%.64s\" is not supported",
-                                             type_of(decoder));
 }
 
 // --------------------------------------------------------------------------------------------------- tokens and merges
@@ -167,8 +75,6 @@ static tern_status add_special(tern_tokenizer *tokenizer, const json_t *vocab, c
     const char *text = json_string_value(content);
     uint32_t id = 0, vocab_id = 0;
     read_id(json_object_get(entry, "id"), &id); // count_tokens saw that it is one
-    if (json_is_true(json_object_get(entry, "single_word")))
-        return error_set(err, TERN_UNSUPPORTED, "added token \"%.64s\" has single_word, which is not supported", text);
     token_type type = json_is_true(json_object_get(entry, "special")) ? TOKEN_CONTROL : TOKEN_USER_DEFINED;
     const json_t *in_vocab = json_object_get(vocab, text);
     if (in_vocab != NULL) {
@@ -181,8 +87,11 @@ static tern_status add_special(tern_tokenizer *tokenizer, const json_t *vocab, c
         tern_status status = vocab_set(&tokenizer->vocab, id, text, json_string_length(content), type, err);
         if (status != TERN_OK) return status;
     }
-    tokenizer->vocab.tokens[id].strips_left = json_is_true(json_object_get(entry, "lstrip"));
-    tokenizer->vocab.tokens[id].strips_right = json_is_true(json_object_get(entry, "rstrip"));
+    vocab_token *token = &tokenizer->vocab.tokens[id];
+    token->strips_left = json_is_true(json_object_get(entry, "lstrip"));
+    token->strips_right = json_is_true(json_object_get(entry, "rstrip"));
+    token->is_single_word = json_is_true(json_object_get(entry, "single_word"));
+    token->is_normalized = json_is_true(json_object_get(entry, "normalized"));
     return TERN_OK;
 }
 
@@ -191,14 +100,17 @@ static tern_status read_tokens(tern_tokenizer *tokenizer, json_t *vocab, const j
 {
     uint32_t n_tokens = 0, id = 0;
     tern_status status = count_tokens(vocab, added, n_vocab, &n_tokens, err);
-    if (status == TERN_OK) status = vocab_create(n_tokens, &tokenizer->vocab, err);
+    vocab_spelling spelling = tokenizer->vocab.spelling;
+    if (status == TERN_OK) status = vocab_create(n_tokens, spelling, &tokenizer->vocab, err);
     if (status != TERN_OK) return status;
     const char *text;
     json_t *value;
     json_object_foreach(vocab, text, value)
     {
+        uint8_t byte;
+        bool is_byte = spelling == VOCAB_PIECES && vocab_byte(text, strlen(text), &byte);
         read_id(value, &id);
-        status = vocab_set(&tokenizer->vocab, id, text, strlen(text), TOKEN_NORMAL, err);
+        status = vocab_set(&tokenizer->vocab, id, text, strlen(text), is_byte ? TOKEN_BYTE : TOKEN_NORMAL, err);
         if (status != TERN_OK) return status;
     }
     size_t i;
@@ -210,10 +122,22 @@ static tern_status read_tokens(tern_tokenizer *tokenizer, json_t *vocab, const j
     return TERN_OK;
 }
 
+static bool find_text(const tern_tokenizer *tokenizer, const char *text, uint32_t *out)
+{
+    for (uint32_t id = 0; id < tokenizer->vocab.n_tokens; id++) {
+        const char *candidate = tokenizer->vocab.tokens[id].text;
+        if (candidate == NULL || strcmp(candidate, text) != 0) continue;
+        *out = id;
+        return true;
+    }
+    return false;
+}
+
 // "left right" (older files; pieces contain no space) or ["left", "right"].
 static tern_status read_merges(tern_tokenizer *tokenizer, const json_t *merges, tern_error *err)
 {
-    tern_status status = bpe_create(&tokenizer->vocab, json_array_size(merges), &tokenizer->bpe, err);
+    tern_status status = bpe_create(&tokenizer->vocab, json_array_size(merges), (uint32_t)tokenizer->unknown,
+                                    &tokenizer->bpe, err);
     if (status != TERN_OK) return status;
     size_t i;
     json_t *merge;
@@ -228,11 +152,27 @@ static tern_status read_merges(tern_tokenizer *tokenizer, const json_t *merges, 
             left = json_array_size(merge) == 2 ? json_string_value(json_array_get(merge, 0)) : NULL;
             right = json_array_size(merge) == 2 ? json_string_value(json_array_get(merge, 1)) : NULL;
         }
-        if (left == NULL || right == NULL) return error_set(err, TERN_MALFORMED, "merge %zu is not a pair of pieces", i);
+        if (left == NULL || right == NULL)
+            return error_set(err, TERN_MALFORMED, "merge %zu is not a pair of pieces", i);
         size_t n_left = space != NULL ? (size_t)(space - left) : strlen(left);
         status = bpe_add_merge(&tokenizer->bpe, &tokenizer->vocab, left, n_left, right, strlen(right), err);
         if (status != TERN_OK) return status;
     }
+    return TERN_OK;
+}
+
+// What stands for text that no pieces spell. Of a byte-level vocabulary every text is spelled.
+static tern_status read_unknown(tern_tokenizer *tokenizer, const json_t *model, tern_error *err)
+{
+    const json_t *name = json_object_get(model, "unk_token");
+    uint32_t id;
+    if (is_absent(name) || tokenizer->vocab.spelling == VOCAB_BYTE_LEVEL) return TERN_OK;
+    const char *text = json_string_value(name);
+    if (text == NULL || !find_text(tokenizer, text, &id))
+        return error_set(err, TERN_MALFORMED, "\"model.unk_token\" (\"%.64s\") is not in the vocabulary",
+                         text == NULL ? "" : text);
+    vocab_retype(&tokenizer->vocab, id, TOKEN_UNKNOWN);
+    tokenizer->unknown = (tern_token)id;
     return TERN_OK;
 }
 
@@ -297,9 +237,8 @@ static tern_status find_named(const tern_tokenizer *tokenizer, const json_t *con
     const char *text = json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
     if (is_absent(value)) return TERN_OK;
     if (text == NULL) return error_set(err, TERN_MALFORMED, "tokenizer_config.json: \"%s\" is not a token", key);
-    for (uint32_t id = 0; id < tokenizer->vocab.n_tokens; id++) {
-        const char *candidate = tokenizer->vocab.tokens[id].text;
-        if (candidate == NULL || strcmp(candidate, text) != 0) continue;
+    uint32_t id;
+    if (find_text(tokenizer, text, &id)) {
         *out = (tern_token)id;
         return TERN_OK;
     }
@@ -342,16 +281,12 @@ static tern_status read_generation_config(tern_tokenizer *tokenizer, const json_
 static tern_status build(tern_tokenizer *tokenizer, const json_t *root, const json_t *config, const json_t *generation,
                          uint32_t n_vocab, tern_error *err)
 {
-    const json_t *model = json_object_get(root, "model"), *normalizer = json_object_get(root, "normalizer");
-    const json_t *added = json_object_get(root, "added_tokens");
-    tern_status status = check_model(model, err);
-    if (status == TERN_OK && !is_absent(normalizer))
-        status = error_set(err, TERN_UNSUPPORTED, "normalizer \"%.64s\" is not supported", type_of(normalizer));
-    if (status == TERN_OK) status = read_pre_tokenizer(json_object_get(root, "pre_tokenizer"), &tokenizer->family, err);
-    if (status == TERN_OK) status = check_decoder(json_object_get(root, "decoder"), err);
+    const json_t *model = json_object_get(root, "model"), *added = json_object_get(root, "added_tokens");
+    tern_status status = tokenizer_json_read_kind(tokenizer, root, err);
     if (status == TERN_OK && !is_absent(added) && !json_is_array(added))
         status = error_set(err, TERN_MALFORMED, "\"added_tokens\" is not a list");
     if (status == TERN_OK) status = read_tokens(tokenizer, json_object_get(model, "vocab"), added, n_vocab, err);
+    if (status == TERN_OK) status = read_unknown(tokenizer, model, err);
     if (status == TERN_OK) status = read_post_processor(tokenizer, json_object_get(root, "post_processor"), err);
     if (status == TERN_OK) status = read_config(tokenizer, config, err);
     if (status == TERN_OK) status = read_generation_config(tokenizer, generation, err);
@@ -362,7 +297,8 @@ static tern_status build(tern_tokenizer *tokenizer, const json_t *root, const js
     tokenizer_mark_stops_by_name(tokenizer);
     status = vocab_finish(&tokenizer->vocab, err);
     if (status == TERN_OK) status = read_merges(tokenizer, json_object_get(model, "merges"), err);
-    if (status == TERN_OK) tokenizer->bpe.ignore_merges = json_is_true(json_object_get(model, "ignore_merges"));
+    tokenizer->bpe.ignore_merges = json_is_true(json_object_get(model, "ignore_merges"));
+    tokenizer->bpe.fuses_unknown = json_is_true(json_object_get(model, "fuse_unk"));
     if (status == TERN_OK) status = tokenizer_finish(tokenizer, err);
     return status;
 }

@@ -2,6 +2,7 @@
 
 #include <stdint.h>
 #include <string.h>
+#include <utf8proc.h>
 
 utf8_step utf8_next(const char *text, size_t n)
 {
@@ -67,4 +68,32 @@ size_t utf8_space_at_end(const char *text, size_t n)
     }
     size_t length = start < n ? utf8_space_at_start(text + start, n - start) : 0;
     return length == n - start ? length : 0;
+}
+
+static bool is_word_character(int32_t c)
+{
+    switch (utf8proc_category(c)) {
+    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT: case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO: case UTF8PROC_CATEGORY_MN: case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_PC:
+        return true;
+    default: // circled and squared letters count as alphabetic; the zero-width joiners
+        return (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
+               (c >= 0x1f170 && c <= 0x1f189) || c == 0x200c || c == 0x200d;
+    }
+}
+
+bool utf8_word_at_start(const char *text, size_t n)
+{
+    utf8proc_int32_t c;
+    return n > 0 && utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)n, &c) > 0 &&
+           is_word_character(c);
+}
+
+bool utf8_word_at_end(const char *text, size_t n)
+{
+    size_t start = n;
+    while (start > 0 && n - start < 4)
+        if (((unsigned char)text[--start] & 0xc0) != 0x80) break;
+    return utf8_word_at_start(text + start, n - start);
 }

@@ -1,4 +1,4 @@
-// UTF-8 as Unicode defines it (no overlong forms, no surrogates, nothing above U+10FFFF), and the white space of \s.
+// UTF-8 as Unicode defines it (no overlong forms, no surrogates, nothing above U+10FFFF), and the classes \s and \w.
 #ifndef TERN_TEXT_UNICODE_H
 #define TERN_TEXT_UNICODE_H
 
@@ -22,5 +22,10 @@ bool utf8_validate(const char *text, size_t n, size_t *bad);
 // Bytes of the White_Space character at the front (or at the end) of valid UTF-8; 0 if there is none.
 size_t utf8_space_at_start(const char *text, size_t n);
 size_t utf8_space_at_end(const char *text, size_t n);
+
+// True if valid UTF-8 begins (ends) with a character of words: letters, marks, decimal and letter-like numbers,
+// connecting punctuation, joiners (UTS 18, as Rust's regex).
+bool utf8_word_at_start(const char *text, size_t n);
+bool utf8_word_at_end(const char *text, size_t n);
 
 #endif

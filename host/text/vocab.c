@@ -32,14 +32,15 @@ static char *take(vocab_table *vocab, size_t n)
     return p;
 }
 
-tern_status vocab_create(uint32_t n_tokens, vocab_table *out, tern_error *err)
+tern_status vocab_create(uint32_t n_tokens, vocab_spelling spelling, vocab_table *out, tern_error *err)
 {
-    *out = (vocab_table){0};
+    *out = (vocab_table){.spelling = spelling};
     if (n_tokens == 0) return error_set(err, TERN_MALFORMED, "the vocabulary is empty");
     if (n_tokens > VOCAB_MAX_TOKENS)
         return error_set(err, TERN_LIMIT, "the vocabulary has %u tokens; the limit is %u", n_tokens, VOCAB_MAX_TOKENS);
     out->tokens = calloc(n_tokens, sizeof *out->tokens);
-    if (out->tokens == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for a vocabulary of %u tokens", n_tokens);
+    if (out->tokens == NULL)
+        return error_set(err, TERN_HOST_MEMORY, "no memory for a vocabulary of %u tokens", n_tokens);
     out->n_tokens = n_tokens;
     return TERN_OK;
 }
@@ -68,6 +69,41 @@ static bool is_plain_ascii(const char *text, size_t n)
     return true;
 }
 
+static bool read_piece(const char *text, size_t n, char *out, size_t *n_out)
+{
+    const size_t n_space = sizeof VOCAB_SPACE - 1;
+    size_t count = 0;
+    for (size_t i = 0; i < n;) {
+        bool is_space = n - i >= n_space && memcmp(text + i, VOCAB_SPACE, n_space) == 0;
+        if (text[i] == ' ') return false; // a space is never spelled by itself
+        out[count++] = is_space ? ' ' : text[i];
+        i += is_space ? n_space : 1;
+    }
+    *n_out = count;
+    return true;
+}
+
+bool vocab_read(vocab_spelling spelling, const char *text, size_t n, char *out, size_t *n_out)
+{
+    return spelling == VOCAB_PIECES ? read_piece(text, n, out, n_out) : byte_map_decode(text, n, out, n_out);
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool vocab_byte(const char *text, size_t n, uint8_t *out)
+{
+    if (n != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>') return false;
+    int high = hex_digit(text[3]), low = hex_digit(text[4]);
+    if (high < 0 || low < 0) return false;
+    *out = (uint8_t)(high * 16 + low);
+    return true;
+}
+
 tern_status vocab_set(vocab_table *vocab, uint32_t id, const char *text, size_t n, token_type type, tern_error *err)
 {
     if (id >= vocab->n_tokens)
@@ -86,20 +122,29 @@ tern_status vocab_set(vocab_table *vocab, uint32_t id, const char *text, size_t 
     // An empty string would match everywhere.
     if (n == 0 && is_special(type)) return error_set(err, TERN_MALFORMED, "special token %u is empty", id);
 
+    uint8_t byte = 0;
+    if (type == TOKEN_BYTE && !vocab_byte(text, n, &byte))
+        return error_set(err, TERN_MALFORMED, "byte token %u is \"%.*s\", not of the form <0x0A>", id, shown, text);
+
     char *copy = take(vocab, n + 1);
     char *bytes = take(vocab, n);
     if (copy == NULL || bytes == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for the vocabulary's text");
     memcpy(copy, text, n);
     copy[n] = 0;
     size_t n_bytes = 0;
-    bool is_mapped = byte_map_decode(text, n, bytes, &n_bytes);
+    bool is_spelled = vocab_read(vocab->spelling, text, n, bytes, &n_bytes);
     token->text = copy;
     token->n_text = (uint32_t)n;
-    token->bytes = is_mapped ? bytes : copy;
-    token->n_bytes = (uint32_t)(is_mapped ? n_bytes : n);
-    token->is_word = is_mapped && type == TOKEN_NORMAL && n > 0;
+    token->bytes = is_spelled ? bytes : copy;
+    token->n_bytes = (uint32_t)(is_spelled ? n_bytes : n);
+    token->is_word = is_spelled && type == TOKEN_NORMAL && n > 0;
     token->type = TOKEN_NORMAL;
-    if (type != TOKEN_NORMAL) vocab_retype(vocab, id, type);
+    if (type == TOKEN_BYTE) {
+        bytes[0] = (char)byte;
+        *token = (vocab_token){.text = copy, .bytes = bytes, .n_text = (uint32_t)n, .n_bytes = 1, .type = TOKEN_BYTE};
+    } else if (type != TOKEN_NORMAL) {
+        vocab_retype(vocab, id, type);
+    }
     return TERN_OK;
 }
 
@@ -109,8 +154,8 @@ void vocab_retype(vocab_table *vocab, uint32_t id, token_type type)
     token->type = (uint8_t)type;
     token->bytes = token->text;
     token->n_bytes = is_special(type) ? token->n_text : 0;
-    // Merges may pass through a user-defined token, where its literal and its mapped reading are the same. Never through
-    // a control token: plain text must not be able to spell one.
+    // Merges may pass through a user-defined token, where its literal and its mapped reading are the same. Never
+    // through a control token: plain text must not be able to spell one.
     token->is_word = type == TOKEN_USER_DEFINED && is_plain_ascii(token->text, token->n_text);
 }
 
