@@ -1,7 +1,5 @@
 // tern run: continue a prompt.
-#include <math.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "cli.h"
 #include "clock.h"
@@ -11,9 +9,7 @@ typedef struct run {
     cli_session s;
     const tern_tokenizer *tokenizer;
     tern_tokens prompt;
-    tern_logit_bias *bias;
-    size_t n_bias;
-    uint64_t seed;
+    cli_sampling sampling;
     tern_sampler *sampler;
     tern_detokenizer *detokenizer;
     size_t n_generated;
@@ -22,55 +18,6 @@ typedef struct run {
     tern_session_stats at_decode;   // when decoding began
     uint64_t ns_prefill, ns_decode; // wall times, sampling and output included in the second
 } run;
-
-// The -l options, and with --ignore-eos every token that would end the text.
-static tern_status collect_bias(run *r, tern_error *err)
-{
-    uint32_t n_tokens = tern_tokenizer_n_tokens(r->tokenizer);
-    size_t n = 0;
-    while (opt_nth(r->options, OPT_LOGIT_BIAS, n)) n++;
-    r->bias = malloc((n + n_tokens) * sizeof *r->bias);
-    if (!r->bias) return error_set(err, TERN_HOST_MEMORY, "out of memory for %zu logit biases", n);
-    for (size_t i = 0; i < n; i++) {
-        tern_logit_bias *b = &r->bias[r->n_bias++];
-        tern_status status = opt_parse_bias("--logit-bias", opt_nth(r->options, OPT_LOGIT_BIAS, i), &b->id, &b->bias,
-                                            err);
-        if (status != TERN_OK) return status;
-        if ((uint32_t)b->id >= n_tokens)
-            return error_set(err, TERN_INVALID_ARGUMENT, "--logit-bias: token %d, but the model has tokens 0 to %u",
-                             b->id, n_tokens - 1);
-    }
-    if (r->options->values[OPT_IGNORE_EOS].given)
-        for (uint32_t id = 0; id < n_tokens; id++)
-            if (tern_tokenizer_is_stop(r->tokenizer, (tern_token)id))
-                r->bias[r->n_bias++] = (tern_logit_bias){(tern_token)id, -INFINITY};
-    return TERN_OK;
-}
-
-static tern_status create_sampler(run *r, tern_error *err)
-{
-    const opt_value *v = r->options->values;
-    tern_sampler_options o;
-    tern_sampler_options_init(&o);
-    o.temperature = (float)v[OPT_TEMP].real;
-    o.top_k = (uint32_t)v[OPT_TOP_K].integer;
-    o.top_p = (float)v[OPT_TOP_P].real;
-    o.min_p = (float)v[OPT_MIN_P].real;
-    o.repeat_penalty = (float)v[OPT_REPEAT_PENALTY].real;
-    o.repeat_last_n = (uint32_t)v[OPT_REPEAT_LAST_N].integer;
-    o.presence_penalty = (float)v[OPT_PRESENCE_PENALTY].real;
-    o.frequency_penalty = (float)v[OPT_FREQUENCY_PENALTY].real;
-    o.bias = r->bias;
-    o.n_bias = r->n_bias;
-    r->seed = (uint64_t)v[OPT_SEED].integer;
-    if (v[OPT_SEED].integer < 0) { // 32 bits, so that the number shown can be given back as -s
-        uint32_t fresh;
-        if (getrandom(&fresh, sizeof fresh, 0) != (ssize_t)sizeof fresh) fresh = (uint32_t)clock_ns();
-        r->seed = fresh;
-    }
-    o.seed = r->seed;
-    return tern_sampler_create(&o, &r->sampler, err);
-}
 
 // The text is read and the options are checked before the weights move: a mistake must not cost a load.
 static tern_status read_prompt(run *r, tern_error *err)
@@ -106,8 +53,8 @@ static tern_status prepare(run *r, tern_error *err)
                          "'%s' has no tokenizer, so it cannot continue a text (tern bench and logits can use it)",
                          path);
     status = read_prompt(r, err);
-    if (status == TERN_OK) status = collect_bias(r, err);
-    if (status == TERN_OK) status = create_sampler(r, err);
+    if (status == TERN_OK) status = cli_sampling_prepare(&r->sampling, r->options, r->tokenizer, err);
+    if (status == TERN_OK) status = tern_sampler_create(&r->sampling.options, &r->sampler, err);
     if (status == TERN_OK) status = tern_detokenizer_create(r->tokenizer, v[OPT_SPECIAL].given, &r->detokenizer, err);
     if (status != TERN_OK) return status;
     status = cli_session_load(&r->s, r->options, (uint32_t)v[OPT_CTX].integer, (uint32_t)v[OPT_BATCH].integer, err);
@@ -137,12 +84,18 @@ static tern_status show(run *r, tern_token id, tern_error *err)
     return status == TERN_OK ? put(r, text, n, err) : status;
 }
 
-// The prompt is shown through the detokeniser, so that text and continuation meet as in one text.
-static tern_status show_prompt(run *r, tern_error *err)
+// The prompt passes through the detokeniser, shown or not, so that text and continuation meet as in one text.
+static tern_status pass_prompt(run *r, tern_error *err)
 {
-    if (!r->options->values[OPT_DISPLAY_PROMPT].given || r->options->values[OPT_IDS].given) return TERN_OK;
+    if (r->options->values[OPT_IDS].given) return TERN_OK;
+    bool is_shown = r->options->values[OPT_DISPLAY_PROMPT].given;
     tern_status status = TERN_OK;
-    for (size_t i = 0; i < r->prompt.n && status == TERN_OK; i++) status = show(r, r->prompt.ids[i], err);
+    for (size_t i = 0; i < r->prompt.n && status == TERN_OK; i++) {
+        const char *text;
+        size_t n;
+        status = tern_detokenizer_push(r->detokenizer, r->prompt.ids[i], &text, &n, err);
+        if (status == TERN_OK && is_shown) status = put(r, text, n, err);
+    }
     return status;
 }
 
@@ -169,7 +122,7 @@ static tern_status decode(run *r, tern_error *err)
 
 static tern_status generate(run *r, tern_error *err)
 {
-    tern_status status = show_prompt(r, err);
+    tern_status status = pass_prompt(r, err);
     uint64_t start = clock_ns();
     if (status == TERN_OK) status = tern_session_sync(r->s.session, 0, r->prompt.ids, r->prompt.n, NULL, err);
     for (size_t i = 0; i < r->prompt.n && status == TERN_OK; i++)
@@ -203,7 +156,8 @@ static void report(const run *r)
     double prefill_s = (double)r->ns_prefill * 1e-9, decode_s = (double)r->ns_decode * 1e-9;
     uint64_t n_decoded = end.n_evals - r->at_decode.n_evals, ns = end.ns_eval - r->at_decode.ns_eval;
     if (r->is_context_full) cli_note(r->options, "stopped: the context of %u positions is full (-c)", r->s.plan.n_ctx);
-    if (r->options->values[OPT_TEMP].real > 0) cli_note(r->options, "seed     %llu", (unsigned long long)r->seed);
+    if (r->options->values[OPT_TEMP].real > 0)
+        cli_note(r->options, "seed     %llu", (unsigned long long)r->sampling.options.seed);
     cli_note(r->options, "load     %.1f ms (and %.1f ms to open the file)", load_ms, open_ms);
     cli_note(r->options, "prefill  %zu tokens in %.1f ms, %.1f tok/s", r->prompt.n, prefill_s * 1e3,
              prefill_s > 0 ? (double)r->prompt.n / prefill_s : 0);
@@ -235,7 +189,7 @@ int cmd_run(const opt_values *options)
     int code = status == TERN_OK ? EXIT_CODE_OK : cli_fail(&err, NULL);
     tern_detokenizer_free(r.detokenizer);
     tern_sampler_free(r.sampler);
-    free(r.bias);
+    cli_sampling_free(&r.sampling);
     tern_tokens_free(&r.prompt);
     cli_session_close(&r.s);
     return cli_finish(code);

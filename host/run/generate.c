@@ -46,8 +46,12 @@ tern_status tern_generate(tern_session *session, tern_sampler *sampler, const ch
     tern_status status = tern_tokenizer_encode(tokenizer, prompt, prompt_bytes, TERN_TOKENIZE_ADD_BOS, &tokens, err);
     if (status == TERN_OK) status = tern_detokenizer_create(tokenizer, false, &detokenizer, err);
     if (status == TERN_OK) status = tern_session_sync(session, 0, tokens.ids, tokens.n, NULL, err);
-    for (size_t i = 0; i < tokens.n && status == TERN_OK; i++)
-        status = tern_sampler_accept(sampler, tokens.ids[i], err);
+    for (size_t i = 0; i < tokens.n && status == TERN_OK; i++) {
+        const char *text; // of the prompt: passed over, so that the reply continues it as one text
+        size_t n;
+        status = tern_detokenizer_push(detokenizer, tokens.ids[i], &text, &n, err);
+        if (status == TERN_OK) status = tern_sampler_accept(sampler, tokens.ids[i], err);
+    }
     bool more = true;
     for (size_t i = 0; i < n_tokens && more && status == TERN_OK; i++)
         status = one_token(session, sampler, detokenizer, tokenizer, on_text, user, i + 1 == n_tokens, &more, &count,

@@ -199,20 +199,36 @@ tern_status tern_plan_make(const tern_model *model, const tern_plan_options *opt
     return status == TERN_OK ? plan_make(model->source, &where, options, out, err) : status;
 }
 
+// The same options must give the same plan: anything else was made for another model, or by hand.
+static tern_status check_plan(const tern_model *model, const device_ref *where, const tern_plan *plan, tern_error *err)
+{
+    tern_plan_options options;
+    tern_plan_options_init(&options);
+    options.n_ctx = plan->n_ctx;
+    options.n_sequences = plan->n_sequences;
+    options.n_batch = plan->n_batch;
+    options.n_threads = plan->n_threads;
+    options.kv_k = plan->kv_k;
+    options.kv_v = plan->kv_v;
+    tern_plan again;
+    tern_status status = plan_make(model->source, where, &options, &again, err);
+    if (status == TERN_BUDGET) error_prefix(err, "memory became scarce since the plan was made");
+    if (status != TERN_OK) return status;
+    if (again.bytes_total != plan->bytes_total)
+        return error_set(err, TERN_INVALID_ARGUMENT,
+                         "the plan is for %llu bytes, this model takes %llu: make a new plan",
+                         (unsigned long long)plan->bytes_total, (unsigned long long)again.bytes_total);
+    return TERN_OK;
+}
+
 tern_status tern_model_load(tern_model *model, const tern_plan *plan, tern_progress progress, void *user,
                             tern_error *err)
 {
     if (model->resident != NULL) return error_set(err, TERN_BAD_STATE, "the model is already loaded");
     device_ref where;
     tern_status status = registry_find(engine_backends, plan->device, &where, err);
+    if (status == TERN_OK) status = check_plan(model, &where, plan, err);
     if (status != TERN_OK) return status;
-    device_facts facts;
-    status = where.backend->device_describe(where.index, &facts, err);
-    if (status != TERN_OK) return status;
-    if (plan->bytes_total > facts.memory_free)
-        return error_set(err, TERN_BUDGET,
-                         "the plan needs %llu bytes on %s but only %llu are free now; make a new plan",
-                         (unsigned long long)plan->bytes_total, plan->device, (unsigned long long)facts.memory_free);
     resident_options options = {
         .n_ctx = plan->n_ctx, .n_threads = plan->n_threads, .progress = progress, .progress_user = user};
     fp_env env = fp_env_enter();

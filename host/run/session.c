@@ -76,12 +76,8 @@ static tern_status create_device_state(tern_session *s, tern_error *err)
     s->step.kv = s->kv;
     size_t layer_bytes = (size_t)kv_block_bytes(shape->k_type, shape->v_type, (int)hp->n_kv_heads, (int)hp->head_dim) *
                          shape->n_blocks;
-    for (uint32_t i = 0; i < hp->n_layers && status == TERN_OK; i++) {
+    for (uint32_t i = 0; i < hp->n_layers && status == TERN_OK; i++)
         status = s->backend->buffer_create(where, layer_bytes, &s->kv[i], err);
-        // Slots that were never written are read with weight +0, which only a finite value turns into nothing.
-        if (status == TERN_OK)
-            status = s->backend->buffer_fill(s->step.r->stream, (view){s->kv[i], 0}, 0, layer_bytes, err);
-    }
     return status;
 }
 

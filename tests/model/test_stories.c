@@ -286,6 +286,19 @@ static void a_budget_too_small_says_what_would_fit(void **state)
     cause = (tern_error){0};
     assert_int_equal(tern_plan_make(model, &options, &plan, &cause), TERN_NO_DEVICE);
     assert_non_null(strstr(cause.message, "cpu"));
+    // A plan of another model, or one changed by hand, is not loaded.
+    options.device = "cpu";
+    options.n_ctx = 100;
+    options.memory_budget = 0;
+    CHECK(tern_plan_make(model, &options, &plan, err));
+    tern_plan other = plan;
+    other.n_sequences = 0;
+    assert_int_equal(tern_model_load(model, &other, NULL, NULL, NULL), TERN_INVALID_ARGUMENT);
+    other = plan;
+    other.n_ctx = 4000;
+    assert_int_equal(tern_model_load(model, &other, NULL, NULL, NULL), TERN_INVALID_ARGUMENT);
+    CHECK(tern_model_load(model, &plan, NULL, NULL, err));
+    assert_int_equal(tern_model_load(model, &plan, NULL, NULL, NULL), TERN_BAD_STATE);
     tern_model_close(model);
     tern_engine_close(engine);
 }
