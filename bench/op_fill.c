@@ -91,8 +91,8 @@ static void store_half(uint8_t *to, float x)
 static void fill_block_factors(dense_type type, uint64_t seed, uint64_t i, uint8_t *block)
 {
     float d = (rng_unit(seed, 2 * i) - 0.5f) * 0.02f;
-    if (type == DENSE_Q8_0 || type == DENSE_Q4_0 || type == DENSE_Q4_K) store_half(block, d);
-    if (type == DENSE_Q4_K) store_half(block + 2, rng_unit(seed, 2 * i + 1) * 0.02f);
+    if (type == DENSE_Q8_0 || type == DENSE_Q4_0 || type == DENSE_Q4_K || type == DENSE_Q5_K) store_half(block, d);
+    if (type == DENSE_Q4_K || type == DENSE_Q5_K) store_half(block + 2, rng_unit(seed, 2 * i + 1) * 0.02f);
     if (type == DENSE_Q6_K) store_half(block + 208, d);
 }
 

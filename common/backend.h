@@ -40,7 +40,7 @@ typedef struct weights_desc {
     uint32_t n_rows, n_cols;
     bool is_ternary;
     dense_type type;
-    const ternary_scale *scale; // ternary: read during weights_create only; NULL for weights_bytes means one scale
+    const ternary_scale *scale; // ternary: read during weights_create only; weights_bytes looks at its shape alone
 } weights_desc;
 
 typedef struct backend {

@@ -1,13 +1,14 @@
 // Dequantisation of dense rows. Every product below fits 24 bits (fp16 has 11, scales and quants at most 7 and 6), so
-// it is exact in fp32; only the subtraction of Q4_K's minimum rounds, once. Stored numbers are little-endian.
+// it is exact in fp32; only the subtraction of Q4_K's and Q5_K's minimum rounds, once. Stored numbers are
+// little-endian.
 #include "dense.h"
 
 #include "half.h"
 
 const dense_format dense_formats[DENSE_N_TYPES] = {
-    [DENSE_F32] = {"F32", 1, 4},       [DENSE_F16] = {"F16", 1, 2},     [DENSE_BF16] = {"BF16", 1, 2},
-    [DENSE_Q8_0] = {"Q8_0", 32, 34},   [DENSE_Q4_0] = {"Q4_0", 32, 18}, [DENSE_Q4_K] = {"Q4_K", 256, 144},
-    [DENSE_Q6_K] = {"Q6_K", 256, 210},
+    [DENSE_F32] = {"F32", 1, 4},       [DENSE_F16] = {"F16", 1, 2},       [DENSE_BF16] = {"BF16", 1, 2},
+    [DENSE_Q8_0] = {"Q8_0", 32, 34},   [DENSE_Q4_0] = {"Q4_0", 32, 18},   [DENSE_Q4_K] = {"Q4_K", 256, 144},
+    [DENSE_Q5_K] = {"Q5_K", 256, 176}, [DENSE_Q6_K] = {"Q6_K", 256, 210},
 };
 
 static scalar_u32 load_u16(const uint8_t *p) { return (scalar_u32)p[0] | (scalar_u32)p[1] << 8; }
@@ -59,6 +60,23 @@ static void block_q4_k(const uint8_t *block, float *out)
     }
 }
 
+// fp16 d; fp16 dmin; u8 s[12]; u8 qh[32]; u8 qs[128]: Q4_K with a fifth bit: that of sub-block j and element i is bit j
+// of qh[i].
+static void block_q5_k(const uint8_t *block, float *out)
+{
+    float d = load_half(block), dmin = load_half(block + 2);
+    const uint8_t *qh = block + 16, *qs = block + 48;
+    for (int j = 0; j < 8; j++) {
+        int scale, minimum;
+        q4_k_scale(block + 4, j, &scale, &minimum);
+        float factor = d * (float)scale, low = -(dmin * (float)minimum);
+        for (int i = 0; i < 32; i++) {
+            int q = (qs[j / 2 * 32 + i] >> (4 * (j % 2)) & 15) | (qh[i] >> j & 1) << 4;
+            out[j * 32 + i] = scalar_fma(factor, (float)q, low);
+        }
+    }
+}
+
 // u8 ql[128]; u8 qh[64]; int8 sc[16]; fp16 d: two halves of 128 elements, each four spans of 32. Span s takes its low
 // four bits from the low (s < 2) or high nibbles of ql + 32 * (s % 2), its high two bits from bits 2s of qh; 16
 // elements share a scale.
@@ -87,6 +105,7 @@ void dense_row_to_float(dense_type type, const uint8_t *row, uint32_t n_cols, fl
         case DENSE_Q8_0: block_q8_0(row, out + c); break;
         case DENSE_Q4_0: block_q4_0(row, out + c); break;
         case DENSE_Q4_K: block_q4_k(row, out + c); break;
+        case DENSE_Q5_K: block_q5_k(row, out + c); break;
         case DENSE_Q6_K: block_q6_k(row, out + c); break;
         case DENSE_N_TYPES: break;
         }

@@ -1,5 +1,6 @@
 // Dense matrix rows as stored in files and on devices: blocks of a few encodings, dequantised to fp32 exactly as
-// formats.md 2.2 to 2.6 define (all products fit 24 bits; Q4_K's minimum is one rounding, see dense_row_to_float).
+// formats.md 2.2 to 2.6 define (all products fit 24 bits; the minimum of Q4_K and Q5_K is one rounding, see
+// dense_row_to_float).
 #ifndef TERN_COMMON_DENSE_H
 #define TERN_COMMON_DENSE_H
 
@@ -13,6 +14,7 @@ typedef enum dense_type {
     DENSE_Q8_0,
     DENSE_Q4_0,
     DENSE_Q4_K,
+    DENSE_Q5_K,
     DENSE_Q6_K,
     DENSE_N_TYPES
 } dense_type;

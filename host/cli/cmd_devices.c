@@ -7,12 +7,11 @@ static int print_json(const tern_engine *engine, const tern_device_info *devices
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++) {
         const tern_device_info *d = &devices[i];
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:o}", "name", d->name, "backend", d->backend,
-                                        "description", json_out_text(d->description), "memory_total",
-                                        json_out_count(d->memory_total), "memory_free", json_out_count(d->memory_free),
-                                        "is_reference", d->is_reference,
-                                        "is_reproducible", d->is_reproducible, "note", json_out_text(d->note)));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:o}", "name", d->name, "backend",
+                                              d->backend, "description", json_out_text(d->description), "memory_total",
+                                              json_out_count(d->memory_total), "memory_free",
+                                              json_out_count(d->memory_free), "is_reference", d->is_reference,
+                                              "is_reproducible", d->is_reproducible, "note", json_out_text(d->note)));
     }
     return json_out_print(
         json_pack("{s:o, s:o}", "devices", list, "unused", json_out_text(tern_engine_unused_devices(engine))));

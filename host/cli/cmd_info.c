@@ -12,16 +12,11 @@ enum { N_CLASSES = 5 };
 
 static void list_classes(const tern_model_info *info, weight_class out[N_CLASSES])
 {
-    uint64_t table = (uint64_t)info->n_vocab * info->n_embd;
-    uint64_t head = info->is_tied ? 0 : table;
-    uint64_t norms = (uint64_t)info->n_embd * (1 + 2ull * info->n_layers);
-    if (info->has_sub_norm) norms += (uint64_t)info->n_layers * ((uint64_t)info->n_heads * info->head_dim + info->n_ff);
-    uint64_t known = info->n_params_ternary + table + head + norms;
     out[0] = (weight_class){"ternary", info->n_params_ternary, info->bytes_ternary};
-    out[1] = (weight_class){"embedding", table, info->bytes_embedding};
-    out[2] = (weight_class){"head", head, info->bytes_head};
-    out[3] = (weight_class){"dense", info->n_params > known ? info->n_params - known : 0, info->bytes_dense};
-    out[4] = (weight_class){"norms", norms, info->bytes_norms};
+    out[1] = (weight_class){"embedding", info->n_params_embedding, info->bytes_embedding};
+    out[2] = (weight_class){"head", info->n_params_head, info->bytes_head};
+    out[3] = (weight_class){"dense", info->n_params_dense, info->bytes_dense};
+    out[4] = (weight_class){"norms", info->n_params_norms, info->bytes_norms};
 }
 
 static double bits_per_weight(uint64_t n_bytes, uint64_t n_params)
@@ -42,8 +37,9 @@ static void print_screen(const char *path, const tern_model_info *info, double z
     printf("context       %u positions in training\n", info->n_ctx_train);
     printf("vocabulary    %u; %s\n", info->n_vocab, info->tokenizer[0] ? info->tokenizer : "no tokenizer");
     printf("rope          %s\n", info->rope);
-    printf("graph         %s%s, norm epsilon %g, %s head\n", info->activation, info->has_sub_norm ? ", sub-norms" : "",
-           (double)info->norm_eps, info->is_tied ? "tied" : "own");
+    printf("graph         %s%s%s, norm epsilon %g, %s head\n", info->activation,
+           info->has_sub_norm ? ", sub-norms" : "", info->has_qk_norm ? ", q and k norms" : "", (double)info->norm_eps,
+           info->is_tied ? "tied" : "own");
     printf("activations   %s (%s)\n", info->act_quant, info->act_quant_reason);
     printf("formats       %s\n", info->formats);
     printf("parameters    %.3f million, %.1f %% ternary\n", (double)info->n_params * 1e-6,
@@ -68,10 +64,11 @@ static int print_json(const char *path, const tern_model_info *info, double zero
                                               json_out_count(classes[i].n_params), "bytes",
                                               json_out_count(classes[i].n_bytes), "bits_per_weight",
                                               bits_per_weight(classes[i].n_bytes, classes[i].n_params)));
-    json_t *facts = json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b}", "path", json_out_text(path), "name",
+    json_t *facts = json_pack("{s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:b}", "path", json_out_text(path), "name",
                               json_out_text(info->name), "architecture", json_out_text(info->architecture), "container",
                               info->container, "is_synthetic", info->is_synthetic, "is_ternary", info->is_ternary,
-                              "is_tied", info->is_tied, "has_sub_norm", info->has_sub_norm);
+                              "is_tied", info->is_tied, "has_sub_norm", info->has_sub_norm, "has_qk_norm",
+                              info->has_qk_norm);
     json_t *geometry = json_pack(
         "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "n_layers", (json_int_t)info->n_layers, "n_embd",
         (json_int_t)info->n_embd, "n_ff", (json_int_t)info->n_ff, "n_heads", (json_int_t)info->n_heads, "n_kv_heads",

@@ -10,10 +10,9 @@
 static tern_status check_scale(const weights_desc *desc, tern_error *err)
 {
     const ternary_scale *s = desc->scale;
-    if (s->n_sets == 0 || s->group == 0 || s->values == NULL)
-        return error_set(err, TERN_INVALID_ARGUMENT,
-                         "weights: the scale has %u sets of groups of %u columns and %s values", s->n_sets, s->group,
-                         s->values == NULL ? "no" : "some");
+    if (s->n_sets == 0 || s->group == 0)
+        return error_set(err, TERN_INVALID_ARGUMENT, "weights: the scale has %u sets of groups of %u columns",
+                         s->n_sets, s->group);
     uint32_t n_groups = desc->n_cols / s->group + (desc->n_cols % s->group != 0);
     if (s->n_groups != n_groups)
         return error_set(err, TERN_INVALID_ARGUMENT,
@@ -123,7 +122,7 @@ static tern_status copy_scale(const weights_desc *desc, ternary_scale *out, tern
 tern_status cpu_weights_create(device *d, const weights_desc *desc, weights **out, tern_error *err)
 {
     uint64_t matrix = 0, scales = 0;
-    if (desc->is_ternary && desc->scale == NULL)
+    if (desc->is_ternary && (desc->scale == NULL || desc->scale->values == NULL))
         return error_set(err, TERN_INVALID_ARGUMENT, "weights: a ternary matrix is created with its scale");
     tern_status status = measure(desc, &matrix, &scales, err);
     if (status != TERN_OK) return status;

@@ -88,11 +88,12 @@ typedef struct tern_model_info {
     char tokenizer[96]; // "byte-level BPE (llama3), 128256 tokens"
     uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab, n_ctx_train;
     float norm_eps;
-    bool is_tied, has_sub_norm, is_ternary, is_synthetic;
+    bool is_tied, has_sub_norm, has_qk_norm, is_ternary, is_synthetic;
     uint64_t n_params; // all weights
-    uint64_t n_params_ternary;
-    uint64_t bytes_ternary, bytes_embedding, bytes_head, bytes_dense,
-        bytes_norms; // as stored in the file; a tied head counts 0
+    // Weights and their bytes in the file by class, which add up: ternary matrices wherever they stand, then dense ones
+    // (a tied head counts in the embedding), then norms.
+    uint64_t n_params_ternary, n_params_embedding, n_params_head, n_params_dense, n_params_norms;
+    uint64_t bytes_ternary, bytes_embedding, bytes_head, bytes_dense, bytes_norms;
     uint64_t bytes_file;
 } tern_model_info;
 
@@ -190,7 +191,8 @@ TERN_API tern_token tern_tokenizer_bos(const tern_tokenizer *tokenizer); // -1 i
 TERN_API bool tern_tokenizer_adds_bos(const tern_tokenizer *tokenizer);
 TERN_API bool tern_tokenizer_is_stop(const tern_tokenizer *tokenizer, tern_token id); // ends a reply
 
-// Turns ids into text piece by piece, never emitting half a UTF-8 sequence.
+// Turns ids into text piece by piece, never emitting half a UTF-8 sequence. Tokenizers that put a space before a text
+// drop it from the first piece: to continue a text, push its tokens first and discard what they give.
 TERN_API tern_status tern_detokenizer_create(const tern_tokenizer *tokenizer, bool show_special, tern_detokenizer **out,
                                              tern_error *err);
 TERN_API void tern_detokenizer_free(tern_detokenizer *detokenizer);
@@ -200,6 +202,55 @@ TERN_API tern_status tern_detokenizer_push(tern_detokenizer *detokenizer, tern_t
 // What is still held back (an incomplete sequence becomes U+FFFD); then ready for a new text.
 TERN_API tern_status tern_detokenizer_finish(tern_detokenizer *detokenizer, const char **text, size_t *n_bytes,
                                              tern_error *err);
+
+// -------------------------------------------------------------------------------------------------------------- chat
+
+// How a conversation is written as one token sequence. The template text inside model files is never interpreted: what
+// a model expects is one of these.
+typedef enum tern_chat_format {
+    TERN_CHAT_PLAIN = 0,   // base models: the texts as they are, one after the other
+    TERN_CHAT_BITNET = 1,  // "User: ...<|eot_id|>Assistant: "
+    TERN_CHAT_LLAMA3 = 2,  // "<|start_header_id|>user<|end_header_id|>\n\n...<|eot_id|>"
+    TERN_CHAT_FALCON3 = 3, // "<|user|>\n...\n<|assistant|>\n"
+    TERN_CHAT_CHATML = 4,  // "<|im_start|>user\n...<|im_end|>\n"
+} tern_chat_format;
+
+// "plain", "bitnet", ...; NULL for a number that is no format.
+TERN_API const char *tern_chat_format_name(tern_chat_format format);
+// NOT_FOUND names the formats there are.
+TERN_API tern_status tern_chat_format_find(const char *name, tern_chat_format *out, tern_error *err);
+// The format a model was trained with, judged by architecture, vocabulary and name. *reason (may be NULL): one clause,
+// valid forever.
+TERN_API tern_chat_format tern_model_chat_format(const tern_model *model, const char **reason);
+
+typedef enum tern_chat_role { TERN_CHAT_SYSTEM = 0, TERN_CHAT_USER = 1, TERN_CHAT_ASSISTANT = 2 } tern_chat_role;
+
+typedef struct tern_chat_message {
+    tern_chat_role role;
+    const char *content; // UTF-8; special tokens spelled in it are plain text
+    size_t n_bytes;
+    // The ids the model generated for this content, used instead of it, so that a session's KV cache keeps its prefix.
+    // NULL: none. Only for replies.
+    const tern_token *ids;
+    size_t n_ids;
+} tern_chat_message;
+
+typedef struct tern_chat tern_chat;
+
+// A format over a vocabulary. The tokenizer must outlive it.
+TERN_API tern_status tern_chat_create(const tern_tokenizer *tokenizer, tern_chat_format format, tern_chat **out,
+                                      tern_error *err);
+TERN_API void tern_chat_free(tern_chat *chat);
+// Appends the whole conversation to `out`: BOS once where the format has one, the messages, and if asked the beginning
+// of a reply. INVALID_ARGUMENT names a message with an unknown role, or one with ids that is not a reply; MALFORMED one
+// that is not UTF-8.
+TERN_API tern_status tern_chat_encode(const tern_chat *chat, const tern_chat_message *messages, size_t n_messages,
+                                      bool begin_reply, tern_tokens *out, tern_error *err);
+// The id ends a reply: a stop token of the model or a marker of the format.
+TERN_API bool tern_chat_is_stop(const tern_chat *chat, tern_token id);
+// Markers of the format that this vocabulary has no token for: they are written as plain text, and a reply ends where
+// one appears in its text. *n is usually 0. Valid while the object lives.
+TERN_API const char *const *tern_chat_stop_texts(const tern_chat *chat, size_t *n);
 
 // ----------------------------------------------------------------------------------------------------------- session
 

@@ -52,7 +52,7 @@ typedef struct conversion {
 
 static const uint32_t dense_ids[DENSE_N_TYPES] = {
     [DENSE_F32] = 0,  [DENSE_F16] = 1,   [DENSE_BF16] = 30, [DENSE_Q8_0] = 8,
-    [DENSE_Q4_0] = 2, [DENSE_Q4_K] = 12, [DENSE_Q6_K] = 14,
+    [DENSE_Q4_0] = 2, [DENSE_Q4_K] = 12, [DENSE_Q5_K] = 13, [DENSE_Q6_K] = 14,
 };
 
 static tern_status report(const conversion *c, tern_error *err)

@@ -26,12 +26,6 @@ typedef struct cursor {
     size_t size, pos;
 } cursor;
 
-// Where a tensor lies in the data section; n_bytes 0 when its type does not tell.
-typedef struct extent {
-    uint64_t offset, n_bytes;
-    size_t index;
-} extent;
-
 static size_t left(const cursor *c) { return c->size - c->pos; }
 
 static bool take(cursor *c, uint64_t n, const uint8_t **out)
@@ -213,35 +207,6 @@ static tern_status parse_alignment(gguf_file *file, tern_error *err)
     return TERN_OK;
 }
 
-// Bytes of a tensor's data from its type and dimensions; 0 when the type does not tell.
-static tern_status tensor_bytes(const tensor *t, const gguf_tensor_type *info, uint64_t *out, tern_error *err)
-{
-    uint64_t rows = 1, n = 1, n_bytes;
-    bool fits = true;
-    for (uint32_t i = 1; i < 4; i++) fits = fits && check_mul(rows, t->dims[i], &rows);
-    fits = fits && check_mul(rows, t->dims[0], &n);
-    if (!fits || n > INT64_MAX)
-        return error_set(err, TERN_MALFORMED, "tensor %s: the product of its dimensions overflows", t->name);
-    if (info->type == TENSOR_I2_S) { // n/4 bytes of codes, then a tail of 32 with the scale
-        if (n % 4 != 0)
-            return error_set(err, TERN_MALFORMED, "tensor %s: I2_S with %llu elements, expected a multiple of 4",
-                             t->name, (unsigned long long)n);
-        *out = n / 4 + 32;
-        return TERN_OK;
-    }
-    if (info->block == 0) {
-        *out = 0;
-        return TERN_OK;
-    }
-    if (t->dims[0] % info->block != 0)
-        return error_set(err, TERN_MALFORMED, "tensor %s: rows of %llu elements, type %s has blocks of %u", t->name,
-                         (unsigned long long)t->dims[0], info->name, info->block);
-    if (!check_mul(t->dims[0] / info->block, info->block_bytes, &n_bytes) || !check_mul(n_bytes, rows, &n_bytes))
-        return error_set(err, TERN_MALFORMED, "tensor %s: its size in bytes overflows", t->name);
-    *out = n_bytes;
-    return TERN_OK;
-}
-
 static tern_status parse_dims(cursor *c, tensor *t, tern_error *err)
 {
     if (!take_u32(c, &t->n_dims))
@@ -260,7 +225,7 @@ static tern_status parse_dims(cursor *c, tensor *t, tern_error *err)
 }
 
 // Everything of a tensor info after its name.
-static tern_status parse_tensor_body(cursor *c, uint64_t alignment, tensor *t, extent *where, tern_error *err)
+static tern_status parse_tensor_body(cursor *c, uint64_t alignment, tensor *t, gguf_extent *where, tern_error *err)
 {
     uint32_t id;
     tern_status status = parse_dims(c, t, err);
@@ -272,7 +237,8 @@ static tern_status parse_tensor_body(cursor *c, uint64_t alignment, tensor *t, e
         return error_set(err, TERN_UNSUPPORTED, "tensor %s: type id %u is unknown to this build", t->name, id);
     t->type = info->type;
     t->type_name = info->name;
-    status = tensor_bytes(t, info, &where->n_bytes, err);
+    where->id = id;
+    status = gguf_tensor_bytes(t, info, &where->n_bytes, err);
     if (status != TERN_OK) return status;
     if (where->offset % alignment != 0)
         return error_set(err, TERN_MALFORMED, "tensor %s: offset %llu, expected a multiple of the alignment %llu",
@@ -280,7 +246,7 @@ static tern_status parse_tensor_body(cursor *c, uint64_t alignment, tensor *t, e
     return TERN_OK;
 }
 
-static tern_status parse_tensor(cursor *c, gguf_file *file, extent *where, tern_error *err)
+static tern_status parse_tensor(cursor *c, gguf_file *file, gguf_extent *where, tern_error *err)
 {
     gguf_string name;
     if (!take_string(c, &name))
@@ -302,12 +268,13 @@ static tern_status parse_tensor(cursor *c, gguf_file *file, extent *where, tern_
 
 static int compare_extents(const void *a, const void *b)
 {
-    const extent *x = a, *y = b;
+    const gguf_extent *x = a, *y = b;
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
 // Places the tensors in the buffer: inside it, in no one else's bytes.
-static tern_status place_tensors(const uint8_t *data, size_t size, gguf_file *file, extent *extents, tern_error *err)
+static tern_status place_tensors(const uint8_t *data, size_t size, gguf_file *file, gguf_extent *extents,
+                                 tern_error *err)
 {
     size_t n = file->tensors.n;
     if (n > 0 && file->data_offset > size)
@@ -316,7 +283,7 @@ static tern_status place_tensors(const uint8_t *data, size_t size, gguf_file *fi
     uint64_t data_bytes = n > 0 ? size - file->data_offset : 0;
     qsort(extents, n, sizeof *extents, compare_extents);
     for (size_t i = 0; i < n; i++) {
-        tensor *t = &file->tensors.items[extents[i].index];
+        const tensor *t = &file->tensors.items[extents[i].index];
         uint64_t end = i + 1 < n ? extents[i + 1].offset : data_bytes;
         if (!check_range(extents[i].offset, extents[i].n_bytes, data_bytes))
             return error_set(
@@ -324,13 +291,18 @@ static tern_status place_tensors(const uint8_t *data, size_t size, gguf_file *fi
                 "tensor %s: bytes %llu + %llu of the data section, which has %llu; the file is cut off or broken",
                 t->name, (unsigned long long)extents[i].offset, (unsigned long long)extents[i].n_bytes,
                 (unsigned long long)data_bytes);
-        if (extents[i].offset >= end || extents[i].n_bytes > end - extents[i].offset)
+        extents[i].room = extents[i].offset < end ? end - extents[i].offset : 0;
+        if (extents[i].room == 0 || extents[i].n_bytes > extents[i].room)
             return error_set(err, TERN_MALFORMED, "tensor %s (%s): it overlaps %s", t->name, t->type_name,
                              i + 1 < n ? file->tensors.items[extents[i + 1].index].name : "the end of the file");
-        t->n_bytes = extents[i].n_bytes != 0 ? extents[i].n_bytes : end - extents[i].offset;
+    }
+    tern_status status = gguf_resolve_types(&file->tensors, extents, file->alignment, err);
+    for (size_t i = 0; i < n && status == TERN_OK; i++) {
+        tensor *t = &file->tensors.items[extents[i].index];
+        t->n_bytes = extents[i].n_bytes != 0 ? extents[i].n_bytes : extents[i].room;
         t->data = data + file->data_offset + extents[i].offset;
     }
-    return TERN_OK;
+    return status;
 }
 
 static tern_status parse_tensors(cursor *c, uint64_t n_tensors, gguf_file *file, tern_error *err)
@@ -341,7 +313,7 @@ static tern_status parse_tensors(cursor *c, uint64_t n_tensors, gguf_file *file,
     if (n_tensors > MAX_TENSORS)
         return error_set(err, TERN_LIMIT, "%llu tensors; at most %u are accepted", (unsigned long long)n_tensors,
                          MAX_TENSORS);
-    extent *extents = calloc((size_t)n_tensors + 1, sizeof *extents);
+    gguf_extent *extents = calloc((size_t)n_tensors + 1, sizeof *extents);
     if (extents == NULL)
         return error_set(err, TERN_HOST_MEMORY, "no memory for %llu tensors", (unsigned long long)n_tensors);
     tern_status status = TERN_OK;

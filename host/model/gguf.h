@@ -10,8 +10,19 @@
 #include "tensor.h"
 
 typedef enum gguf_type {
-    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY,
-    GGUF_U64, GGUF_I64, GGUF_F64,
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
 } gguf_type;
 
 // A string inside the file's bytes: not NUL-terminated, any bytes.
@@ -35,9 +46,9 @@ typedef struct gguf_file {
     uint64_t data_offset; // of the data section in the buffer
     gguf_value *values;   // owned
     size_t n_values;
-    size_t *slots;        // hash index over keys
+    size_t *slots; // hash index over keys
     size_t n_slots;
-    tensor_set tensors;   // names as in the file; data points into the buffer
+    tensor_set tensors; // names as in the file; data points into the buffer
 } gguf_file;
 
 // Parses `size` bytes, which must outlive *out. MALFORMED, UNSUPPORTED (version 1, big-endian) or LIMIT name the place:
@@ -45,8 +56,8 @@ typedef struct gguf_file {
 tern_status gguf_parse(const uint8_t *data, size_t size, gguf_file *out, tern_error *err);
 void gguf_free(gguf_file *file);
 
-// Typed getters. Integer keys accept every integer width whose value fits. NOT_FOUND (err untouched) when the key is absent,
-// MALFORMED when it has another type or is out of range: absent and wrong are never confused.
+// Typed getters. Integer keys accept every integer width whose value fits. NOT_FOUND (err untouched) when the key is
+// absent, MALFORMED when it has another type or is out of range: absent and wrong are never confused.
 const gguf_value *gguf_find(const gguf_file *file, const char *key);
 tern_status gguf_get_u32(const gguf_file *file, const char *key, uint32_t *out, tern_error *err);
 tern_status gguf_get_f32(const gguf_file *file, const char *key, float *out, tern_error *err); // finite only

@@ -1,62 +1,8 @@
-// Typed access to GGUF metadata, and the tables of type ids.
+// Typed access to GGUF metadata.
 #include <math.h>
 #include <string.h>
 
 #include "gguf_types.h"
-
-// Ids that several engines use for different things carry every meaning in their name and are never decoded by guess.
-static const gguf_tensor_type tensor_types[] = {
-    {0, TENSOR_F32, "F32", 1, 4},
-    {1, TENSOR_F16, "F16", 1, 2},
-    {2, TENSOR_Q4_0, "Q4_0", 32, 18},
-    {3, TENSOR_OTHER, "Q4_1", 32, 20},
-    {6, TENSOR_OTHER, "Q5_0", 32, 22},
-    {7, TENSOR_OTHER, "Q5_1", 32, 24},
-    {8, TENSOR_Q8_0, "Q8_0", 32, 34},
-    {9, TENSOR_OTHER, "Q8_1", 32, 36},
-    {10, TENSOR_OTHER, "Q2_K", 256, 84},
-    {11, TENSOR_OTHER, "Q3_K", 256, 110},
-    {12, TENSOR_Q4_K, "Q4_K", 256, 144},
-    {13, TENSOR_OTHER, "Q5_K", 256, 176},
-    {14, TENSOR_Q6_K, "Q6_K", 256, 210},
-    {15, TENSOR_OTHER, "Q8_K", 256, 292},
-    {16, TENSOR_OTHER, "IQ2_XXS", 0, 0},
-    {17, TENSOR_OTHER, "IQ2_XS", 0, 0},
-    {18, TENSOR_OTHER, "IQ3_XXS", 0, 0},
-    {19, TENSOR_OTHER, "IQ1_S", 0, 0},
-    {20, TENSOR_OTHER, "IQ4_NL", 0, 0},
-    {21, TENSOR_OTHER, "IQ3_S", 0, 0},
-    {22, TENSOR_OTHER, "IQ2_S", 0, 0},
-    {23, TENSOR_OTHER, "IQ4_XS", 0, 0},
-    {24, TENSOR_OTHER, "I8", 1, 1},
-    {25, TENSOR_OTHER, "I16", 1, 2},
-    {26, TENSOR_OTHER, "I32", 1, 4},
-    {27, TENSOR_OTHER, "I64", 1, 8},
-    {28, TENSOR_OTHER, "F64", 1, 8},
-    {29, TENSOR_OTHER, "IQ1_M", 0, 0},
-    {30, TENSOR_BF16, "BF16", 1, 2},
-    {34, TENSOR_TQ1_0, "TQ1_0", 256, 54},
-    {35, TENSOR_TQ2_0, "TQ2_0", 256, 66},
-    {36, TENSOR_I2_S, "I2_S", 1, 0}, // n/4 + 32 bytes: see tensor_bytes in gguf.c
-    {37, TENSOR_OTHER, "I8_S (id 37)", 0, 0},
-    {38, TENSOR_OTHER, "TL1 (id 38)", 0, 0},
-    {39, TENSOR_OTHER, "TL2 or MXFP4 (id 39)", 0, 0},
-    {40, TENSOR_OTHER, "NVFP4 or Q1_0 (id 40)", 0, 0},
-    {41, TENSOR_OTHER, "Q1_0 (id 41)", 128, 18},
-    {42, TENSOR_OTHER, "Q2_0 (id 42)", 0, 0}, // groups of 64 or of 128
-    {134, TENSOR_OTHER, "IQ1_BN (id 134)", 0, 0},
-    {135, TENSOR_OTHER, "IQ2_BN (id 135)", 0, 0},
-    {142, TENSOR_OTHER, "PQ2_0 or IQ2_TN (id 142)", 0, 0},
-    {143, TENSOR_OTHER, "PTQ1_0 or IQ1_TN (id 143)", 0, 0},
-    {335, TENSOR_OTHER, "IQ2_BN_R4 (id 335)", 0, 0},
-};
-
-const gguf_tensor_type *gguf_tensor_type_find(uint32_t id)
-{
-    for (size_t i = 0; i < sizeof tensor_types / sizeof *tensor_types; i++)
-        if (tensor_types[i].id == id) return &tensor_types[i];
-    return NULL;
-}
 
 static const struct {
     const char *name;

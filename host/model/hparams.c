@@ -2,16 +2,32 @@
 #include "hparams.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "hparams_common.h"
 #include "ternary.h"
 
 tern_status hparams_unsupported_architecture(const char *what, const char *name, tern_error *err)
 {
-    return error_set(err, TERN_UNSUPPORTED,
-                     "%s \"%.60s\" is not supported; supported are bitnet-b1.58, bitnet-25, bitnet and llama in GGUF, "
-                     "bitnet and llama in Hugging Face directories",
-                     what, name);
+    static const struct {
+        const char *prefix, *why;
+    } known[] = {
+        {"qwen35",
+         "its linear attention and rotated basis (Bonsai 27B, Bonsai-2) are not implemented; the Ternary-Bonsai "
+         "1.7B, 4B and 8B files (qwen3) open"},
+        {"qwen3_5",
+         "its linear attention and rotated basis (Bonsai 27B, Bonsai-2) are not implemented; the Ternary-Bonsai "
+         "1.7B, 4B and 8B files (qwen3) open"},
+        {"gemma3", "it is an embedding model (BitNet-embedding-270M), not a text generator"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strncmp(name, known[i].prefix, strlen(known[i].prefix)) == 0)
+            return error_set(err, TERN_UNSUPPORTED, "%s \"%.60s\" is not supported: %s", what, name, known[i].why);
+    return error_set(
+        err, TERN_UNSUPPORTED,
+        "%s \"%.60s\" is not supported; supported are bitnet-b1.58, bitnet-25, bitnet, llama and qwen3 in GGUF, "
+        "bitnet, llama and qwen3 in Hugging Face directories",
+        what, name);
 }
 
 static tern_status check_ranges(const hparams *hp, tern_error *err)
@@ -42,14 +58,28 @@ static tern_status check_ranges(const hparams *hp, tern_error *err)
 static tern_status check_rope(const hparams *hp, tern_error *err)
 {
     const rope_params *rope = &hp->rope;
-    if (!(rope->theta > 0 && isfinite(rope->theta)))
-        return error_set(err, TERN_MALFORMED, "the RoPE base is %g, expected a number over 0", rope->theta);
+    // No frequency is over 1 (4 with frequency divisors), so that angles stay where rope.h computes them: under 2^30.
+    if (!(rope->theta >= 1 && rope->theta <= 1e30))
+        return error_set(err, TERN_MALFORMED, "the RoPE base is %g, expected a number from 1 to 1e30", rope->theta);
     if (rope->n_dims == 0 || rope->n_dims % 2 != 0 || rope->n_dims > hp->head_dim)
         return error_set(err, TERN_MALFORMED,
                          "RoPE rotates %u dimensions, expected an even number up to the head size %u", rope->n_dims,
                          hp->head_dim);
-    if (rope->scaling != ROPE_SCALING_NONE && !(rope->factor > 0 && isfinite(rope->factor)))
-        return error_set(err, TERN_MALFORMED, "the RoPE scaling factor is %g, expected a number over 0", rope->factor);
+    if (rope->scaling != ROPE_SCALING_NONE && !(rope->factor >= 1 && isfinite(rope->factor)))
+        return error_set(err, TERN_MALFORMED, "the RoPE scaling factor is %g, expected a number of at least 1",
+                         rope->factor);
+    if (rope->scaling == ROPE_SCALING_YARN &&
+        !(rope->original_context > 0 && rope->beta_slow > 0 && rope->beta_fast > rope->beta_slow &&
+          rope->attn_factor > 0 && isfinite(rope->original_context) && isfinite(rope->beta_fast) &&
+          isfinite(rope->attn_factor)))
+        return error_set(
+            err, TERN_MALFORMED,
+            "yarn RoPE scaling with original context %g, beta_fast %g, beta_slow %g, attn_factor %g: expected "
+            "0 < beta_slow < beta_fast, and the others over 0",
+            rope->original_context, rope->beta_fast, rope->beta_slow, rope->attn_factor);
+    if (rope->scaling == ROPE_SCALING_YARN && !(rope->theta > 1))
+        return error_set(err, TERN_MALFORMED, "yarn RoPE scaling with the RoPE base %g, expected a number over 1",
+                         rope->theta);
     if (rope->scaling == ROPE_SCALING_LLAMA3 &&
         !(rope->low_freq_factor > 0 && rope->high_freq_factor > rope->low_freq_factor && rope->original_context > 0))
         return error_set(
@@ -70,5 +100,9 @@ tern_status hparams_validate(const hparams *hp, tern_error *err)
     if (!(hp->norm_eps > 0.0f && hp->norm_eps < 1.0f))
         return error_set(err, TERN_MALFORMED, "the norm epsilon is %g, expected a number between 0 and 1",
                          (double)hp->norm_eps);
+    if (hp->has_linear_norm && !(hp->linear_norm_eps > 0.0f && hp->linear_norm_eps < 1.0f))
+        return error_set(err, TERN_MALFORMED,
+                         "the epsilon of the linears' norms is %g, expected a number between 0 and 1",
+                         (double)hp->linear_norm_eps);
     return check_rope(hp, err);
 }

@@ -4,6 +4,7 @@
 
 #include "hparams_common.h"
 #include "json_read.h"
+#include "rope.h"
 
 static tern_status require_u32(const json_t *config, const char *key, uint32_t *out, tern_error *err)
 {
@@ -73,11 +74,13 @@ static tern_status read_model_type(const json_t *config, hparams *hp, tern_error
     tern_status status = json_read_string(config, "model_type", &type, err);
     if (status == TERN_NOT_FOUND) return error_set(err, TERN_MALFORMED, "\"model_type\": missing");
     if (status != TERN_OK) return status;
-    bool is_bitnet = strcmp(type, "bitnet") == 0;
-    if (!is_bitnet && strcmp(type, "llama") != 0) return hparams_unsupported_architecture("model_type", type, err);
-    bool is_old = is_1bitllm(config);
+    bool is_bitnet = strcmp(type, "bitnet") == 0, is_qwen3 = strcmp(type, "qwen3") == 0;
+    if (!is_bitnet && !is_qwen3 && strcmp(type, "llama") != 0)
+        return hparams_unsupported_architecture("model_type", type, err);
+    bool is_old = !is_qwen3 && is_1bitllm(config);
     hp->has_sub_norm = is_bitnet || is_old;
-    snprintf(hp->architecture, sizeof hp->architecture, "%s", hp->has_sub_norm ? "bitnet" : "llama");
+    hp->has_qk_norm = is_qwen3;
+    snprintf(hp->architecture, sizeof hp->architecture, "%s", hp->has_sub_norm ? "bitnet" : type);
     hp->act = is_bitnet ? ACTIVATION_RELU2 : ACTIVATION_SILU;
     hp->quant = ACT_QUANT_INT8;
     hp->rope.style = ROPE_HALF_SPLIT;
@@ -87,7 +90,7 @@ static tern_status read_model_type(const json_t *config, hparams *hp, tern_error
 
 static tern_status read_sizes(const json_t *config, hparams *hp, tern_error *err)
 {
-    double eps = 1e-5;
+    double eps = hp->has_qk_norm ? 1e-6 : 1e-5;
     tern_status status = require_u32(config, "hidden_size", &hp->n_embd, err);
     if (status == TERN_OK) status = require_u32(config, "intermediate_size", &hp->n_ff, err);
     if (status == TERN_OK) status = require_u32(config, "num_hidden_layers", &hp->n_layers, err);
@@ -97,7 +100,7 @@ static tern_status read_sizes(const json_t *config, hparams *hp, tern_error *err
     if (status != TERN_OK) return status;
     if (hp->n_heads == 0) return error_set(err, TERN_MALFORMED, "\"num_attention_heads\": 0");
     hp->n_kv_heads = hp->n_heads;
-    hp->head_dim = hp->n_embd / hp->n_heads;
+    hp->head_dim = hp->has_qk_norm ? 128 : hp->n_embd / hp->n_heads; // the default of the qwen3 configuration
     status = optional_u32(config, "num_key_value_heads", &hp->n_kv_heads, err);
     if (status == TERN_OK) status = optional_u32(config, "head_dim", &hp->head_dim, err);
     if (status == TERN_OK) status = optional_double(config, "rms_norm_eps", &eps, err);
@@ -133,7 +136,33 @@ static tern_status read_llama3_scaling(const json_t *object, rope_params *rope, 
     return status;
 }
 
-// rope_scaling, or the scaling part of rope_parameters.
+static tern_status read_yarn(const json_t *object, const char *where, rope_params *rope, tern_error *err)
+{
+    static const char *const unknown[] = {"mscale", "mscale_all_dim"};
+    rope->beta_fast = 32.0;
+    rope->beta_slow = 1.0;
+    rope->attn_factor = 1.0;
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        const json_t *value = json_object_get(object, unknown[i]);
+        if (value != NULL && !json_is_null(value))
+            return error_set(err, TERN_UNSUPPORTED, "\"%s\": \"%s\" of yarn is not supported", where, unknown[i]);
+    }
+    bool truncate = true;
+    double attention_factor = 0.0;
+    tern_status status = optional_bool(object, "truncate", &truncate, err);
+    if (status == TERN_OK && !truncate)
+        status = error_set(err, TERN_UNSUPPORTED, "\"%s\": yarn without \"truncate\" is not supported", where);
+    if (status == TERN_OK) status = optional_double(object, "attention_factor", &attention_factor, err);
+    if (status == TERN_OK && attention_factor != 0.0 && rope->factor > 0) // given, it replaces the whole multiplier
+        rope->attn_factor = attention_factor / (1.0 + 0.1 * rope_log(rope->factor));
+    if (status == TERN_OK) status = optional_double(object, "beta_fast", &rope->beta_fast, err);
+    if (status == TERN_OK) status = optional_double(object, "beta_slow", &rope->beta_slow, err);
+    if (status == TERN_OK)
+        status = optional_double(object, "original_max_position_embeddings", &rope->original_context, err);
+    return status;
+}
+
+// rope_scaling, or the scaling part of rope_parameters. rope->original_context is yarn's default.
 static tern_status read_rope_object(const json_t *object, const char *where, rope_params *rope, tern_error *err)
 {
     const char *type = NULL;
@@ -150,13 +179,19 @@ static tern_status read_rope_object(const json_t *object, const char *where, rop
     if (partial != 1.0)
         return error_set(err, TERN_UNSUPPORTED, "\"partial_rotary_factor\": %g is not supported", partial);
     if (type == NULL || strcmp(type, "default") == 0 || strcmp(type, "none") == 0) return TERN_OK;
-    if (strcmp(type, "linear") != 0 && strcmp(type, "llama3") != 0)
-        return error_set(err, TERN_UNSUPPORTED, "\"%s\": rope_type \"%.60s\" is not supported; linear and llama3 are",
-                         where, type);
-    rope->scaling = strcmp(type, "linear") == 0 ? ROPE_SCALING_LINEAR : ROPE_SCALING_LLAMA3;
+    if (strcmp(type, "linear") == 0)
+        rope->scaling = ROPE_SCALING_LINEAR;
+    else if (strcmp(type, "llama3") == 0)
+        rope->scaling = ROPE_SCALING_LLAMA3;
+    else if (strcmp(type, "yarn") == 0)
+        rope->scaling = ROPE_SCALING_YARN;
+    else
+        return error_set(err, TERN_UNSUPPORTED,
+                         "\"%s\": rope_type \"%.60s\" is not supported; linear, llama3 and yarn are", where, type);
     status = json_read_double(object, "factor", &rope->factor, err);
     if (status == TERN_NOT_FOUND) status = error_set(err, TERN_MALFORMED, "\"%s\": \"factor\" is missing", where);
     if (status == TERN_OK && rope->scaling == ROPE_SCALING_LLAMA3) status = read_llama3_scaling(object, rope, err);
+    if (status == TERN_OK && rope->scaling == ROPE_SCALING_YARN) status = read_yarn(object, where, rope, err);
     return status;
 }
 
@@ -165,6 +200,7 @@ static tern_status read_rope(const json_t *config, hparams *hp, tern_error *err)
     static const char *const objects[] = {"rope_scaling", "rope_parameters"};
     double partial = 1.0;
     hp->rope.n_dims = hp->head_dim;
+    hp->rope.original_context = hp->n_ctx_train;
     tern_status status = optional_double(config, "rope_theta", &hp->rope.theta, err);
     if (status == TERN_OK) status = optional_double(config, "partial_rotary_factor", &partial, err);
     if (status == TERN_OK && partial != 1.0)
@@ -217,7 +253,10 @@ static tern_status read_quantization(const json_t *config, hparams *hp, tern_err
     if ((!is_online && strcmp(mode, "offline") != 0) || (is_online && !is_auto))
         return error_set(err, TERN_UNSUPPORTED,
                          "\"quantization_mode\": \"%.60s\" is not supported with linear_class %s", mode, linear);
-    status = refuse_if_true(q, "use_rms_norm", "norms inside the linear layers are not supported", err);
+    double eps = 1e-6;
+    status = optional_bool(q, "use_rms_norm", &hp->has_linear_norm, err);
+    if (status == TERN_OK) status = optional_double(q, "rms_norm_eps", &eps, err);
+    hp->linear_norm_eps = eps > 0 && eps < 1 ? (float)eps : 0.0f; // 0 is refused by hparams_validate
     if (status == TERN_OK && is_online) status = check_not_converted(q, err);
     if (status != TERN_OK) return status;
     hp->hf_is_bitnet = true;
@@ -226,6 +265,20 @@ static tern_status read_quantization(const json_t *config, hparams *hp, tern_err
     snprintf(hp->act_quant_reason, sizeof hp->act_quant_reason, "config.json: quant_method bitnet (%s, %s)", linear,
              mode);
     return TERN_OK;
+}
+
+static tern_status refuse_sliding_window(const json_t *config, tern_error *err)
+{
+    static const char why[] = "attention over a sliding window is not supported";
+    tern_status status = refuse_if_true(config, "use_sliding_window", why, err);
+    const json_t *types = json_object_get(config, "layer_types");
+    for (size_t i = 0; i < json_array_size(types) && status == TERN_OK; i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        if (type == NULL || strcmp(type, "full_attention") != 0)
+            status = error_set(err, TERN_UNSUPPORTED, "\"layer_types\": \"%.60s\" is not supported, full_attention is",
+                               type == NULL ? "" : type);
+    }
+    return status;
 }
 
 tern_status hparams_from_config(const char *json, size_t n_bytes, hparams *out, tern_error *err)
@@ -240,13 +293,11 @@ tern_status hparams_from_config(const char *json, size_t n_bytes, hparams *out, 
     if (status == TERN_OK) status = read_rope(config, &hp, err);
     if (status == TERN_OK) status = refuse_if_true(config, "attention_bias", "biases are not supported", err);
     if (status == TERN_OK) status = refuse_if_true(config, "mlp_bias", "biases are not supported", err);
+    if (status == TERN_OK) status = refuse_sliding_window(config, err);
     if (status == TERN_OK) status = read_quantization(config, &hp, err);
     if (status == TERN_OK) status = hparams_validate(&hp, err);
     json_decref(config);
     if (status != TERN_OK) return status;
-    if (hp.act_quant_reason[0] == 0)
-        snprintf(hp.act_quant_reason, sizeof hp.act_quant_reason,
-                 "config.json has no quantization_config: float weights");
     *out = hp;
     return TERN_OK;
 }

@@ -10,13 +10,13 @@ typedef struct gguf_architecture {
     rope_style rope;
     bool has_sub_norm;
     bool is_always_relu2;
+    bool has_qk_norm;
 } gguf_architecture;
 
 static const gguf_architecture architectures[] = {
-    {"bitnet-b1.58", ROPE_HALF_SPLIT, true, true},
-    {"bitnet-25", ROPE_HALF_SPLIT, true, true},
-    {"bitnet", ROPE_HALF_SPLIT, true, false},
-    {"llama", ROPE_ADJACENT, false, false},
+    {"bitnet-b1.58", ROPE_HALF_SPLIT, true, true, false}, {"bitnet-25", ROPE_HALF_SPLIT, true, true, false},
+    {"bitnet", ROPE_HALF_SPLIT, true, false, false},      {"llama", ROPE_ADJACENT, false, false, false},
+    {"qwen3", ROPE_HALF_SPLIT, false, false, true},
 };
 
 // Keys that change the arithmetic and are not implemented; the value that means "off" is accepted.
@@ -37,7 +37,8 @@ static const struct {
     {"embedding_scale", 1},
     {"use_parallel_residual", 0},
     {"pooling_type", 0},
-    {"rope.scaling.attn_factor", 1},
+    {"rope.scaling.yarn_log_multiplier", 0},
+    {"rope.scaling.yarn_ext_factor", 1},
 };
 
 typedef struct reader {
@@ -152,7 +153,46 @@ static tern_status read_vocabulary(reader *r, hparams *hp, tern_error *err)
     return TERN_OK;
 }
 
-static tern_status read_rope_scaling(reader *r, rope_params *rope, tern_error *err)
+// Keys that writers have given two names.
+static tern_status optional_either(reader *r, const char *suffix, const char *other, double *out, tern_error *err)
+{
+    tern_status status = optional_f32(r, suffix, out, err);
+    return status == TERN_OK ? optional_f32(r, other, out, err) : status;
+}
+
+static tern_status read_yarn(reader *r, double factor, uint32_t n_ctx, rope_params *rope, tern_error *err)
+{
+    uint32_t original = n_ctx;
+    rope->scaling = ROPE_SCALING_YARN;
+    rope->factor = factor;
+    rope->beta_fast = 32.0;
+    rope->beta_slow = 1.0;
+    rope->attn_factor = 1.0;
+    if (factor == 0.0) return missing_key(arch_key(r, "rope.scaling.factor"), err);
+    tern_status status = optional_u32(r, "rope.scaling.original_context_length", &original, err);
+    rope->original_context = original;
+    if (status == TERN_OK)
+        status = optional_either(r, "rope.scaling.beta_fast", "rope.scaling.yarn_beta_fast", &rope->beta_fast, err);
+    if (status == TERN_OK)
+        status = optional_either(r, "rope.scaling.beta_slow", "rope.scaling.yarn_beta_slow", &rope->beta_slow, err);
+    if (status == TERN_OK)
+        status = optional_either(r, "rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor", &rope->attn_factor,
+                                 err);
+    return status;
+}
+
+// A factor for attention is defined by yarn alone.
+static tern_status refuse_attn_factor(reader *r, tern_error *err)
+{
+    double value = 1.0;
+    tern_status status = optional_f32(r, "rope.scaling.attn_factor", &value, err);
+    if (status == TERN_OK && value != 1.0)
+        status = error_set(err, TERN_UNSUPPORTED, "key %s: %g is supported with rope.scaling.type yarn only", r->key,
+                           value);
+    return status;
+}
+
+static tern_status read_rope_scaling(reader *r, uint32_t n_ctx, rope_params *rope, tern_error *err)
 {
     double factor = 0.0;
     gguf_string type = {"", 0};
@@ -161,10 +201,13 @@ static tern_status read_rope_scaling(reader *r, rope_params *rope, tern_error *e
     if (status != TERN_OK) return status;
     status = gguf_get_string(r->file, arch_key(r, "rope.scaling.type"), &type, err);
     if (status != TERN_OK && status != TERN_NOT_FOUND) return status;
+    if (status == TERN_OK && string_is(type, "yarn")) return read_yarn(r, factor, n_ctx, rope, err);
+    tern_status refused = refuse_attn_factor(r, err);
+    if (refused != TERN_OK) return refused;
     if (status == TERN_OK && string_is(type, "none")) return TERN_OK;
     if (status == TERN_OK && !string_is(type, "linear"))
-        return error_set(err, TERN_UNSUPPORTED, "key %s: \"%.*s\" is not supported (none and linear are)", r->key,
-                         (int)(type.n < 60 ? type.n : 60), type.data);
+        return error_set(err, TERN_UNSUPPORTED, "key %s: \"%.*s\" is not supported (none, linear and yarn are)",
+                         arch_key(r, "rope.scaling.type"), (int)(type.n < 60 ? type.n : 60), type.data);
     if (factor == 0.0 || factor == 1.0) return TERN_OK; // a factor without a type means linear
     rope->scaling = ROPE_SCALING_LINEAR;
     rope->factor = factor;
@@ -178,7 +221,7 @@ static tern_status read_rope(reader *r, hparams *hp, tern_error *err)
     hp->rope.n_dims = hp->head_dim;
     tern_status status = optional_f32(r, "rope.freq_base", &hp->rope.theta, err);
     if (status == TERN_OK) status = optional_u32(r, "rope.dimension_count", &hp->rope.n_dims, err);
-    return status == TERN_OK ? read_rope_scaling(r, &hp->rope, err) : status;
+    return status == TERN_OK ? read_rope_scaling(r, hp->n_ctx_train, &hp->rope, err) : status;
 }
 
 // formats.md 5.3. An architecture `bitnet` without the key is read from its geometry: the 2B-4T model and everything
@@ -228,7 +271,9 @@ static tern_status refuse_foreign_keys(reader *r, tern_error *err)
     for (size_t i = 0; i < r->file->n_values; i++) {
         const gguf_string key = r->file->values[i].key;
         if (contains(key, ".hadamard."))
-            return error_set(err, TERN_UNSUPPORTED, "key %.*s: models in a rotated (Hadamard) basis are not supported",
+            return error_set(err, TERN_UNSUPPORTED,
+                             "key %.*s: models in a rotated (Hadamard) basis are not supported; the Ternary-Bonsai "
+                             "1.7B, 4B and 8B files have none",
                              (int)(key.n < 120 ? key.n : 120), key.data);
     }
     for (size_t i = 0; i < sizeof foreign_keys / sizeof *foreign_keys; i++) {
@@ -260,18 +305,12 @@ tern_status hparams_from_gguf(const gguf_file *file, hparams *out, tern_error *e
 {
     reader r = {.file = file};
     hparams hp = {0};
-    uint32_t n_parts = 1;
-    tern_status status = gguf_get_u32(file, "split.count", &n_parts, err);
-    if (status != TERN_OK && status != TERN_NOT_FOUND) return status;
-    if (n_parts > 1)
-        return error_set(err, TERN_UNSUPPORTED,
-                         "key split.count: the model is split into %u files, which is not supported; merge them first",
-                         n_parts);
-    status = find_architecture(&r, err);
+    tern_status status = find_architecture(&r, err);
     if (status != TERN_OK) return status;
     snprintf(hp.architecture, sizeof hp.architecture, "%s", r.arch->name);
     hp.has_sub_norm = r.arch->has_sub_norm;
-    hp.quant = ACT_QUANT_INT8;
+    hp.has_qk_norm = r.arch->has_qk_norm;
+    hp.quant = ACT_QUANT_INT8; // model_choose_act_quant decides, from the types of the linears
     hp.is_tied = tensor_set_find(&file->tensors, "output.weight") == NULL;
     status = refuse_foreign_keys(&r, err);
     if (status == TERN_OK) status = read_sizes(&r, &hp, err);
@@ -280,9 +319,9 @@ tern_status hparams_from_gguf(const gguf_file *file, hparams *out, tern_error *e
     if (status == TERN_OK) status = read_activation(&r, &hp, err);
     if (status == TERN_OK) status = hparams_validate(&hp, err);
     if (status != TERN_OK) return status;
-    snprintf(hp.act_quant_reason, sizeof hp.act_quant_reason, "%s",
-             hp.has_sub_norm ? "models of this architecture are trained with int8 activations"
-                             : "the file does not say; int8 is how ternary llama models are usually trained");
+    if (hp.has_sub_norm)
+        snprintf(hp.act_quant_reason, sizeof hp.act_quant_reason,
+                 "models of architecture %s are trained with int8 activations", hp.architecture);
     *out = hp;
     return TERN_OK;
 }

@@ -7,6 +7,25 @@
 
 #include "matrix_encodings.h"
 
+scale_bound matrix_scale_bound(const matrix_source *m)
+{
+    const ternary_scale *found = m->found;
+    switch (m->encoding) {
+    case MATRIX_TQ1_0:
+    case MATRIX_TQ2_0: return (scale_bound){.per_row = true, .group = 256};
+    case MATRIX_Q2_0_64: return (scale_bound){.per_row = true, .group = 64};
+    case MATRIX_Q2_0_128:
+    case MATRIX_PTQ1_0: return (scale_bound){.per_row = true, .group = 128};
+    case MATRIX_IQ1_BN:
+    case MATRIX_IQ2_BN:
+    case MATRIX_IQ2_BN_R4: return (scale_bound){.per_row = true};
+    case MATRIX_FLOAT:
+        return (scale_bound){.per_row = found->n_sets > 1 && found->set_begin == NULL,
+                             .group = found->n_groups == 1 ? 0 : found->group};
+    default: return (scale_bound){.per_row = false};
+    }
+}
+
 static tern_status check_values(const matrix_source *m, const ternary_scale *scale, tern_error *err)
 {
     size_t n = (size_t)scale->n_sets * scale->n_groups;
@@ -25,7 +44,14 @@ tern_status matrix_scale(const matrix_source *m, ternary_scale *out, tern_error 
     case MATRIX_DENSE: return error_set(err, TERN_INVALID_ARGUMENT, "%s: a dense matrix has no ternary scale", m->name);
     case MATRIX_I2_S: status = i2s_scale(m, &scale, err); break;
     case MATRIX_TQ1_0:
-    case MATRIX_TQ2_0: status = tq_scale(m, &scale, err); break;
+    case MATRIX_TQ2_0:
+    case MATRIX_Q2_0_64:
+    case MATRIX_Q2_0_128:
+    case MATRIX_PTQ1_0: status = blocks_scale(m, &scale, err); break;
+    case MATRIX_IQ1_BN:
+    case MATRIX_IQ2_BN:
+    case MATRIX_IQ2_BN_R4: status = bn_scale(m, &scale, err); break;
+    case MATRIX_FLOAT: status = float_scale(m, &scale, err); break;
     case MATRIX_HF_PACKED: status = hf_packed_scale(m, &scale, err); break;
     case MATRIX_HF_MASTER: status = hf_master_scale(m, &scale, err); break;
     case MATRIX_SYNTHETIC: status = synthetic_scale(m, &scale, err); break;
@@ -54,11 +80,27 @@ static void read_ternary_row(const matrix_source *m, const ternary_scale *scale,
     case MATRIX_DENSE: break;
     case MATRIX_I2_S: i2s_row(m, row, out); break;
     case MATRIX_TQ1_0:
-    case MATRIX_TQ2_0: tq_row(m, row, out); break;
+    case MATRIX_TQ2_0:
+    case MATRIX_Q2_0_64:
+    case MATRIX_Q2_0_128:
+    case MATRIX_PTQ1_0: blocks_row(m, row, out); break;
+    case MATRIX_IQ1_BN:
+    case MATRIX_IQ2_BN:
+    case MATRIX_IQ2_BN_R4: bn_row(m, row, out); break;
+    case MATRIX_FLOAT: float_row(m, row, out); break;
     case MATRIX_HF_PACKED: hf_packed_row(m, row, out); break;
     case MATRIX_HF_MASTER: hf_master_row(m, scale->values[0], row, scratch, out); break;
     case MATRIX_SYNTHETIC: synthetic_row(m, row, out); break;
     }
+}
+
+// In Q2_0 code 3 is a legal weight of twice the scale; nowhere else has it a meaning.
+static tern_status refuse_code_3(const matrix_source *m, uint32_t row, tern_error *err)
+{
+    if (m->encoding == MATRIX_Q2_0_64 || m->encoding == MATRIX_Q2_0_128)
+        return error_set(err, TERN_UNSUPPORTED, "%s: row %u holds code 3, the weight +2: the tensor is not ternary",
+                         m->name, row);
+    return error_set(err, TERN_MALFORMED, "%s: row %u holds code 3, which is not a trit", m->name, row);
 }
 
 tern_status matrix_read_rows(const matrix_source *m, const ternary_scale *scale, uint32_t first, uint32_t count,
@@ -83,8 +125,7 @@ tern_status matrix_read_rows(const matrix_source *m, const ternary_scale *scale,
         uint8_t *row = out + i * row_bytes;
         read_ternary_row(m, scale, first + i, scratch, row);
         ternary_pad_row(row, m->n_cols);
-        if (!ternary_row_is_valid(row, m->n_cols))
-            status = error_set(err, TERN_MALFORMED, "%s: row %u holds code 3, which is not a trit", m->name, first + i);
+        if (!ternary_row_is_valid(row, m->n_cols)) status = refuse_code_3(m, first + i, err);
     }
     free(scratch);
     return status;

@@ -5,16 +5,22 @@
 
 #include "matrix.h"
 
-#define TQ_BLOCK  256u
-#define I2S_GROUP 128u
-
 tern_status i2s_scale(const matrix_source *m, ternary_scale *out, tern_error *err);
 void i2s_row(const matrix_source *m, uint32_t row, uint8_t *out);
 
-// TQ1_0 and TQ2_0: a tensor scale when all nonzero block scales are equal, else one per row and block. Blocks with
-// scale zero become code 1, whatever they hold.
-tern_status tq_scale(const matrix_source *m, ternary_scale *out, tern_error *err);
-void tq_row(const matrix_source *m, uint32_t row, uint8_t *out);
+// TQ1_0, TQ2_0, Q2_0, PQ2_0, PTQ1_0: a tensor scale when all nonzero block scales are equal, else one per row and
+// block. Blocks with scale zero become code 1, whatever they hold.
+tern_status blocks_scale(const matrix_source *m, ternary_scale *out, tern_error *err);
+void blocks_row(const matrix_source *m, uint32_t row, uint8_t *out);
+
+// IQ1_BN, IQ2_BN, IQ2_BN_R4: a tensor scale when all nonzero row scales are equal, else one per row. Rows with scale
+// zero become code 1.
+tern_status bn_scale(const matrix_source *m, ternary_scale *out, tern_error *err);
+void bn_row(const matrix_source *m, uint32_t row, uint8_t *out);
+
+// A copy of m->found; codes by sign.
+tern_status float_scale(const matrix_source *m, ternary_scale *out, tern_error *err);
+void float_row(const matrix_source *m, uint32_t row, uint8_t *out);
 
 tern_status hf_packed_scale(const matrix_source *m, ternary_scale *out, tern_error *err);
 void hf_packed_row(const matrix_source *m, uint32_t row, uint8_t *out);

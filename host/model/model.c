@@ -49,21 +49,22 @@ static tern_status read_rope_freqs(model_source *m, tern_error *err)
     if (!tensor_to_floats(t, n, divisors))
         return error_set(err, TERN_UNSUPPORTED, "%s: type %s; F32, F16 and BF16 are supported", name, t->type_name);
     for (uint32_t i = 0; i < n; i++)
-        if (!(isfinite(divisors[i]) && divisors[i] > 0.0f))
-            return error_set(err, TERN_MALFORMED, "%s: element %u is %g, expected a finite number over 0", name, i,
-                             (double)divisors[i]);
+        if (!(isfinite(divisors[i]) && divisors[i] >= 0.25f)) // hparams.c: the largest angle
+            return error_set(err, TERN_MALFORMED, "%s: element %u is %g, expected a finite number of at least 0.25",
+                             name, i, (double)divisors[i]);
     m->hp.rope.freq_divisors = divisors;
     return TERN_OK;
 }
 
-tern_status model_open_gguf(const char *path, model_source *m, tern_error *err)
+tern_status model_open_gguf(const char *path, const tern_model_options *options, model_source *m, tern_error *err)
 {
     struct model_files *files = m->files;
     tern_status status = file_map_open(path, &files->map, err);
     if (status != TERN_OK) return status;
     status = gguf_parse(files->map.data, files->map.size, &files->gguf, err);
+    if (status == TERN_OK) status = model_open_parts(path, files, err);
     if (status == TERN_OK) status = hparams_from_gguf(&files->gguf, &m->hp, err);
-    if (status == TERN_OK) status = model_bind(m, &files->gguf.tensors, true, err);
+    if (status == TERN_OK) status = model_bind(m, &files->gguf.tensors, true, options, err);
     if (status == TERN_OK) status = read_rope_freqs(m, err);
     if (status == TERN_OK) {
         tern_error detail = {0};
@@ -81,6 +82,7 @@ tern_status model_open_gguf(const char *path, model_source *m, tern_error *err)
                  name.data);
     snprintf(m->container, sizeof m->container, "gguf v%u", files->gguf.version);
     m->bytes_file = files->map.size;
+    for (size_t i = 0; i < files->n_parts; i++) m->bytes_file += files->parts[i].size;
     return TERN_OK;
 }
 
@@ -99,13 +101,13 @@ static tern_status read_config(const char *directory, hparams *hp, tern_error *e
     return status;
 }
 
-tern_status model_open_directory(const char *path, model_source *m, tern_error *err)
+tern_status model_open_directory(const char *path, const tern_model_options *options, model_source *m, tern_error *err)
 {
     safetensors_files *files = &m->files->safetensors;
     tern_status status = read_config(path, &m->hp, err);
     if (status == TERN_OK) status = safetensors_open(path, files, err);
     if (status != TERN_OK) return status;
-    status = model_bind(m, &files->tensors, false, err);
+    status = model_bind(m, &files->tensors, false, options, err);
     if (status == TERN_OK) {
         tern_error detail = {0};
         status = tokenizer_from_directory(path, m->hp.n_vocab, &m->tokenizer, &detail);
@@ -121,21 +123,28 @@ tern_status model_open_directory(const char *path, model_source *m, tern_error *
     return TERN_OK;
 }
 
-static tern_status open_by_kind(const char *path, model_source *m, tern_error *err)
+static tern_status open_synthetic(const char *spec, const tern_model_options *options, model_source *m, tern_error *err)
+{
+    tern_status status = model_open_synthetic(spec, m, err);
+    if (status == TERN_OK && options->act != TERN_ACT_AUTO) model_choose_act_quant(m, options->act);
+    return status;
+}
+
+static tern_status open_by_kind(const char *path, const tern_model_options *options, model_source *m, tern_error *err)
 {
     static const char synthetic[] = "synthetic:";
     struct stat st;
     if (strncmp(path, synthetic, sizeof synthetic - 1) == 0)
-        return model_open_synthetic(path + sizeof synthetic - 1, m, err);
+        return open_synthetic(path + sizeof synthetic - 1, options, m, err);
     if (stat(path, &st) != 0)
         return error_set(err, errno == ENOENT || errno == ENOTDIR ? TERN_NOT_FOUND : TERN_IO, "%s: %s", path,
                          strerror(errno));
-    if (S_ISDIR(st.st_mode)) return model_open_directory(path, m, err);
+    if (S_ISDIR(st.st_mode)) return model_open_directory(path, options, m, err);
     size_t n = strlen(path);
     if (n > 12 && strcmp(path + n - 12, ".safetensors") == 0)
         return error_set(err, TERN_UNSUPPORTED,
                          "%s: give the directory that also holds config.json, not the weights file", path);
-    return model_open_gguf(path, m, err);
+    return model_open_gguf(path, options, m, err);
 }
 
 tern_status model_open(const char *path, const tern_model_options *options, model_source **out, tern_error *err)
@@ -144,11 +153,13 @@ tern_status model_open(const char *path, const tern_model_options *options, mode
     tern_model_options_init(&defaults);
     if (options == NULL) options = &defaults;
     *out = NULL;
+    if ((unsigned)options->act > TERN_ACT_F32 || (unsigned)options->i2s_layout > TERN_I2S_ROW4)
+        return error_set(err, TERN_INVALID_ARGUMENT, "the model options name no known activation form or I2_S layout");
     model_source *m = calloc(1, sizeof *m);
     if (m != NULL) m->files = calloc(1, sizeof *m->files);
     if (m != NULL) m->path = strdup(path);
     bool has_memory = m != NULL && m->files != NULL && m->path != NULL;
-    tern_status status = has_memory ? open_by_kind(path, m, err)
+    tern_status status = has_memory ? open_by_kind(path, options, m, err)
                                     : error_set(err, TERN_HOST_MEMORY, "no memory for a model");
     if (status != TERN_OK) {
         model_free(m);
@@ -168,6 +179,13 @@ void model_free(model_source *model)
         gguf_free(&model->files->gguf);
         safetensors_close(&model->files->safetensors);
         file_map_close(&model->files->map);
+        for (size_t i = 0; i < model->files->n_parts; i++) file_map_close(&model->files->parts[i]);
+        for (size_t i = 0; i < model->files->n_found; i++) {
+            ternary_scale_free(model->files->found[i]);
+            free(model->files->found[i]);
+        }
+        free(model->files->parts);
+        free(model->files->found);
         free(model->files->freq_divisors);
         free(model->files);
     }

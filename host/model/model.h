@@ -10,30 +10,30 @@
 
 typedef struct layer_source {
     tensor_ref attn_norm, attn_sub_norm, ffn_norm, ffn_sub_norm; // sub-norms absent unless hp.has_sub_norm
-    tensor_ref q_norm, k_norm; // [head_dim]; absent unless hp.has_qk_norm
+    tensor_ref q_norm, k_norm;                                   // [head_dim]; absent unless hp.has_qk_norm
     matrix_source q, k, v, o, gate, up, down;
 } layer_source;
 
 typedef struct model_source {
     hparams hp;
-    char *path;                 // as given to model_open; owned (the converter must not write over it)
+    char *path; // as given to model_open; owned (the converter must not write over it)
     char name[128];
-    char container[32];         // "gguf v3", "safetensors", "synthetic"
+    char container[32]; // "gguf v3", "safetensors", "synthetic"
     bool is_synthetic;
     uint64_t bytes_file;
-    tern_tokenizer *tokenizer;  // owned; NULL when the model has none that this build can use
-    char tokenizer_note[256];   // why there is none, or empty
-    matrix_source embedding;    // [n_vocab, n_embd]
-    matrix_source head;         // [n_vocab, n_embd]; when hp.is_tied, the same source as embedding
+    tern_tokenizer *tokenizer; // owned; NULL when the model has none that this build can use
+    char tokenizer_note[256];  // why there is none, or empty
+    matrix_source embedding;   // [n_vocab, n_embd]
+    matrix_source head;        // [n_vocab, n_embd]; when hp.is_tied, the same source as embedding
     tensor_ref output_norm;
-    layer_source *layers;       // hp.n_layers, owned
-    char formats[256];          // "I2_S x210, F16 x1, F32 x121"
-    struct model_files *files;  // mappings and parsed headers behind the sources; owned
+    layer_source *layers;      // hp.n_layers, owned
+    char formats[256];         // "I2_S x210, F16 x1, F32 x121"
+    struct model_files *files; // mappings and parsed headers behind the sources; owned
 } model_source;
 
-// `path`: .gguf file, Hugging Face directory, or synthetic:SHAPE[,seed=N]. `options` may be NULL. Validates names, shapes,
-// types and sizes; reads no weight data except where a float tensor must be scanned to know whether its values are ternary
-// (norms too are read at load). On failure *out is NULL.
+// `path`: .gguf file, Hugging Face directory, or synthetic:SHAPE[,seed=N]. `options` may be NULL. Validates names,
+// shapes, types and sizes; reads no weight data except where a float tensor must be scanned to know whether its values
+// are ternary (norms too are read at load). On failure *out is NULL.
 tern_status model_open(const char *path, const tern_model_options *options, model_source **out, tern_error *err);
 void model_free(model_source *model);
 

@@ -1,5 +1,6 @@
-// Models of named geometries with random weights (formats.md 4.1, 4.3; the 7b to 70b rows are LLaMA's shapes with the
-// BitNet b1.58 linears of the paper): for speed and memory measurements without a download. Always labelled synthetic.
+// Models of named geometries with random weights (formats.md 4.1, 4.3; the 7b, 8b, 13b and 70b rows are LLaMA's shapes
+// with the BitNet b1.58 linears of the paper, 30b and 100b those of bitnet.cpp's benchmark): for speed and memory
+// measurements without a download. Always labelled synthetic.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,10 @@
 
 #include "model_internal.h"
 #include "rng.h"
+
+// Streams of random numbers that a layer keeps for its matrices. Another number would make other weights from the same
+// seed.
+#define STREAMS_PER_LAYER 11u
 
 typedef struct geometry {
     const char *name;
@@ -26,7 +31,9 @@ static const geometry geometries[] = {
     {"7b", 32, 4096, 11008, 32, 32, 128, 32000, 4096, 10000, ACTIVATION_SILU, false, false},
     {"8b", 32, 4096, 14336, 32, 8, 128, 128256, 8192, 500000, ACTIVATION_SILU, false, false},
     {"13b", 40, 5120, 13824, 40, 40, 128, 32000, 4096, 10000, ACTIVATION_SILU, false, false},
+    {"30b", 60, 6656, 16384, 52, 52, 128, 32000, 4096, 10000, ACTIVATION_SILU, false, false},
     {"70b", 80, 8192, 28672, 64, 8, 128, 128256, 8192, 500000, ACTIVATION_SILU, false, false},
+    {"100b", 72, 8192, 45568, 64, 64, 128, 32000, 4096, 10000, ACTIVATION_SILU, false, false},
 };
 
 static const geometry *find_geometry(const char *name, size_t n)
@@ -96,14 +103,14 @@ static void make_layer(const hparams *hp, uint32_t index, uint64_t seed, layer_s
     for (uint32_t s = 0; s < N_LAYER_SLOTS; s++) {
         const layer_slot *slot = &layer_slots[s];
         void *place = (char *)layer + slot->offset;
-        if (!slot->is_matrix) {
-            ((tensor_ref *)place)->is_ones = !slot->is_sub_norm || hp->has_sub_norm;
+        if (slot->kind != SLOT_MATRIX) {
+            ((tensor_ref *)place)->is_ones = layer_has_slot(hp, slot);
             continue;
         }
         char name[64];
         snprintf(name, sizeof name, "blk.%u.%s.weight", index, slot->gguf);
         *(matrix_source *)place = make_matrix(name, layer_width_of(hp, slot->rows), layer_width_of(hp, slot->cols),
-                                              true, seed, 2 + (uint64_t)index * N_LAYER_SLOTS + s);
+                                              true, seed, 2 + (uint64_t)index * STREAMS_PER_LAYER + s);
     }
 }
 

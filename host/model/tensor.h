@@ -16,16 +16,23 @@ typedef enum tensor_type {
     TENSOR_Q8_0,
     TENSOR_Q4_0,
     TENSOR_Q4_K,
+    TENSOR_Q5_K,
     TENSOR_Q6_K,
     TENSOR_I2_S,
     TENSOR_TQ1_0,
     TENSOR_TQ2_0,
-    TENSOR_U8, // Hugging Face packed trits when a .weight_scale stands beside it
+    TENSOR_Q2_0_64,  // Q2_0 with a scale per 64 columns
+    TENSOR_Q2_0_128, // per 128: PQ2_0, and the older files of id 42
+    TENSOR_PTQ1_0,
+    TENSOR_IQ1_BN,
+    TENSOR_IQ2_BN,
+    TENSOR_IQ2_BN_R4,
+    TENSOR_U8,    // Hugging Face packed trits when a .weight_scale stands beside it
     TENSOR_OTHER, // known by name to the parser but not usable here; `type_name` says which
 } tensor_type;
 
 typedef struct tensor {
-    char *name;            // NUL-terminated, owned by the set
+    char *name; // NUL-terminated, owned by the set
     tensor_type type;
     const char *type_name; // "I2_S", "F16", ...: static, for messages and info
     uint32_t n_dims;       // 0 (scalar) .. 4
@@ -38,7 +45,7 @@ typedef struct tensor {
 typedef struct tensor_set {
     tensor *items; // owned, in file order
     size_t n, capacity;
-    size_t *slots; // hash index over names: item + 1, 0 empty
+    size_t *slots;  // hash index over names: item + 1, 0 empty
     size_t n_slots; // power of two
 } tensor_set;
 
@@ -50,11 +57,8 @@ void tensor_set_free(tensor_set *set);
 // The first n elements of an F32, F16 or BF16 tensor as float32; false for another type or too few elements.
 bool tensor_to_floats(const tensor *t, uint64_t n, float *out);
 
-// Whether a trit is what an element of this type stores (I2_S, TQ1_0, TQ2_0).
-static inline bool tensor_type_is_ternary(tensor_type type)
-{
-    return type == TENSOR_I2_S || type == TENSOR_TQ1_0 || type == TENSOR_TQ2_0;
-}
+// Whether a trit is what an element of this type stores.
+static inline bool tensor_type_is_ternary(tensor_type type) { return type >= TENSOR_I2_S && type <= TENSOR_IQ2_BN_R4; }
 
 // 64-bit FNV-1a, for the name and key indexes.
 uint64_t tensor_name_hash(const char *name, size_t n);

@@ -42,23 +42,18 @@ void tern_model_close(tern_model *model) { loaded_release(model); }
 
 const tern_tokenizer *tern_model_tokenizer(const tern_model *model) { return model->source->tokenizer; }
 
-// Adds a matrix to its class: ternary wherever it stands, else `dense`.
-static void count_matrix(const matrix_source *m, tern_model_info *info, uint64_t *dense_bytes)
+// Adds a matrix to its class: ternary wherever it stands, else the given dense one.
+static void count_matrix(const matrix_source *m, tern_model_info *info, uint64_t *dense_params, uint64_t *dense_bytes)
 {
-    uint64_t n = (uint64_t)m->n_rows * m->n_cols;
-    info->n_params += n;
-    if (matrix_is_ternary(m)) {
-        info->n_params_ternary += n;
-        info->bytes_ternary += m->n_bytes;
-    } else {
-        *dense_bytes += m->n_bytes;
-    }
+    bool ternary = matrix_is_ternary(m);
+    *(ternary ? &info->n_params_ternary : dense_params) += (uint64_t)m->n_rows * m->n_cols;
+    *(ternary ? &info->bytes_ternary : dense_bytes) += m->n_bytes;
 }
 
 static void count_norm(const tensor_ref *norm, uint64_t n, tern_model_info *info)
 {
     if (norm->tensor == NULL && !norm->is_ones) return;
-    info->n_params += n;
+    info->n_params_norms += n;
     info->bytes_norms += norm->tensor != NULL ? norm->tensor->n_bytes : n * sizeof(float);
 }
 
@@ -68,7 +63,7 @@ static void count_weights(const model_source *s, tern_model_info *info)
     for (uint32_t layer = 0; layer < hp->n_layers; layer++) {
         const layer_source *l = &s->layers[layer];
         for (int i = 0; i < LAYER_N_MATRICES; i++) {
-            count_matrix(layer_matrix(l, i), info, &info->bytes_dense);
+            count_matrix(layer_matrix(l, i), info, &info->n_params_dense, &info->bytes_dense);
             count_norm(&layer_matrix(l, i)->input_norm, layer_matrix(l, i)->n_cols, info);
         }
         count_norm(&l->attn_norm, hp->n_embd, info);
@@ -79,8 +74,10 @@ static void count_weights(const model_source *s, tern_model_info *info)
         count_norm(&l->k_norm, hp->head_dim, info);
     }
     count_norm(&s->output_norm, hp->n_embd, info);
-    count_matrix(&s->embedding, info, &info->bytes_embedding);
-    if (!hp->is_tied) count_matrix(&s->head, info, &info->bytes_head);
+    count_matrix(&s->embedding, info, &info->n_params_embedding, &info->bytes_embedding);
+    if (!hp->is_tied) count_matrix(&s->head, info, &info->n_params_head, &info->bytes_head);
+    info->n_params = info->n_params_ternary + info->n_params_embedding + info->n_params_head + info->n_params_dense +
+                     info->n_params_norms;
     info->is_ternary = info->n_params_ternary > 0;
 }
 
@@ -111,6 +108,7 @@ void tern_model_get_info(const tern_model *model, tern_model_info *out)
                             .norm_eps = hp->norm_eps,
                             .is_tied = hp->is_tied,
                             .has_sub_norm = hp->has_sub_norm,
+                            .has_qk_norm = hp->has_qk_norm,
                             .is_synthetic = s->is_synthetic,
                             .bytes_file = s->bytes_file};
     snprintf(info.name, sizeof info.name, "%s", s->name);

@@ -12,18 +12,6 @@
 
 static bool has_input_norm(const matrix_source *m) { return m->input_norm.tensor != NULL || m->input_norm.is_ones; }
 
-// Whether every row has one scale along all of K, whatever the file's values turn out to be.
-static bool has_one_scale_per_row(const matrix_source *m)
-{
-    switch (m->encoding) {
-    case MATRIX_I2_S:
-    case MATRIX_HF_PACKED:
-    case MATRIX_HF_MASTER:
-    case MATRIX_SYNTHETIC: return true;
-    default: return false;
-    }
-}
-
 // Two matrices can share one device matrix when a product over them has the same definition row by row and the same
 // input: both dense of one type, or both ternary with one scale along K.
 static bool can_stack(const matrix_source *a, const matrix_source *b)
@@ -31,7 +19,7 @@ static bool can_stack(const matrix_source *a, const matrix_source *b)
     if (has_input_norm(a) || has_input_norm(b)) return false;
     if (matrix_is_ternary(a) != matrix_is_ternary(b)) return false;
     if (!matrix_is_ternary(a)) return a->dense == b->dense;
-    return has_one_scale_per_row(a) && has_one_scale_per_row(b);
+    return matrix_scale_bound(a).group == 0 && matrix_scale_bound(b).group == 0;
 }
 
 void linear_plan_make(const matrix_source *const *sources, uint32_t n_sources, linear_plan *out)
@@ -70,6 +58,16 @@ static weights_desc part_desc(const linear_plan *plan, uint32_t part)
 tern_status linear_part_bytes(const backend *b, const linear_plan *plan, uint32_t part, uint64_t *out, tern_error *err)
 {
     weights_desc desc = part_desc(plan, part);
+    ternary_scale shape = {.n_sets = 1, .group = desc.n_cols, .n_groups = 1};
+    for (uint32_t i = 0; i < plan->n_sources; i++) {
+        if (plan->part_of[i] != part || !desc.is_ternary) continue;
+        scale_bound bound = matrix_scale_bound(plan->source[i]);
+        if (bound.per_row) shape.n_sets = desc.n_rows;
+        if (bound.group == 0) continue;
+        shape.group = bound.group;
+        shape.n_groups = (desc.n_cols + bound.group - 1) / bound.group;
+    }
+    desc.scale = &shape;
     return b->weights_bytes(NULL, &desc, out, err);
 }
 

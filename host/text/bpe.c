@@ -98,8 +98,8 @@ tern_status bpe_add_merge(bpe_model *bpe, const vocab_table *vocab, const char *
         !vocab_find(vocab, bytes + n_first, n_second, &merge.right) ||
         !vocab_find(vocab, bytes, n_first + n_second, &merge.result))
         return error_set(err, TERN_MALFORMED,
-                         "merge %u (\"%.*s\" \"%.*s\"): a half or the result is not an ordinary token",
-                         rank, shown_left, left, shown_right, right);
+                         "merge %u (\"%.*s\" \"%.*s\"): a half or the result is not an ordinary token", rank,
+                         shown_left, left, shown_right, right);
     uint32_t *slot = find_slot(bpe, merge.left, merge.right);
     if (*slot != 0)
         return error_set(err, TERN_MALFORMED, "merges %u and %u are the same pair (\"%.*s\" \"%.*s\")", *slot - 1, rank,
@@ -295,8 +295,10 @@ tern_status bpe_encode(const bpe_model *bpe, const vocab_table *vocab, const cha
     if (status != TERN_OK) return status;
     struct bpe_symbol *symbols = work->symbols;
     size_t count = n;
-    if (vocab->spelling == VOCAB_PIECES) count = first_symbols(bpe, vocab, word, n, work);
-    else for (size_t i = 0; i < n; i++) symbols[i].id = bpe->byte_ids[(unsigned char)word[i]];
+    if (vocab->spelling == VOCAB_PIECES)
+        count = first_symbols(bpe, vocab, word, n, work);
+    else
+        for (size_t i = 0; i < n; i++) symbols[i].id = bpe->byte_ids[(unsigned char)word[i]];
     for (uint32_t i = 0; i < count; i++) {
         symbols[i].previous = i == 0 ? NONE : i - 1;
         symbols[i].next = i + 1 == count ? NONE : i + 1;

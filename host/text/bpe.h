@@ -10,23 +10,23 @@
 #include "vocab.h"
 
 #define BPE_MAX_MERGES (1u << 24)
-#define BPE_NO_TOKEN UINT32_MAX
+#define BPE_NO_TOKEN   UINT32_MAX
 
 typedef struct bpe_merge {
     uint32_t left, right, result; // ids
-    uint32_t rank; // its index, or that of the first merge of equal score
+    uint32_t rank;                // its index, or that of the first merge of equal score
 } bpe_merge;
 
 typedef struct bpe_model {
     bpe_merge *merges; // in order of rank
     uint32_t n_merges, capacity;
-    uint32_t *slots; // open addressing over (left, right): index + 1, 0 empty
-    uint32_t n_slots; // a power of two
+    uint32_t *slots;        // open addressing over (left, right): index + 1, 0 empty
+    uint32_t n_slots;       // a power of two
     uint32_t byte_ids[256]; // BPE_NO_TOKEN: none
-    uint32_t unknown; // of pieces: for a character without a piece and without byte tokens; BPE_NO_TOKEN: none
-    bool fuses_unknown; // neighbouring unknown characters are one token
-    bool ignore_merges; // a word that is a token is that token, whatever the merges would make of it
-    bool joins_words; // some merge has a space behind something else inside
+    uint32_t unknown;       // of pieces: for a character without a piece and without byte tokens; BPE_NO_TOKEN: none
+    bool fuses_unknown;     // neighbouring unknown characters are one token
+    bool ignore_merges;     // a word that is a token is that token, whatever the merges would make of it
+    bool joins_words;       // some merge has a space behind something else inside
 } bpe_model;
 
 // Room for n_merges. MALFORMED if some text could not be encoded: a byte that occurs in UTF-8 has no token, and there

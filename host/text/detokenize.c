@@ -13,10 +13,10 @@
 struct tern_detokenizer {
     const tern_tokenizer *tokenizer;
     bool show_special;
-    bool at_start;     // no text came out yet
-    size_t n_pending;  // < 4: the incomplete sequence at the front of `bytes`
-    char *bytes;       // pending, then the new token
-    char *text;        // what the last call returned
+    bool at_start;    // no text came out yet
+    size_t n_pending; // < 4: the incomplete sequence at the front of `bytes`
+    char *bytes;      // pending, then the new token
+    char *text;       // what the last call returned
 };
 
 tern_status tern_detokenizer_create(const tern_tokenizer *tokenizer, bool show_special, tern_detokenizer **out,

@@ -22,8 +22,8 @@ static const uint32_t assigned_later[][2] = {
     {0x1e5ee, 0x1e5ef}, {0x1e6e0, 0x1e6ff},
 };
 
-#define FIRST_MARK 0x300 // no character below combines with one before it
-#define PLAIN_BELOW 0xcc // the first byte of U+0300
+#define FIRST_MARK  0x300 // no character below combines with one before it
+#define PLAIN_BELOW 0xcc  // the first byte of U+0300
 
 bool nfc_is_plain(const char *text, size_t n)
 {
@@ -37,8 +37,10 @@ static bool is_assigned_later(uint32_t point)
     size_t low = 0, high = sizeof assigned_later / sizeof *assigned_later;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (point > assigned_later[middle][1]) low = middle + 1;
-        else high = middle;
+        if (point > assigned_later[middle][1])
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low < sizeof assigned_later / sizeof *assigned_later && point >= assigned_later[low][0];
 }
@@ -129,8 +131,8 @@ static tern_status collect(stretch *s, int32_t point, bool is_unknown, tern_erro
     int boundary = 0;
     utf8proc_ssize_t n = utf8proc_decompose_char(point, s->points + s->n, MAX_DECOMPOSED,
                                                  UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &boundary);
-    if (n < 1 || n > MAX_DECOMPOSED) return error_set(err, TERN_INTERNAL, "utf8proc cannot decompose U+%04X",
-                                                      (unsigned)point);
+    if (n < 1 || n > MAX_DECOMPOSED)
+        return error_set(err, TERN_INTERNAL, "utf8proc cannot decompose U+%04X", (unsigned)point);
     s->n += (size_t)n;
     return TERN_OK;
 }

@@ -71,8 +71,10 @@ tern_status normalizer_apply(const text_normalizer *normalizer, const char *text
         text = composed.data;
         n = composed.n;
     }
-    if (status == TERN_OK && normalizer->maps_spaces) status = normalizer_map_spaces(text, n, buffer, err);
-    else if (status == TERN_OK && !changes_nfc) status = text_buffer_append(buffer, text, n, err);
+    if (status == TERN_OK && normalizer->maps_spaces)
+        status = normalizer_map_spaces(text, n, buffer, err);
+    else if (status == TERN_OK && !changes_nfc)
+        status = text_buffer_append(buffer, text, n, err);
     text_buffer_free(&composed);
     if (status != TERN_OK) return status;
     *out = buffer->data;

@@ -85,8 +85,10 @@ static uint32_t lower_bound(const special_set *set, uint32_t low, uint32_t high,
 {
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if ((unsigned char)set->patterns[middle].bytes[depth] < byte) low = middle + 1;
-        else high = middle;
+        if ((unsigned char)set->patterns[middle].bytes[depth] < byte)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }

@@ -22,13 +22,13 @@ typedef struct special_pattern {
 typedef struct special_set {
     special_pattern *patterns; // sorted by their bytes
     uint32_t n;
-    char *normalized;   // the patterns' bytes, where they are not the tokens'
-    bool starts[256];   // some pattern begins with this byte
-    bool keeps_spaces;  // U+0020 stands for a piece's U+2581 here, which is no white space
+    char *normalized;  // the patterns' bytes, where they are not the tokens'
+    bool starts[256];  // some pattern begins with this byte
+    bool keeps_spaces; // U+0020 stands for a piece's U+2581 here, which is no white space
 } special_set;
 
 typedef struct special_kind {
-    bool with_control;               // control and unknown tokens too, not only user-defined ones
+    bool with_control;                 // control and unknown tokens too, not only user-defined ones
     const text_normalizer *normalizer; // NULL: the tokens of raw text. Else those that are looked for behind it
 } special_kind;
 

@@ -9,13 +9,13 @@
 #include "error.h"
 
 typedef struct splitter_family {
-    const char *name;     // "llama3"
-    const char *pre;      // its tokenizer.ggml.pre when we write a file
-    const char *aliases;  // every tokenizer.ggml.pre that means it: " a b c "
-    const char *regex;    // as tokenizer.json spells it
-    const char *pattern;  // the same for PCRE2
-    bool ignores_merges;  // where the file does not say (GGUF)
-    bool forces_bos;      // unless the file says otherwise (GGUF)
+    const char *name;    // "llama3"
+    const char *pre;     // its tokenizer.ggml.pre when we write a file
+    const char *aliases; // every tokenizer.ggml.pre that means it: " a b c "
+    const char *regex;   // as tokenizer.json spells it
+    const char *pattern; // the same for PCRE2
+    bool ignores_merges; // where the file does not say (GGUF)
+    bool forces_bos;     // unless the file says otherwise (GGUF)
 } splitter_family;
 
 extern const splitter_family splitter_llama3, splitter_qwen2, splitter_gpt2;

@@ -44,7 +44,7 @@ void tokenizer_protect(tern_tokenizer *tokenizer, uint32_t id)
 void tokenizer_mark_stops_by_name(tern_tokenizer *tokenizer)
 {
     // Files often name only one of several ends (gotcha 7: eos is <|end_of_text|> while chats end with <|eot_id|>).
-    static const char *const names[] = {"<|eot_id|>",    "<|im_end|>", "<|end|>",         "<end_of_turn>",
+    static const char *const names[] = {"<|eot_id|>",    "<|im_end|>", "<|end|>",        "<end_of_turn>",
                                         "<|endoftext|>", "<EOT>",      "<|end_of_text|>"};
     for (uint32_t id = 0; id < tokenizer->vocab.n_tokens; id++) {
         vocab_token *token = &tokenizer->vocab.tokens[id];
@@ -143,10 +143,7 @@ tern_status tokenizer_finish(tern_tokenizer *tokenizer, tern_error *err)
     return status;
 }
 
-const char *tokenizer_description(const tern_tokenizer *tokenizer)
-{
-    return tokenizer->description;
-}
+const char *tokenizer_description(const tern_tokenizer *tokenizer) { return tokenizer->description; }
 
 // What the keys of a GGUF file cannot say of this tokenizer; NULL: nothing is lost.
 static const char *find_loss(const tern_tokenizer *tokenizer)
@@ -213,20 +210,11 @@ tern_status tern_tokens_append(tern_tokens *tokens, tern_token id, tern_error *e
     return TERN_OK;
 }
 
-uint32_t tern_tokenizer_n_tokens(const tern_tokenizer *tokenizer)
-{
-    return tokenizer->n_used;
-}
+uint32_t tern_tokenizer_n_tokens(const tern_tokenizer *tokenizer) { return tokenizer->n_used; }
 
-tern_token tern_tokenizer_bos(const tern_tokenizer *tokenizer)
-{
-    return tokenizer->bos;
-}
+tern_token tern_tokenizer_bos(const tern_tokenizer *tokenizer) { return tokenizer->bos; }
 
-bool tern_tokenizer_adds_bos(const tern_tokenizer *tokenizer)
-{
-    return tokenizer->add_bos;
-}
+bool tern_tokenizer_adds_bos(const tern_tokenizer *tokenizer) { return tokenizer->add_bos; }
 
 bool tern_tokenizer_is_stop(const tern_tokenizer *tokenizer, tern_token id)
 {

@@ -28,18 +28,18 @@ const char *tokenizer_description(const tern_tokenizer *tokenizer);
 // order with GGUF token types (1 normal, 3 control, 4 user-defined, ...), merges as "left right" or scores, splitter
 // name, special ids. Borrowed from the tokenizer.
 typedef struct tokenizer_export {
-    const char *model;             // "gpt2", or "llama" for pieces
-    const char *pre;               // "llama-bpe"; "default" for pieces
+    const char *model; // "gpt2", or "llama" for pieces
+    const char *pre;   // "llama-bpe"; "default" for pieces
     uint32_t n_tokens;
-    const char *const *tokens;     // NUL-terminated UTF-8; ids without a token are "[PADn]", type 5 (unused)
+    const char *const *tokens; // NUL-terminated UTF-8; ids without a token are "[PADn]", type 5 (unused)
     const int32_t *token_types;
-    const float *scores;           // pieces only, n_tokens; else NULL
-    size_t n_merges;               // byte-level only
+    const float *scores; // pieces only, n_tokens; else NULL
+    size_t n_merges;     // byte-level only
     const char *const *merges;
     tern_token bos, eos, pad, unknown; // -1 if none
     bool add_bos;
     bool add_space_prefix;
-    const char *loss;              // what these keys cannot say of the tokenizer, for a warning; NULL: nothing
+    const char *loss; // what these keys cannot say of the tokenizer, for a warning; NULL: nothing
 } tokenizer_export;
 void tokenizer_get_export(const tern_tokenizer *tokenizer, tokenizer_export *out);
 

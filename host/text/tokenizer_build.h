@@ -29,12 +29,12 @@ struct tern_tokenizer {
     bpe_model bpe;
     const splitter_family *family; // byte-level: what cuts text into words. NULL for pieces
     text_normalizer normalizer;
-    metaspace metaspace;           // pieces only
-    bool strips_space;             // decoding drops one space the text begins with
+    metaspace metaspace;               // pieces only
+    bool strips_space;                 // decoding drops one space the text begins with
     tern_token bos, eos, pad, unknown; // -1 if none
     bool add_bos;
-    float *scores;                 // of pieces; made for the export where the file has merges
-    bool is_scored;                // the merges are those that the scores stand for
+    float *scores;  // of pieces; made for the export where the file has merges
+    bool is_scored; // the merges are those that the scores stand for
 
     uint32_t n_used; // ids but for the unused ones at the end
     text_splitter *splitter;

@@ -24,8 +24,8 @@ static tern_status read_file(const char *directory, const char *name, char **out
     } else {
         status = file_read_text(path, MAX_FILE_BYTES, out, &n, err);
         // The JSON functions take strings; a NUL must not hide what follows it.
-        if (status == TERN_OK && strlen(*out) != n) status = error_set(err, TERN_MALFORMED, "%s contains a NUL byte",
-                                                                       path);
+        if (status == TERN_OK && strlen(*out) != n)
+            status = error_set(err, TERN_MALFORMED, "%s contains a NUL byte", path);
     }
     free(path);
     return status;
@@ -39,7 +39,8 @@ static tern_status explain_absence(const char *directory, tern_error *err)
     if (n > 0 && (size_t)n < sizeof path && stat(path, &info) == 0)
         return error_set(err, TERN_UNSUPPORTED,
                          "%s has only SentencePiece's tokenizer.model, not tokenizer.json; transformers writes one: "
-                         "AutoTokenizer.from_pretrained(DIR, use_fast=True).save_pretrained(DIR)", directory);
+                         "AutoTokenizer.from_pretrained(DIR, use_fast=True).save_pretrained(DIR)",
+                         directory);
     return error_set(err, TERN_NOT_FOUND, "%s has no tokenizer.json", directory);
 }
 

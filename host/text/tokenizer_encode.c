@@ -71,7 +71,8 @@ static tern_status encode_words(encoding *encoder, const char *text, size_t n, b
         if (status == TERN_OK)
             status = bpe_encode(&tokenizer->bpe, &tokenizer->vocab, text + at, end - at, &encoder->work, encoder->out,
                                 err);
-        else end = n;
+        else
+            end = n;
     }
     return status;
 }
@@ -104,8 +105,7 @@ static tern_status encode_text(encoding *encoder, const char *text, size_t n, te
     special_match match;
     size_t at = 0;
     tern_status status = TERN_OK;
-    while (status == TERN_OK &&
-           special_set_find(encoder->raw_set, &encoder->tokenizer->vocab, text, at, n, &match)) {
+    while (status == TERN_OK && special_set_find(encoder->raw_set, &encoder->tokenizer->vocab, text, at, n, &match)) {
         status = encode_fragment(encoder, text + at, match.start - at, at == 0, err);
         if (status == TERN_OK) status = append_special(encoder, match.id, err);
         at = match.end;
@@ -119,8 +119,8 @@ tern_status tern_tokenizer_encode(const tern_tokenizer *tokenizer, const char *t
     const int known = TERN_TOKENIZE_ADD_BOS | TERN_TOKENIZE_PARSE_SPECIAL;
     if (tokenizer == NULL || out == NULL || (text == NULL && n_bytes > 0))
         return error_set(err, TERN_INVALID_ARGUMENT, "encode needs a tokenizer, a text and a place for the tokens");
-    if ((flags & ~known) != 0) return error_set(err, TERN_INVALID_ARGUMENT, "unknown tokenizer flags 0x%x",
-                                                (unsigned)flags);
+    if ((flags & ~known) != 0)
+        return error_set(err, TERN_INVALID_ARGUMENT, "unknown tokenizer flags 0x%x", (unsigned)flags);
     if (n_bytes > MAX_TEXT_BYTES)
         return error_set(err, TERN_LIMIT, "the text has %zu bytes; the limit is %zu", n_bytes, MAX_TEXT_BYTES);
     if (text == NULL) text = "";
@@ -130,7 +130,9 @@ tern_status tern_tokenizer_encode(const tern_tokenizer *tokenizer, const char *t
                          (unsigned char)text[bad], bad);
 
     int parses_special = (flags & TERN_TOKENIZE_PARSE_SPECIAL) != 0;
-    encoding encoder = {.tokenizer = tokenizer, .out = out, .raw_set = &tokenizer->raw[parses_special],
+    encoding encoder = {.tokenizer = tokenizer,
+                        .out = out,
+                        .raw_set = &tokenizer->raw[parses_special],
                         .normalized_set = &tokenizer->normalized[parses_special]};
     size_t n_before = out->n;
     tern_status status = TERN_OK;

@@ -12,10 +12,7 @@ static bool equals(gguf_string string, const char *text)
     return string.n == strlen(text) && memcmp(string.data, text, string.n) == 0;
 }
 
-static int shown(gguf_string string)
-{
-    return string.n > 64 ? 64 : (int)string.n;
-}
+static int shown(gguf_string string) { return string.n > 64 ? 64 : (int)string.n; }
 
 static tern_status read_model(const gguf_file *file, vocab_spelling *out, tern_error *err)
 {
@@ -75,8 +72,8 @@ static tern_status read_scores(tern_tokenizer *tokenizer, const gguf_file *file,
 {
     const gguf_value *value = gguf_find(file, KEY("scores"));
     uint32_t n = tokenizer->vocab.n_tokens;
-    if (value == NULL) return error_set(err, TERN_MALFORMED, KEY("scores") " is missing, which " KEY("model")
-                                        " llama needs");
+    if (value == NULL)
+        return error_set(err, TERN_MALFORMED, KEY("scores") " is missing, which " KEY("model") " llama needs");
     if (value->type != GGUF_ARRAY || value->element_type != GGUF_F32 || value->count != n ||
         value->n_bytes != (size_t)n * sizeof(float))
         return error_set(err, TERN_MALFORMED, KEY("scores") " is not a list of %u float32", n);
@@ -219,8 +216,9 @@ static tern_status read_specials(tern_tokenizer *tokenizer, const gguf_file *fil
 
     status = gguf_get_bool(file, KEY("add_eos_token"), &add_eos, err);
     if (status != TERN_OK && status != TERN_NOT_FOUND) return status;
-    if (add_eos) return error_set(err, TERN_UNSUPPORTED,
-                                  KEY("add_eos_token") " is true: an end after every prompt is not supported");
+    if (add_eos)
+        return error_set(err, TERN_UNSUPPORTED,
+                         KEY("add_eos_token") " is true: an end after every prompt is not supported");
     status = gguf_get_bool(file, KEY("add_bos_token"), &tokenizer->add_bos, err);
     if (status == TERN_NOT_FOUND) {
         tokenizer->add_bos = (is_pieces || tokenizer->family->forces_bos) && tokenizer->bos >= 0;
@@ -273,7 +271,9 @@ tern_status tokenizer_from_gguf(const gguf_file *file, const char *architecture,
         tokenizer->bpe.ignore_merges = tokenizer->family->ignores_merges;
     }
     if (status == TERN_OK) status = tokenizer_finish(tokenizer, err);
-    if (status == TERN_OK) *out = tokenizer;
-    else tokenizer_free(tokenizer);
+    if (status == TERN_OK)
+        *out = tokenizer;
+    else
+        tokenizer_free(tokenizer);
     return status;
 }

@@ -11,8 +11,8 @@
 static tern_status load(const char *text, const char *name, json_t **out, tern_error *err)
 {
     size_t n = strlen(text);
-    if (n > MAX_JSON_BYTES) return error_set(err, TERN_LIMIT, "%s has %zu bytes; the limit is %zu", name, n,
-                                             MAX_JSON_BYTES);
+    if (n > MAX_JSON_BYTES)
+        return error_set(err, TERN_LIMIT, "%s has %zu bytes; the limit is %zu", name, n, MAX_JSON_BYTES);
     json_error_t error;
     json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
     if (root == NULL) {
@@ -322,7 +322,9 @@ tern_status tokenizer_from_json(const char *tokenizer_json, const char *tokenize
     json_decref(root);
     json_decref(config);
     json_decref(generation);
-    if (status == TERN_OK) *out = tokenizer;
-    else tokenizer_free(tokenizer);
+    if (status == TERN_OK)
+        *out = tokenizer;
+    else
+        tokenizer_free(tokenizer);
     return status;
 }

@@ -7,10 +7,7 @@
 
 #include "tokenizer_build.h"
 
-static inline bool is_absent(const json_t *value)
-{
-    return value == NULL || json_is_null(value);
-}
+static inline bool is_absent(const json_t *value) { return value == NULL || json_is_null(value); }
 
 static inline const char *type_of(const json_t *object)
 {
@@ -18,10 +15,7 @@ static inline const char *type_of(const json_t *object)
     return type == NULL ? "?" : type;
 }
 
-static inline bool is_type(const json_t *object, const char *type)
-{
-    return strcmp(type_of(object), type) == 0;
-}
+static inline bool is_type(const json_t *object, const char *type) { return strcmp(type_of(object), type) == 0; }
 
 // Checks model, normalizer, pre_tokenizer and decoder, which together say what kind of tokenizer this is: sets the
 // vocabulary's spelling, family, normalizer, metaspace and strips_space. UNSUPPORTED names what it does not know.

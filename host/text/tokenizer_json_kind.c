@@ -73,11 +73,16 @@ static tern_status read_metaspace(tern_tokenizer *tokenizer, const json_t *value
     m->is_used = true;
     m->splits = is_absent(split) || json_is_true(split);
     // Older files say add_prefix_space instead of the scheme.
-    if (is_absent(scheme)) m->prefix = is_absent(add) || json_is_true(add) ? PREFIX_MISSING : PREFIX_NONE;
-    else if (says(value, "prepend_scheme", "always")) m->prefix = PREFIX_MISSING;
-    else if (says(value, "prepend_scheme", "first")) m->prefix = PREFIX_FIRST;
-    else if (says(value, "prepend_scheme", "never")) m->prefix = PREFIX_NONE;
-    else return error_set(err, TERN_UNSUPPORTED, "the prepend_scheme of the Metaspace pre_tokenizer is not known");
+    if (is_absent(scheme))
+        m->prefix = is_absent(add) || json_is_true(add) ? PREFIX_MISSING : PREFIX_NONE;
+    else if (says(value, "prepend_scheme", "always"))
+        m->prefix = PREFIX_MISSING;
+    else if (says(value, "prepend_scheme", "first"))
+        m->prefix = PREFIX_FIRST;
+    else if (says(value, "prepend_scheme", "never"))
+        m->prefix = PREFIX_NONE;
+    else
+        return error_set(err, TERN_UNSUPPORTED, "the prepend_scheme of the Metaspace pre_tokenizer is not known");
     return TERN_OK;
 }
 
@@ -124,8 +129,8 @@ static tern_status check_byte_decoder(const json_t *decoder, tern_error *err)
         if (is_sequence && !is_type(step, "ByteLevel"))
             return error_set(err, TERN_UNSUPPORTED, "decoder \"%.64s\" is not supported", type_of(step));
     }
-    return is_sequence ? TERN_OK : error_set(err, TERN_UNSUPPORTED, "decoder \"%.64s\" is not supported",
-                                             type_of(decoder));
+    return is_sequence ? TERN_OK
+                       : error_set(err, TERN_UNSUPPORTED, "decoder \"%.64s\" is not supported", type_of(decoder));
 }
 
 // Replace U+2581 by a space (or Metaspace), ByteFallback, Fuse, and perhaps Strip one space in front.

@@ -27,7 +27,7 @@ typedef enum vocab_spelling {
 
 #define VOCAB_SPACE "\xe2\x96\x81" // U+2581
 
-#define VOCAB_MAX_TOKENS (1u << 22)   // thirty times the largest vocabulary seen
+#define VOCAB_MAX_TOKENS      (1u << 22) // thirty times the largest vocabulary seen
 #define VOCAB_MAX_TOKEN_BYTES 65536u
 
 typedef struct vocab_token {
@@ -35,7 +35,7 @@ typedef struct vocab_token {
     const char *bytes; // what it stands for; not NUL-terminated
     uint32_t n_text, n_bytes;
     uint8_t type;
-    bool is_word; // BPE may produce it: `bytes` is the reading of `text`
+    bool is_word;                   // BPE may produce it: `bytes` is the reading of `text`
     bool strips_left, strips_right; // takes the white space beside it along
     bool is_single_word;            // matches only where no letter, digit or mark touches it
     bool is_normalized;             // looked for after normalisation, in normalised form
@@ -48,8 +48,8 @@ typedef struct vocab_table {
     vocab_spelling spelling;
     vocab_token *tokens;
     uint32_t n_tokens;
-    uint32_t *slots; // open addressing over `bytes` of the words: id + 1, 0 empty
-    uint32_t n_slots; // a power of two
+    uint32_t *slots;              // open addressing over `bytes` of the words: id + 1, 0 empty
+    uint32_t n_slots;             // a power of two
     uint32_t max_word, max_bytes; // the longest word; the longest of all
     vocab_block *blocks;
 } vocab_table;

@@ -101,6 +101,7 @@ static inline id_list json_ids(const json_t *object, const char *key)
 typedef struct setup {
     const char *device; // NULL: "cpu"
     tern_kv_type kv;
+    tern_act act;
     uint32_t n_batch, n_threads, n_ctx, n_sequences; // 0: 512, 1, the model's own, 1
 } setup;
 
@@ -116,8 +117,11 @@ static inline running start(const char *path, setup s)
     running r = {0};
     tern_plan_options options;
     tern_plan plan;
+    tern_model_options open;
+    tern_model_options_init(&open);
+    open.act = s.act;
     CHECK(tern_engine_open(NULL, &r.engine, err));
-    CHECK(tern_model_open(r.engine, path, NULL, &r.model, err));
+    CHECK(tern_model_open(r.engine, path, &open, &r.model, err));
     tern_plan_options_init(&options);
     options.device = s.device != NULL ? s.device : "cpu";
     options.kv_k = options.kv_v = s.kv;

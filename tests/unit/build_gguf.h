@@ -96,7 +96,14 @@ typedef struct tiny_model {
     size_t n_values, n_tensors;
 } tiny_model;
 
-enum { TINY_F32 = 0, TINY_F16 = 1, TINY_Q5_K = 13, TINY_I2S = 36 };
+enum {
+    TINY_F32 = 0,
+    TINY_F16 = 1,
+    TINY_Q5_K = 13,
+    TINY_I2S = 36,
+    TINY_Q2_0 = 42,
+    TINY_Q2_0_OLD = 10042
+}; // OLD: groups of 128
 
 static inline tiny_value *tiny_find(tiny_model *m, const char *key)
 {
@@ -193,10 +200,68 @@ static inline void tiny_default(tiny_model *m)
     tiny_add(m, "output_norm.weight", 16, 0, TINY_F32);
 }
 
+// One layer of any architecture, 256 wide with 2 heads of 128 and 1 KV head: linears of one type, F16 embedding, tied.
+static inline void tiny_wide(tiny_model *m, const char *arch, uint32_t type)
+{
+    static const struct {
+        const char *name;
+        uint64_t cols, rows;
+    } linears[] = {{"attn_q", 256, 256},   {"attn_k", 256, 128}, {"attn_v", 256, 128},  {"attn_output", 256, 256},
+                   {"ffn_gate", 256, 512}, {"ffn_up", 256, 512}, {"ffn_down", 512, 256}};
+    static const char *const sizes[] = {"block_count",         "context_length",       "embedding_length",
+                                        "feed_forward_length", "attention.head_count", "attention.head_count_kv",
+                                        "vocab_size"};
+    static const uint32_t values[] = {1, 64, 256, 512, 2, 1, 64};
+    char name[64];
+    memset(m, 0, sizeof *m);
+    tiny_string(m, "general.architecture", arch);
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        snprintf(name, sizeof name, "%s.%s", arch, sizes[i]);
+        tiny_u32(m, name, values[i]);
+    }
+    snprintf(name, sizeof name, "%s.attention.layer_norm_rms_epsilon", arch);
+    tiny_f32(m, name, 1e-5f);
+    tiny_add(m, "token_embd.weight", 256, 64, TINY_F16);
+    tiny_add(m, "output_norm.weight", 256, 0, TINY_F32);
+    tiny_add(m, "blk.0.attn_norm.weight", 256, 0, TINY_F32);
+    tiny_add(m, "blk.0.ffn_norm.weight", 256, 0, TINY_F32);
+    if (strncmp(arch, "bitnet", 6) == 0) {
+        tiny_add(m, "blk.0.attn_sub_norm.weight", 256, 0, TINY_F32);
+        tiny_add(m, "blk.0.ffn_sub_norm.weight", 512, 0, TINY_F32);
+    }
+    if (strcmp(arch, "qwen3") == 0) {
+        tiny_add(m, "blk.0.attn_q_norm.weight", 128, 0, TINY_F32);
+        tiny_add(m, "blk.0.attn_k_norm.weight", 128, 0, TINY_F32);
+    }
+    for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) {
+        snprintf(name, sizeof name, "blk.0.%s.weight", linears[i].name);
+        tiny_add(m, name, linears[i].cols, linears[i].rows, type);
+    }
+}
+
 static inline uint64_t tiny_tensor_bytes(const tiny_tensor *t)
 {
-    uint64_t n = t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3];
-    return t->type == TINY_I2S ? n / 4 + 32 : t->type == TINY_F32 ? n * 4 : t->type == TINY_F16 ? n * 2 : n;
+    uint64_t n = t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3], rows = n / t->dims[0];
+    switch (t->type) {
+    case TINY_F32: return n * 4;
+    case TINY_F16:
+    case 30: return n * 2;
+    case 8: return n / 32 * 34;
+    case 34: return n / 256 * 54;
+    case 35: return n / 256 * 66;
+    case TINY_I2S:
+    case 38:
+    case 39: return n / 4 + 32;
+    case 41:
+    case TINY_Q2_0: return n / 64 * 18;
+    case TINY_Q2_0_OLD:
+    case 142: return n / 128 * 34;
+    case 134: return rows * 2 + n / 64 * 13;
+    case 135:
+    case 335: return rows * 4 + n / 4;
+    case 143: return n / 128 * 28;
+    default: return n;
+    }
 }
 
 static inline void tiny_put_data(bytes *b, const tiny_tensor *t)
@@ -234,7 +299,7 @@ static inline size_t tiny_write(const tiny_model *m, bytes *b)
     uint64_t offset = 0;
     for (size_t i = 0; i < m->n_tensors; i++) {
         const tiny_tensor *t = &m->tensors[i];
-        put_tensor(b, t->name, t->n_dims, t->dims, t->type, offset);
+        put_tensor(b, t->name, t->n_dims, t->dims, t->type % 10000, offset);
         offset = (offset + tiny_tensor_bytes(t) + 31) / 32 * 32;
     }
     size_t header = b->n;

@@ -156,7 +156,7 @@ static weights *dense_weights(dense_type type, uint32_t n_rows, uint32_t n_cols)
             block[209] &= 0xbf;
         } else {
             block[1] &= 0xbf;
-            if (type == DENSE_Q4_K) block[3] &= 0xbf;
+            if (type == DENSE_Q4_K || type == DENSE_Q5_K) block[3] &= 0xbf;
         }
     }
     return w;

@@ -110,6 +110,41 @@ static void vector_i2_s(void **state)
     expect_vector(MATRIX_I2_S, 128, "24499224499224499224499224499224 49922449922449922449922449922449 0000003f");
 }
 
+static void vector_i2_s_64(void **state)
+{
+    (void)state;
+    uint8_t data[64], codes[128];
+    size_t n = from_hex("18618618618618618618618618618618 61861861861861861861861861861861 0000003f", data);
+    fixture f;
+    make(&f, MATRIX_I2_S, 1, 128, data, n);
+    f.m.i2s_layout = TERN_I2S_64;
+    ternary_scale scale = scale_of(&f);
+    assert_true(scale.values[0] == 0.5f);
+    read_row(&f, &scale, 0, codes);
+    for (uint32_t c = 0; c < 128; c++) assert_int_equal(codes[c], c % 3);
+    ternary_scale_free(&scale);
+}
+
+static void vector_q2_0(void **state)
+{
+    (void)state;
+    expect_vector(MATRIX_Q2_0_64, 64, "0038 24499224499224499224499224499224");
+    expect_vector(MATRIX_Q2_0_128, 128, "0038 24499224499224499224499224499224 49922449922449922449922449922449");
+}
+
+static void vector_ptq1_0(void **state)
+{
+    (void)state;
+    expect_vector(MATRIX_PTQ1_0, 128, "3194bb3194bb3194bb3194bb3194bb31 cf456ccf456ccf45 436c 0038");
+}
+
+static void vector_iq_bn(void **state)
+{
+    (void)state;
+    expect_vector(MATRIX_IQ2_BN, 64, "0000003f 24499224499224499224499224499224");
+    expect_vector(MATRIX_IQ1_BN, 64, "0038 6c45cfcf6c4545cf6c6c45cf 17");
+}
+
 static void vector_hf_packed(void **state)
 {
     (void)state;
@@ -347,6 +382,10 @@ int main(void)
         T(vector_tq1_0),
         T(vector_tq2_0),
         T(vector_i2_s),
+        T(vector_i2_s_64),
+        T(vector_q2_0),
+        T(vector_ptq1_0),
+        T(vector_iq_bn),
         T(vector_hf_packed),
         T(hf_packed_rows_not_a_multiple_of_4),
         T(hf_scales_out_of_range_are_refused),

@@ -56,9 +56,10 @@ static void expect_status(tern_status status, const tern_error *err, const model
 
 REFUSES(no_architecture, MALFORMED, "general.architecture: missing", tiny_drop_key(&m, "general.architecture");)
 REFUSES(wrong_architecture_type, MALFORMED, "expected string", tiny_u32(&m, "general.architecture", 1);)
-REFUSES(unknown_architecture, UNSUPPORTED, "\"qwen3\" is not supported; supported are bitnet-b1.58",
-        tiny_string(&m, "general.architecture", "qwen3");)
-REFUSES(split_file, UNSUPPORTED, "split.count", tiny_u32(&m, "split.count", 3);)
+REFUSES(unknown_architecture, UNSUPPORTED, "\"mamba\" is not supported; supported are bitnet-b1.58",
+        tiny_string(&m, "general.architecture", "mamba");)
+REFUSES(split_file_of_another_name, MALFORMED, "part 1 of 3 of a split model must be named NAME-00001-of-00003.gguf",
+        tiny_u32(&m, "split.count", 3);)
 REFUSES(hadamard_basis, UNSUPPORTED, "prism.hadamard.version", tiny_u32(&m, "prism.hadamard.version", 1);)
 REFUSES(no_block_count, MALFORMED, "bitnet-b1.58.block_count: missing", tiny_drop_key(&m, "bitnet-b1.58.block_count");)
 REFUSES(no_epsilon, MALFORMED, "rms_epsilon: missing",
@@ -79,7 +80,8 @@ REFUSES(different_value_length, UNSUPPORTED, "value_length", tiny_u32(&m, "bitne
 REFUSES(odd_rope_dims, MALFORMED, "RoPE rotates 7", tiny_u32(&m, "bitnet-b1.58.rope.dimension_count", 7);)
 REFUSES(too_many_rope_dims, MALFORMED, "RoPE rotates 10", tiny_u32(&m, "bitnet-b1.58.rope.dimension_count", 10);)
 REFUSES(negative_rope_base, MALFORMED, "RoPE base", tiny_f32(&m, "bitnet-b1.58.rope.freq_base", -1.0f);)
-REFUSES(yarn, UNSUPPORTED, "rope.scaling.type: \"yarn\"", tiny_string(&m, "bitnet-b1.58.rope.scaling.type", "yarn");)
+REFUSES(yarn_without_factor, MALFORMED, "rope.scaling.factor: missing",
+        tiny_string(&m, "bitnet-b1.58.rope.scaling.type", "yarn");)
 REFUSES(longrope, UNSUPPORTED, "\"longrope\"", tiny_string(&m, "bitnet-b1.58.rope.scaling.type", "longrope");)
 REFUSES(silu_in_relu2_architecture, UNSUPPORTED, "hidden_activation: \"silu\"",
         tiny_string(&m, "bitnet-b1.58.hidden_activation", "silu");)
@@ -103,7 +105,7 @@ REFUSES(wrong_vocabulary, MALFORMED, "token_embd.weight: expected [9, 16], file 
 REFUSES(unsupported_matrix_type, UNSUPPORTED, "blk.0.attn_q.weight: type I8",
         tiny_add(&m, "blk.0.attn_q.weight", 16, 16, 24);)
 REFUSES(colliding_type, UNSUPPORTED, "output_norm.weight: type Q2_0 (id 42)",
-        tiny_add(&m, "output_norm.weight", 16, 0, 42);)
+        tiny_add(&m, "output_norm.weight", 128, 0, 42);)
 REFUSES(ternary_embedding, UNSUPPORTED, "token_embd.weight: type I2_S",
         tiny_add(&m, "token_embd.weight", 16, 8, TINY_I2S);)
 REFUSES(i2s_without_whole_groups, UNSUPPORTED, "blk.0.attn_k.weight: I2_S with 96",
@@ -349,6 +351,11 @@ static tern_status open_hf(const char *config, const char *linear, const char *m
                                end + n);
         end += n;
     }
+    for (size_t i = 0; i < 7 && strstr(config, "\"use_rms_norm\":true") != NULL; i++, end += 16)
+        at += (size_t)snprintf(json + at, sizeof json - at,
+                               ",\"model.layers.0.%s.rms_norm.weight\":{\"dtype\":\"F32\",\"shape\":[4],"
+                               "\"data_offsets\":[%zu,%zu]}",
+                               linears[i], end, end + 16);
     if (more != NULL) {
         at += (size_t)snprintf(json + at, sizeof json - at,
                                ",\"%s\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[%zu,%zu]}", more, end,
@@ -404,6 +411,36 @@ static void directory_tensors_are_checked(void **state)
     }
 }
 
+// use_rms_norm: every linear has its own norm, and lacking one is an error.
+static void linear_norms_are_bound(void **state)
+{
+    (void)state;
+#define ONLINE(use)                                                                                                    \
+    "{\"model_type\":\"llama\",\"hidden_size\":4,\"intermediate_size\":4,\"num_hidden_layers\":1,"                     \
+    "\"num_attention_heads\":1,\"vocab_size\":4,\"max_position_embeddings\":8,\"tie_word_embeddings\":true,"           \
+    "\"quantization_config\":{\"quant_method\":\"bitnet\",\"linear_class\":\"autobitlinear\","                         \
+    "\"quantization_mode\":\"online\"," use ",\"rms_norm_eps\":0.001}}"
+    static const char dense[] = "\"dtype\":\"F32\",\"shape\":[4,4]";
+    model_source *m = NULL;
+    tern_error err = {0};
+    if (open_hf(ONLINE("\"use_rms_norm\":true"), dense, NULL, &m, &err) != TERN_OK) fail_msg("%s", err.message);
+    assert_true(m->hp.has_linear_norm && m->hp.linear_norm_eps == 0.001f);
+    const layer_source *l = &m->layers[0];
+    const matrix_source *linears[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+    for (size_t i = 0; i < 7; i++) {
+        assert_int_equal(linears[i]->encoding, MATRIX_HF_MASTER);
+        assert_non_null(linears[i]->input_norm.tensor);
+    }
+    assert_string_equal(l->up.input_norm.tensor->name, "model.layers.0.mlp.up_proj.rms_norm.weight");
+    model_free(m);
+    // The space keeps open_hf from writing the norms.
+    tern_status status = open_hf(ONLINE("\"use_rms_norm\": true"), dense, NULL, &m, &err);
+    expect_status(status, &err, m, TERN_MALFORMED, "q_proj.rms_norm.weight: the tensor is missing");
+    error_clear(&err);
+    status = open_hf(ONLINE("\"use_rms_norm\":7"), dense, NULL, &m, &err);
+    expect_status(status, &err, m, TERN_MALFORMED, "use_rms_norm");
+}
+
 static void wrong_paths_are_named(void **state)
 {
     (void)state;
@@ -431,7 +468,8 @@ static void wrong_paths_are_named(void **state)
 static void synthetic_models_open(void **state)
 {
     (void)state;
-    static const char *const shapes[] = {"tiny", "2b4t", "700m", "1.3b", "3b", "3.9b", "7b", "8b", "13b", "70b"};
+    static const char *const shapes[] = {"tiny", "2b4t", "700m", "1.3b", "3b",  "3.9b",
+                                         "7b",   "8b",   "13b",  "30b",  "70b", "100b"};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         char path[64];
         model_source *m = NULL;
@@ -475,7 +513,7 @@ int main(void)
         T(no_architecture),
         T(wrong_architecture_type),
         T(unknown_architecture),
-        T(split_file),
+        T(split_file_of_another_name),
         T(hadamard_basis),
         T(no_block_count),
         T(no_epsilon),
@@ -493,7 +531,7 @@ int main(void)
         T(odd_rope_dims),
         T(too_many_rope_dims),
         T(negative_rope_base),
-        T(yarn),
+        T(yarn_without_factor),
         T(longrope),
         T(silu_in_relu2_architecture),
         T(experts),
@@ -523,6 +561,7 @@ int main(void)
         T(every_truncated_file_is_refused),
         T(directories_are_refused_precisely),
         T(directory_tensors_are_checked),
+        T(linear_norms_are_bound),
         T(wrong_paths_are_named),
         T(synthetic_models_open),
     };

@@ -241,6 +241,28 @@ static void test_dense_q4_k(void **state)
     expect_floats(DENSE_Q4_K, block, 256, expected);
 }
 
+// As Q4_K with 32 bytes of high bits in front of the nibbles.
+static void test_dense_q5_k(void **state)
+{
+    (void)state;
+    const uint32_t scale[8] = {63, 1, 40, 17, 5, 62, 48, 33}, minimum[8] = {63, 0, 7, 32, 16, 50, 61, 15};
+    uint8_t block[176] = {0x01, 0x2c, 0xff, 0x2f}; // d = 0.0625 * (1 + 2^-10), dmin = 0.125 * (1 - 2^-11)
+    const double d = 0.0625 * (1 + 0x1p-10), dmin = 0.125 * (1 - 0x1p-11);
+    for (int j = 0; j < 4; j++) {
+        block[4 + j] = (uint8_t)(scale[j] | scale[j + 4] >> 4 << 6);
+        block[8 + j] = (uint8_t)(minimum[j] | minimum[j + 4] >> 4 << 6);
+        block[12 + j] = (uint8_t)((scale[j + 4] & 15) | (minimum[j + 4] & 15) << 4);
+    }
+    float expected[256];
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t j = i / 32, q = (i * 11 + j) % 32;
+        block[16 + i % 32] |= (uint8_t)(q >> 4 << j);
+        block[48 + 32 * (j / 2) + i % 32] |= (uint8_t)(j % 2 == 0 ? q & 15 : (q & 15) << 4);
+        expected[i] = (float)(d * scale[j] * q - dmin * minimum[j]);
+    }
+    expect_floats(DENSE_Q5_K, block, 256, expected);
+}
+
 static void test_dense_q6_k(void **state)
 {
     (void)state;
@@ -267,6 +289,7 @@ int main(void)
         cmocka_unit_test(test_dense_plain),
         cmocka_unit_test(test_dense_q8_0_q4_0),
         cmocka_unit_test(test_dense_q4_k),
+        cmocka_unit_test(test_dense_q5_k),
         cmocka_unit_test(test_dense_q6_k),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
