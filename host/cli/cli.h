@@ -8,6 +8,7 @@
 
 // ---- commands, one file each; they return the exit code
 int cmd_run(const opt_values *options);
+int cmd_chat(const opt_values *options);
 int cmd_info(const opt_values *options);
 int cmd_devices(const opt_values *options);
 int cmd_convert(const opt_values *options);
@@ -33,6 +34,8 @@ tern_status cli_write(const char *text, size_t n_bytes, tern_error *err);
 // The reader of standard output went away: the command ends, and quietly with EXIT_CODE_OK.
 bool cli_stdout_closed(void);
 bool cli_stdout_is_terminal(void);
+// Standard error is a terminal that shows colour, and NO_COLOR is not set.
+bool cli_uses_colour(void);
 // Flushes standard output at the end of a command that printed with stdio; returns the command's exit code, or that of
 // the failure to write.
 int cli_finish(int exit_code);
@@ -63,6 +66,9 @@ void cli_make_printable(char *text);
 void interrupt_install(void);
 bool interrupt_seen(void);
 void interrupt_watch(tern_session *session); // NULL before the session is freed
+// While held, no number of interrupts ends the program: the caller looks at interrupt_seen and forgets.
+void interrupt_hold(bool is_held);
+void interrupt_forget(void);
 
 // ---- input and output files (file.c)
 
@@ -99,6 +105,8 @@ tern_status cli_engine_open(const opt_values *options, tern_engine **out, tern_e
 tern_status cli_device_find(const tern_engine *engine, const char *name, tern_device_info *out, tern_error *err);
 // Says which device is used and why others are not.
 void cli_announce_device(const opt_values *options, const tern_engine *engine, const tern_device_info *device);
+// --act and --i2s-layout.
+void cli_model_options(const opt_values *options, tern_model_options *out);
 // Engine and model, nothing loaded. On failure what was opened is closed by cli_session_close.
 tern_status cli_model_open(cli_session *s, const opt_values *options, const char *path, tern_error *err);
 // Plans (n_ctx positions; 0: the model's own), announces the device, loads with progress, creates the session and
@@ -108,5 +116,18 @@ tern_status cli_session_load(cli_session *s, const opt_values *options, uint32_t
 void cli_session_close(cli_session *s);
 const char *cli_kv_name(tern_kv_type type);
 bool cli_wants_json(const opt_values *options);
+
+// ---- sampling (sampling.c)
+
+typedef struct cli_sampling {
+    tern_sampler_options options;
+    tern_logit_bias *bias; // what options.bias points to
+    size_t n_bias;
+} cli_sampling;
+
+// Reads the sampling options; a seed of -1 becomes a fresh one. Free after a failure too.
+tern_status cli_sampling_prepare(cli_sampling *s, const opt_values *options, const tern_tokenizer *tokenizer,
+                                 tern_error *err);
+void cli_sampling_free(cli_sampling *s);
 
 #endif

@@ -23,7 +23,9 @@ static tern_status convert(const opt_values *options, model_source **model, tern
                          "convert takes two operands, a model and the file to write; %zu given", options->n_operands);
     if (!encode_type_find(type_name, &type))
         return error_set(err, TERN_INTERNAL, "encoding '%s' is not known", type_name);
-    tern_status status = model_open(options->operands[0], NULL, model, err);
+    tern_model_options model_options;
+    cli_model_options(options, &model_options);
+    tern_status status = model_open(options->operands[0], &model_options, model, err);
     if (status != TERN_OK) return status;
     cli_progress progress;
     cli_progress_begin(&progress, options, "converting");

@@ -11,7 +11,7 @@
 static bool is_stdout_closed;
 
 // Colour only on a terminal that can, and only where the user has not said no (no-color.org).
-static bool uses_colour(void)
+bool cli_uses_colour(void)
 {
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
     return !(no_color && *no_color) && term && strcmp(term, "dumb") != 0 && isatty(STDERR_FILENO);
@@ -19,7 +19,7 @@ static bool uses_colour(void)
 
 static void put_label(const char *label, const char *colour)
 {
-    if (uses_colour())
+    if (cli_uses_colour())
         fprintf(stderr, "tern: \033[%sm%s:\033[0m ", colour, label);
     else
         fprintf(stderr, "tern: %s: ", label);

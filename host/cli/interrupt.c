@@ -4,14 +4,14 @@
 
 #include "cli.h"
 
-static volatile sig_atomic_t n_interrupts;
+static volatile sig_atomic_t n_interrupts, is_held_back;
 static tern_session *volatile watched;
 
 static void on_interrupt(int signal_number)
 {
     (void)signal_number;
     n_interrupts = n_interrupts + 1;
-    if (n_interrupts > 1) _exit(EXIT_CODE_INTERRUPTED);
+    if (n_interrupts > 1 && !is_held_back) _exit(EXIT_CODE_INTERRUPTED);
     tern_session *session = watched;
     if (session) tern_session_cancel(session);
 }
@@ -26,6 +26,10 @@ void interrupt_install(void)
 }
 
 bool interrupt_seen(void) { return n_interrupts > 0; }
+
+void interrupt_hold(bool is_held) { is_held_back = is_held; }
+
+void interrupt_forget(void) { n_interrupts = 0; }
 
 void interrupt_watch(tern_session *session)
 {

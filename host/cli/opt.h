@@ -15,6 +15,7 @@
 
 typedef enum command_id {
     COMMAND_RUN,
+    COMMAND_CHAT,
     COMMAND_INFO,
     COMMAND_DEVICES,
     COMMAND_CONVERT,
@@ -40,8 +41,15 @@ extern const command_spec opt_commands[COMMAND_N];
 
 typedef enum opt_id {
     OPT_MODEL,
+    OPT_ACT,
+    OPT_I2S_LAYOUT,
     OPT_PROMPT,
     OPT_FILE,
+    OPT_CHAT_FORMAT,
+    OPT_SYSTEM,
+    OPT_SYSTEM_FILE,
+    OPT_SINGLE_TURN,
+    OPT_REVERSE_PROMPT,
     OPT_PREDICT,
     OPT_CTX,
     OPT_BATCH,
@@ -77,6 +85,7 @@ typedef enum opt_id {
     OPT_OUTPUT,
     OPT_OUT,
     OPT_FLASH_ATTENTION,
+    OPT_CONVERSATION,
     OPT_NO_CONVERSATION,
     OPT_NO_DISPLAY_PROMPT,
     OPT_MAN,

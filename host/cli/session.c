@@ -61,11 +61,20 @@ void cli_announce_device(const opt_values *options, const tern_engine *engine, c
              device->note, *unused ? "; not used: " : "", unused);
 }
 
+void cli_model_options(const opt_values *options, tern_model_options *out)
+{
+    tern_model_options_init(out);
+    out->act = (tern_act)options->values[OPT_ACT].integer; // the table lists both in the order of the enumerations
+    out->i2s_layout = (tern_i2s_layout)options->values[OPT_I2S_LAYOUT].integer;
+}
+
 tern_status cli_model_open(cli_session *s, const opt_values *options, const char *path, tern_error *err)
 {
     uint64_t start = clock_ns();
+    tern_model_options model_options;
+    cli_model_options(options, &model_options);
     tern_status status = s->engine ? TERN_OK : cli_engine_open(options, &s->engine, err);
-    if (status == TERN_OK) status = tern_model_open(s->engine, path, NULL, &s->model, err);
+    if (status == TERN_OK) status = tern_model_open(s->engine, path, &model_options, &s->model, err);
     s->ns_open = clock_ns() - start;
     return status;
 }
