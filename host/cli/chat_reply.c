@@ -142,17 +142,6 @@ static tern_status reply(chat_state *c, chat_stopper *stopper, tern_error *err)
     return status;
 }
 
-// A Ctrl-C that came when nothing was being evaluated any more would end the next turn: an evaluation takes it up. That
-// is the last position once more, so that nothing changes if there was none.
-static void take_up_interrupt(chat_state *c)
-{
-    tern_session *session = c->s.session;
-    size_t n = tern_session_length(session, 0);
-    if (n == 0 || tern_session_trim(session, 0, n - 1, NULL) != TERN_OK) return;
-    tern_row row = {.sequence = 0, .token = 0};
-    if (tern_session_eval(session, &row, 1, NULL) == TERN_OK) tern_session_trim(session, 0, n - 1, NULL);
-}
-
 tern_status chat_say(chat_state *c, const char *text, size_t n, tern_error *err)
 {
     size_t n_before = c->log.n;
@@ -167,7 +156,7 @@ tern_status chat_say(chat_state *c, const char *text, size_t n, tern_error *err)
     interrupt_watch(c->s.session);
     status = reply(c, &stopper, err);
     interrupt_watch(NULL);
-    if (interrupt_seen() && status != TERN_CANCELLED) take_up_interrupt(c);
+    tern_session_clear_cancel(c->s.session); // a Ctrl-C after the last evaluation must not end the next turn
 
     bool has_reply = status == TERN_OK || c->ids.n > 0;
     if (has_reply) { // a stop text cuts the text in the middle of the ids: then these do not stand for it

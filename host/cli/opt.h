@@ -76,6 +76,8 @@ typedef enum opt_id {
     OPT_TOKENS,
     OPT_CHUNKS,
     OPT_TYPE,
+    OPT_HEAD_TYPE,
+    OPT_VERIFY,
     OPT_BENCH_PROMPT,
     OPT_BENCH_GEN,
     OPT_BENCH_BOTH,

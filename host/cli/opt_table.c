@@ -46,9 +46,10 @@ const command_spec opt_commands[COMMAND_N] = {
         "Lists devices in order of preference, and why others that were looked for cannot be used.",
         "tern devices"},
     [COMMAND_CONVERT] = {"convert", "IN OUT.gguf", 2, "write a model as a GGUF file",
-        "Reads any model Tern can open and writes one GGUF file with its ternary weights in the given encoding. The "
-        "trits and scales are kept exactly where the encoding can hold them. The file appears under its name only "
-        "when complete.",
+        "Reads any model Tern can open and writes one GGUF file with its ternary weights in the given encoding. i2_s "
+        "keeps trits and scales exactly and needs one scale for each matrix; tq1_0 and tq2_0 take one for every 256 "
+        "columns of a row and round it to fp16; f16 takes anything. A matrix that the encoding cannot hold is refused, "
+        "with the encodings that can. The file appears under its name only when complete.",
         "tern convert models/stories stories.gguf --type i2_s"},
     [COMMAND_TOKENIZE] = {"tokenize", "[MODEL]", 1, "turn a text into token ids",
         "Prints the ids on one line, separated by commas. MODEL may also be a directory that holds only "
@@ -188,6 +189,11 @@ const opt_spec opt_table[] = {
     {.id = OPT_TYPE, .kind = OPT_CHOICE, .commands = ON(CONVERT), .names = "--type", .value = "TYPE",
      .choices = "i2_s|tq1_0|tq2_0|f16", .default_text = "i2_s",
      .help = "encoding of the ternary weights in the new file"},
+    {.id = OPT_HEAD_TYPE, .kind = OPT_CHOICE, .commands = ON(CONVERT), .names = "--head-type", .value = "TYPE",
+     .choices = "f16|q8_0|q6_k",
+     .help = "encoding of the token embedding and the output head; as they are stored unless given"},
+    {.id = OPT_VERIFY, .kind = OPT_SWITCH, .commands = ON(CONVERT), .names = "--verify",
+     .help = "read the new file back and compare it with the model before it gets its name"},
     {.id = OPT_FULL, .kind = OPT_SWITCH, .commands = ON(SELFTEST), .names = "--full",
      .help = "all cases, also the large shapes (minutes)"},
     {.id = OPT_OUTPUT, .kind = OPT_CHOICE, .commands = ON_REPORT, .names = "-o --output", .value = "FORMAT",

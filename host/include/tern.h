@@ -295,6 +295,8 @@ TERN_API tern_status tern_session_top(tern_session *session, size_t i, size_t k,
 
 // Makes a running or the next evaluation end with CANCELLED. Safe from any thread and from signal handlers.
 TERN_API void tern_session_cancel(tern_session *session);
+// Withdraws a request that found nothing to cancel.
+TERN_API void tern_session_clear_cancel(tern_session *session);
 TERN_API void tern_session_get_stats(const tern_session *session, tern_session_stats *out);
 
 // ----------------------------------------------------------------------------------------------------------- sampler

@@ -350,4 +350,6 @@ tern_status tern_session_top(tern_session *s, size_t i, size_t k, tern_token *id
 
 void tern_session_cancel(tern_session *s) { __atomic_store_n(&s->cancel, true, __ATOMIC_RELAXED); }
 
+void tern_session_clear_cancel(tern_session *s) { __atomic_store_n(&s->cancel, false, __ATOMIC_RELAXED); }
+
 void tern_session_get_stats(const tern_session *s, tern_session_stats *out) { *out = s->stats; }

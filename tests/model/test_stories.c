@@ -119,7 +119,8 @@ static void conversions_keep_the_model(void **state)
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         model_source *source = NULL;
         CHECK(model_open(STORIES, NULL, &source, err));
-        CHECK(model_convert(source, out, cases[c].type, NULL, NULL, err));
+        const convert_options options = {.type = cases[c].type, .verify = true};
+        CHECK(model_convert(source, out, &options, NULL, err));
         model_free(source);
         matrix converted = logits_of(out);
         if (cases[c].is_exact) {
@@ -252,6 +253,9 @@ static void cancel_ends_the_next_evaluation_once(void **state)
     assert_int_equal(tern_session_length(r.session, 0), 0);
     matrix again = all_logits(&r, ids, 60, 50); // the request is used up, and nothing was left behind
     assert_same_bits(&again, &expected, "after a cancelled evaluation");
+    tern_session_cancel(r.session);
+    tern_session_clear_cancel(r.session);
+    CHECK(tern_session_sync(r.session, 0, ids, 60, NULL, err));
     free(expected.values);
     free(again.values);
     stop(&r);
