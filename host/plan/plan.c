@@ -117,17 +117,20 @@ static tern_status does_not_fit(const hparams *hp, const tern_plan *plan, tern_e
     char advice[256] = "no context fits: use a smaller model or a device with more memory";
     tern_plan narrow = *plan;
     narrow.kv_k = narrow.kv_v = TERN_KV_INT8;
-    tern_plan small = narrow;
-    small.n_batch = plan->n_batch < 64 ? plan->n_batch : 64;
     if (plan->n_ctx_max >= KV_BLOCK) {
         snprintf(advice, sizeof advice, "-c %u would fit", plan->n_ctx_max);
         uint32_t with_int8 = largest_context(hp, &narrow);
         if (with_int8 > plan->n_ctx_max)
             snprintf(advice, sizeof advice, "-c %u would fit, or with -ctk int8 up to -c %u", plan->n_ctx_max,
                      with_int8);
-    } else if (context_bytes(hp, &small, NULL) == TERN_OK && sum_total(&small) &&
-               largest_context(hp, &small) >= KV_BLOCK) {
-        snprintf(advice, sizeof advice, "-b %u -ctk int8 -c %u would fit", small.n_batch, largest_context(hp, &small));
+    } else { // smaller batches, which the workspace grows with
+        uint32_t n_ctx = 0;
+        while (narrow.n_batch > 1 && n_ctx < KV_BLOCK) {
+            narrow.n_batch = (narrow.n_batch + 3) / 4;
+            n_ctx = largest_context(hp, &narrow);
+        }
+        if (n_ctx >= KV_BLOCK)
+            snprintf(advice, sizeof advice, "-b %u -ctk int8 -c %u would fit", narrow.n_batch, n_ctx);
     }
     return error_set(
         err, TERN_BUDGET,
