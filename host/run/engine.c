@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cpu.h"
+#include "options.h"
 #include "version.h"
 
 // The list is fixed when the program is linked; CUDA and OpenCL join in front of the CPU.
@@ -43,9 +44,13 @@ static void find_unused(tern_engine *engine)
 
 tern_status tern_engine_open(const tern_engine_options *options, tern_engine **out, tern_error *err)
 {
+    tern_engine_options o;
+    tern_engine_options_init(&o);
+    tern_status status = options_read(&o, sizeof o, options, "tern_engine_options", err);
+    if (status != TERN_OK) return status;
     tern_engine *engine = calloc(1, sizeof *engine);
     if (engine == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for the engine");
-    if (options != NULL) engine->log = (log_sink){.write = options->log, .user = options->log_user};
+    engine->log = (log_sink){.write = o.log, .user = o.log_user};
     engine->references = 1;
     find_unused(engine);
     *out = engine;

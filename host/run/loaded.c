@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fpenv.h"
+#include "options.h"
 
 void tern_model_options_init(tern_model_options *options) { *options = (tern_model_options){.size = sizeof *options}; }
 
@@ -13,9 +14,13 @@ tern_status tern_model_open(tern_engine *engine, const char *path, const tern_mo
 {
     if (engine == NULL || path == NULL)
         return error_set(err, TERN_INVALID_ARGUMENT, "tern_model_open needs an engine and a path");
+    tern_model_options o;
+    tern_model_options_init(&o);
+    tern_status status = options_read(&o, sizeof o, options, "tern_model_options", err);
+    if (status != TERN_OK) return status;
     tern_model *model = calloc(1, sizeof *model);
     if (model == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for the model");
-    tern_status status = model_open(path, options, &model->source, err);
+    status = model_open(path, &o, &model->source, err);
     if (status != TERN_OK) {
         free(model);
         return status;
@@ -188,13 +193,12 @@ void tern_plan_options_init(tern_plan_options *options)
 
 tern_status tern_plan_make(const tern_model *model, const tern_plan_options *options, tern_plan *out, tern_error *err)
 {
-    tern_plan_options defaults;
-    tern_plan_options_init(&defaults);
-    if (options == NULL) options = &defaults;
+    tern_plan_options o;
+    tern_plan_options_init(&o);
     device_ref where;
-    tern_status status = registry_find(engine_backends, options->device != NULL ? options->device : "auto", &where,
-                                       err);
-    return status == TERN_OK ? plan_make(model->source, &where, options, out, err) : status;
+    tern_status status = options_read(&o, sizeof o, options, "tern_plan_options", err);
+    if (status == TERN_OK) status = registry_find(engine_backends, o.device != NULL ? o.device : "auto", &where, err);
+    return status == TERN_OK ? plan_make(model->source, &where, &o, out, err) : status;
 }
 
 // The same options must give the same plan: anything else was made for another model, or by hand.

@@ -8,6 +8,7 @@
 
 #include "fpenv.h"
 #include "ops.h"
+#include "options.h"
 #include "rng.h"
 #include "scalar.h"
 #include "session.h"
@@ -64,22 +65,22 @@ static tern_status check_options(const tern_sampler_options *o, tern_error *err)
 
 tern_status tern_sampler_create(const tern_sampler_options *options, tern_sampler **out, tern_error *err)
 {
-    tern_sampler_options defaults;
-    tern_sampler_options_init(&defaults);
-    if (options == NULL) options = &defaults;
-    tern_status status = check_options(options, err);
+    tern_sampler_options o;
+    tern_sampler_options_init(&o);
+    tern_status status = options_read(&o, sizeof o, options, "tern_sampler_options", err);
+    if (status == TERN_OK) status = check_options(&o, err);
     if (status != TERN_OK) return status;
     tern_sampler *s = calloc(1, sizeof *s);
     if (s != NULL) {
-        s->options = *options;
-        s->bias = calloc(options->n_bias + 1, sizeof *s->bias);
-        s->last = calloc((size_t)options->repeat_last_n + 1, sizeof *s->last);
+        s->options = o;
+        s->bias = calloc(o.n_bias + 1, sizeof *s->bias);
+        s->last = calloc((size_t)o.repeat_last_n + 1, sizeof *s->last);
     }
     if (s == NULL || s->bias == NULL || s->last == NULL) {
         tern_sampler_free(s);
         return error_set(err, TERN_HOST_MEMORY, "out of memory for the sampler");
     }
-    if (options->n_bias > 0) memcpy(s->bias, options->bias, options->n_bias * sizeof *s->bias);
+    if (o.n_bias > 0) memcpy(s->bias, o.bias, o.n_bias * sizeof *s->bias);
     s->options.bias = s->bias;
     *out = s;
     return TERN_OK;

@@ -389,6 +389,15 @@ static void logit_bias_forbids_and_forces(void **state)
     }
     o.temperature = -1;
     tern_sampler *none = NULL;
+    tern_sampler_options blank = {.top_k = 1}; // never initialised
+    assert_int_equal(tern_sampler_create(&blank, &none, NULL), TERN_INVALID_ARGUMENT);
+    tern_sampler_options older; // a caller that knows only the first fields
+    tern_sampler_options_init(&older);
+    older.size = offsetof(tern_sampler_options, top_p);
+    older.top_p = 9; // beyond its size: not looked at
+    tern_sampler *young;
+    CHECK(tern_sampler_create(&older, &young, err));
+    tern_sampler_free(young);
     assert_int_equal(tern_sampler_create(&o, &none, NULL), TERN_INVALID_ARGUMENT);
     assert_null(none);
     stop(&r);
