@@ -76,6 +76,7 @@ static void thread_part(uint64_t n_bytes, uint64_t *begin, uint64_t *length)
 static uint64_t read_once(const uint8_t *bytes, uint64_t n_bytes, uint32_t n_threads, uint64_t *checksum)
 {
     uint64_t sum = 0, start = 0, end = 0;
+    (void)n_threads; // unused without OpenMP
 #pragma omp parallel num_threads((int)n_threads) reduction(+ : sum)
     {
         uint64_t begin, length;

@@ -41,7 +41,7 @@ static size_t utf8_sequence(const unsigned char *p)
     return is_overlong || is_surrogate || is_too_large || is_control ? 0 : n;
 }
 
-static void make_printable(char *text)
+void error_make_printable(char *text)
 {
     for (unsigned char *p = (unsigned char *)text; *p != 0;) {
         size_t n = utf8_sequence(p);
@@ -61,22 +61,28 @@ tern_status error_set(tern_error *err, tern_status status, const char *format, .
     va_start(args, format);
     vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
-    make_printable(err->message);
+    error_make_printable(err->message);
     return status;
 }
 
 void error_prefix(tern_error *err, const char *format, ...)
 {
     if (err == NULL || err->status == TERN_OK) return;
-    char old[sizeof err->message];
-    memcpy(old, err->message, sizeof old);
+    char text[sizeof err->message];
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(err->message, sizeof err->message, format, args);
+    int n = vsnprintf(text, sizeof text - 2, format, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof err->message)
-        snprintf(err->message + n, sizeof err->message - (size_t)n, ": %s", old);
-    make_printable(err->message);
+    if (n < 0) return;
+    size_t used = strlen(text); // what fitted
+    text[used++] = ':';
+    text[used++] = ' ';
+    size_t n_old = strlen(err->message), room = sizeof err->message - 1 - used;
+    if (n_old > room) n_old = room;
+    memmove(err->message + used, err->message, n_old);
+    memcpy(err->message, text, used);
+    err->message[used + n_old] = 0;
+    error_make_printable(err->message);
 }
 
 void error_clear(tern_error *err)

@@ -18,6 +18,9 @@ tern_status error_set(tern_error *err, tern_status status, const char *format, .
 // Puts "text: " in front of the recorded message. Does nothing without a recorded failure.
 void error_prefix(tern_error *err, const char *format, ...) TERN_PRINTF(2, 3);
 
+// Replaces control characters and invalid UTF-8 by '?', for text of a file that will be shown.
+void error_make_printable(char *text);
+
 // Forgets a recorded failure.
 void error_clear(tern_error *err);
 

@@ -11,5 +11,5 @@ void log_message(const log_sink *sink, log_level level, const char *format, ...)
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    sink->write(sink->user, level, message);
+    sink->write(sink->user, (int)level, message);
 }

@@ -243,7 +243,7 @@ static void code_3_is_refused_with_matrix_and_row(void **state)
 static void i2_s_scales_are_checked(void **state)
 {
     (void)state;
-    uint8_t data[64];
+    uint8_t data[64] = {0};
     const float zero = 0.0f, negative = -1.0f;
     const uint32_t nan = 0x7fc00000u;
     fixture f;
