@@ -1,5 +1,5 @@
 // Dense matrix rows as stored in files and on devices: blocks of a few encodings, dequantised to fp32 exactly as
-// formats.md 2.2 to 2.6 define (all products fit 24 bits; the minimum of Q4_K and Q5_K is one rounding, see
+// FORMATS.md 2.2 to 2.6 define (all products fit 24 bits; the minimum of Q4_K and Q5_K is one rounding, see
 // dense_row_to_float).
 #ifndef TERN_COMMON_DENSE_H
 #define TERN_COMMON_DENSE_H

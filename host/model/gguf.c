@@ -1,4 +1,4 @@
-// GGUF parser (formats.md 1.1 to 1.3). Every count is compared with the bytes that are left before anything is
+// GGUF parser (FORMATS.md 1.1 to 1.3). Every count is compared with the bytes that are left before anything is
 // allocated or looped over; every sum and product of file numbers goes through check.h. Time is linear in the size of
 // the header.
 #include "gguf.h"

@@ -1,4 +1,4 @@
-// GGUF v2 and v3: a parser over a buffer, without file I/O. It validates everything it hands out (formats.md 1).
+// GGUF v2 and v3: a parser over a buffer, without file I/O. It validates everything it hands out (FORMATS.md 1).
 #ifndef TERN_MODEL_GGUF_H
 #define TERN_MODEL_GGUF_H
 

@@ -1,4 +1,4 @@
-// Element types of GGUF tensors: the table of ids (formats.md 2.1), sizes, and ids that mean different things to
+// Element types of GGUF tensors: the table of ids (FORMATS.md 2.1), sizes, and ids that mean different things to
 // different engines.
 #include "gguf_types.h"
 

@@ -1,4 +1,4 @@
-// The type ids of GGUF: metadata value types and tensor element types (formats.md 1.2, 2.1).
+// The type ids of GGUF: metadata value types and tensor element types (FORMATS.md 1.2, 2.1).
 #ifndef TERN_MODEL_GGUF_TYPES_H
 #define TERN_MODEL_GGUF_TYPES_H
 
@@ -25,7 +25,7 @@ typedef struct gguf_extent {
 // Bytes of a tensor's data from its type and dimensions; 0 when the type does not tell.
 tern_status gguf_tensor_bytes(const tensor *t, const gguf_tensor_type *info, uint64_t *out, tern_error *err);
 
-// Type ids with several meanings, told apart by the room each tensor has (formats.md 2.1, 2.11): decides between the
+// Type ids with several meanings, told apart by the room each tensor has (FORMATS.md 2.1, 2.11): decides between the
 // groups of 64 and of 128 of id 42 and fills the sizes in; refuses what is certainly of another meaning. All extents
 // have their room.
 tern_status gguf_resolve_types(tensor_set *set, gguf_extent *extents, uint64_t alignment, tern_error *err);

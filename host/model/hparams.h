@@ -49,7 +49,7 @@ typedef struct hparams {
     bool has_linear_norm;  // every ternary linear norms its own input right before quantisation (use_rms_norm)
     float linear_norm_eps; // of those norms
 
-    // Hugging Face only: how ternary linears are stored (formats.md 3.4).
+    // Hugging Face only: how ternary linears are stored (FORMATS.md 3.4).
     bool hf_is_bitnet; // quantization_config.quant_method is "bitnet", or a 1bitLLM config
     bool hf_divide;    // linear_class "bitlinear": y = acc / (act_scale * weight_scale)
     bool hf_online;    // float master weights, ternarised at load

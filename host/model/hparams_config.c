@@ -1,4 +1,4 @@
-// Hyper-parameters from a Hugging Face config.json (formats.md 3.2, 3.4).
+// Hyper-parameters from a Hugging Face config.json (FORMATS.md 3.2, 3.4).
 #include <stdio.h>
 #include <string.h>
 

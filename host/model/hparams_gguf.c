@@ -1,10 +1,10 @@
-// Hyper-parameters from GGUF metadata (formats.md 1.5 to 1.7, 5.3).
+// Hyper-parameters from GGUF metadata (FORMATS.md 1.5 to 1.7, 5.3).
 #include <stdio.h>
 #include <string.h>
 
 #include "hparams_common.h"
 
-// An architecture we know: what its name alone decides (formats.md 1.6).
+// An architecture we know: what its name alone decides (FORMATS.md 1.6).
 typedef struct gguf_architecture {
     const char *name;
     rope_style rope;
@@ -224,7 +224,7 @@ static tern_status read_rope(reader *r, hparams *hp, tern_error *err)
     return status == TERN_OK ? read_rope_scaling(r, hp->n_ctx_train, &hp->rope, err) : status;
 }
 
-// formats.md 5.3. An architecture `bitnet` without the key is read from its geometry: the 2B-4T model and everything
+// FORMATS.md 5.3. An architecture `bitnet` without the key is read from its geometry: the 2B-4T model and everything
 // with grouped-query attention or the Llama 3 vocabulary uses relu^2, the 1bitLLM models SiLU.
 static tern_status read_activation(reader *r, hparams *hp, tern_error *err)
 {

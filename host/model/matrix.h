@@ -11,7 +11,7 @@
 // Where a matrix's trits come from.
 typedef enum matrix_encoding {
     MATRIX_DENSE,     // not ternary: rows of `dense` type, as stored
-    MATRIX_I2_S,      // formats.md 2.9; scale in the tail
+    MATRIX_I2_S,      // FORMATS.md 2.9; scale in the tail
     MATRIX_TQ1_0,     // 2.7
     MATRIX_TQ2_0,     // 2.8
     MATRIX_HF_PACKED, // 3.3; scale tensor beside it, multiplied or divided

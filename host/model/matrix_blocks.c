@@ -1,4 +1,4 @@
-// Encodings in blocks of one row with an fp16 scale in each (formats.md 2.7, 2.8, 2.11): TQ1_0, TQ2_0, Q2_0, PQ2_0,
+// Encodings in blocks of one row with an fp16 scale in each (FORMATS.md 2.7, 2.8, 2.11): TQ1_0, TQ2_0, Q2_0, PQ2_0,
 // PTQ1_0.
 //
 // Base-3 bytes hold their digits as ceil(256 * index / 243), so that the digits come out by multiplication.

@@ -1,4 +1,4 @@
-// IQ1_BN, IQ2_BN and IQ2_BN_R4 (formats.md 2.12, 2.13): rows of blocks of 64 elements behind one scale of the row.
+// IQ1_BN, IQ2_BN and IQ2_BN_R4 (FORMATS.md 2.12, 2.13): rows of blocks of 64 elements behind one scale of the row.
 #include <string.h>
 
 #include "half.h"

@@ -1,4 +1,4 @@
-// Float tensors whose values are ternary (formats.md 2.14, 4.6): what TriLM, Falcon-E and unpacked Bonsai checkpoints
+// Float tensors whose values are ternary (FORMATS.md 2.14, 4.6): what TriLM, Falcon-E and unpacked Bonsai checkpoints
 // hold.
 //
 // A matrix counts as ternary only when it is exactly so: the magnitudes of its values, as bit patterns, are zero or one

@@ -1,4 +1,4 @@
-// Hugging Face bitnet weights: packed uint8 (formats.md 3.3, 3.4) and float masters (3.5).
+// Hugging Face bitnet weights: packed uint8 (FORMATS.md 3.3, 3.4) and float masters (3.5).
 #include <math.h>
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-// I2_S (formats.md 2.9): two-bit codes, then one fp32 scale directly after them. Three packings, chosen by the user
+// I2_S (FORMATS.md 2.9): two-bit codes, then one fp32 scale directly after them. Three packings, chosen by the user
 // because nothing in a file tells them apart:
 //   128: the matrix flattened row by row in groups of 128 elements, each 32 bytes; byte p holds elements p, p+32, p+64,
 //   p+96 from

@@ -1,4 +1,4 @@
-// From tensor names to the places of a model (formats.md 1.9, 3.8): presence, shape and type of each, and a refusal of
+// From tensor names to the places of a model (FORMATS.md 1.9, 3.8): presence, shape and type of each, and a refusal of
 // every tensor that has no place, because a tensor left out would change the arithmetic without a word.
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// GGUF models in several files (formats.md 1.4): NAME-00001-of-00003.gguf and its siblings.
+// GGUF models in several files (FORMATS.md 1.4): NAME-00001-of-00003.gguf and its siblings.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-// Models of named geometries with random weights (formats.md 4.1, 4.3; the 7b, 8b, 13b and 70b rows are LLaMA's shapes
+// Models of named geometries with random weights (FORMATS.md 4.1, 4.3; the 7b, 8b, 13b and 70b rows are LLaMA's shapes
 // with the BitNet b1.58 linears of the paper, 30b and 100b those of bitnet.cpp's benchmark): for speed and memory
 // measurements without a download. Always labelled synthetic.
 #include <errno.h>

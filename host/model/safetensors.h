@@ -1,4 +1,4 @@
-// Safetensors: a parser over a buffer, and the single or sharded weights of a Hugging Face directory (formats.md 3.1).
+// Safetensors: a parser over a buffer, and the single or sharded weights of a Hugging Face directory (FORMATS.md 3.1).
 #ifndef TERN_MODEL_SAFETENSORS_H
 #define TERN_MODEL_SAFETENSORS_H
 

@@ -1,4 +1,4 @@
-// Byte-pair encoding (formats.md 6.1, 6.3): the adjacent pair of lowest rank is merged until none is left.
+// Byte-pair encoding (FORMATS.md 6.1, 6.3): the adjacent pair of lowest rank is merged until none is left.
 #ifndef TERN_TEXT_BPE_H
 #define TERN_TEXT_BPE_H
 

@@ -1,5 +1,5 @@
 // The byte-level alphabet of GPT-2: each byte is written as one printable character, so that vocabularies are plain
-// text (formats.md 6.1). Bytes 33..126, 161..172 and 174..255 stand for themselves; the other 68, in order, are
+// text (FORMATS.md 6.1). Bytes 33..126, 161..172 and 174..255 stand for themselves; the other 68, in order, are
 // U+0100, U+0101, ...
 #ifndef TERN_TEXT_BYTE_MAP_H
 #define TERN_TEXT_BYTE_MAP_H

@@ -1,4 +1,4 @@
-// Finds special and user-defined tokens in text, before it is split into words (formats.md 6.4).
+// Finds special and user-defined tokens in text, before it is split into words (FORMATS.md 6.4).
 //
 // As in Hugging Face's tokenizers: from left to right, the longest of those that begin at a place; first over the raw
 // text, then, for tokens that ask for it, over what the normaliser made of the text between. One difference: where

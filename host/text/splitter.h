@@ -1,5 +1,5 @@
 // Cuts text into the words that byte-pair encoding works on, by the regular expression of a tokenizer family
-// (formats.md 6.2).
+// (FORMATS.md 6.2).
 #ifndef TERN_TEXT_SPLITTER_H
 #define TERN_TEXT_SPLITTER_H
 

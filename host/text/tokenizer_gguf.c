@@ -1,4 +1,4 @@
-// The tokenizer.ggml.* keys of a GGUF file (formats.md 1.8, 6.2 to 6.4).
+// The tokenizer.ggml.* keys of a GGUF file (FORMATS.md 1.8, 6.2 to 6.4).
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

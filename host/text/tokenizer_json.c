@@ -1,4 +1,4 @@
-// tokenizer.json of the Hugging Face tokenizers library (formats.md 6.5). What would change the ids and is not
+// tokenizer.json of the Hugging Face tokenizers library (FORMATS.md 6.5). What would change the ids and is not
 // implemented is refused by name.
 #include <string.h>
 

@@ -33,7 +33,7 @@ static void put_half(uint8_t *at, float value)
     at[1] = (uint8_t)(bits >> 8);
 }
 
-// Digits t[0..n), the first the most significant of five: ceil(256 * v / 243) (formats.md 2.7).
+// Digits t[0..n), the first the most significant of five: ceil(256 * v / 243) (FORMATS.md 2.7).
 static uint8_t base3_byte(const uint8_t *t, unsigned n, unsigned stride)
 {
     static const unsigned power[5] = {81, 27, 9, 3, 1};
@@ -42,7 +42,7 @@ static uint8_t base3_byte(const uint8_t *t, unsigned n, unsigned stride)
     return (uint8_t)((v * 256 + 242) / 243);
 }
 
-// The same with the first digit the least significant (formats.md 2.12).
+// The same with the first digit the least significant (FORMATS.md 2.12).
 static uint8_t base3_low_byte(const uint8_t *t, unsigned n, unsigned stride)
 {
     static const unsigned power[5] = {1, 3, 9, 27, 81};
@@ -126,7 +126,7 @@ static void write_row_bn(content *c, matrix_encoding encoding, uint32_t r)
     }
 }
 
-// formats.md 2.13: rows r .. r+3.
+// FORMATS.md 2.13: rows r .. r+3.
 static void write_rows_r4(content *c, uint32_t r)
 {
     for (uint32_t k = 0; k < 4; k++) memcpy(grow(c, 4), &c->scales[r + k][0], 4);

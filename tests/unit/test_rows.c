@@ -98,7 +98,7 @@ static void test_scales(void **state)
 
 // ---- T64
 
-// The layout as kernels.md F.1 states it: every element, by its own place in the stream of granules of a row group.
+// The layout as common/ternary.h states it: every element, by its own place in the stream of granules of a row group.
 static size_t expected_granule(uint32_t n_cols, uint32_t row, uint32_t granule)
 {
     uint32_t n_granules = (n_cols + 63) / 64;
