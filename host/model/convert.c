@@ -1,239 +1,51 @@
-// The converter: a list of output tensors is made and checked against the type first, then keys and tensors are
-// written, matrices in pieces of about a mebibyte.
+// The converter: a list of output tensors is made and checked against the types first (convert_plan.c), then keys and
+// tensors are written, matrices in pieces of about a mebibyte.
 #include "convert.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
 
-#include "check.h"
 #include "convert_keys.h"
+#include "convert_plan.h"
+#include "convert_verify.h"
+#include "encode_dense.h"
 #include "gguf_write.h"
-#include "half.h"
-#include "rope.h"
 
 #define PIECE_BYTES (1u << 20)
 
-typedef enum action {
-    ACTION_VECTOR, // norm, read as fp32
-    ACTION_VALUES, // fp32 values made here
-    ACTION_COPY,   // dense rows as stored
-    ACTION_TO_F16, // dense rows, rounded
-    ACTION_ENCODE, // ternary rows
-} action;
-
-typedef struct out_tensor {
-    char name[64];
-    action action;
-    const tensor_ref *vector;
-    const float *values;
-    const matrix_source *matrix;
-    ternary_scale scale;    // of a ternary matrix
-    uint32_t n_rows, n_cols; // n_rows 1 for vectors
-    uint32_t n_head_rows;   // rows of a head to be put in adjacent-pair order; 0: rows stay
-    uint32_t type;          // number in the file
-    uint64_t n_bytes;
-} out_tensor;
-
 typedef struct conversion {
     const model_source *model;
-    encode_type type;
-    const char *architecture;
+    const convert_options *options;
+    convert_plan plan;
     gguf_writer *writer;
-    out_tensor *tensors;
-    size_t n_tensors;
-    float *freq_divisors; // [rope.n_dims / 2] or NULL
-    tern_progress progress;
-    void *user;
-    uint64_t bytes_done;
+    uint64_t bytes_done; // written, and later compared
 } conversion;
 
-static const uint32_t dense_ids[DENSE_N_TYPES] = {
-    [DENSE_F32] = 0,  [DENSE_F16] = 1,   [DENSE_BF16] = 30, [DENSE_Q8_0] = 8,
-    [DENSE_Q4_0] = 2, [DENSE_Q4_K] = 12, [DENSE_Q5_K] = 13, [DENSE_Q6_K] = 14,
-};
-
-static tern_status report(const conversion *c, tern_error *err)
+static tern_status advance(void *user, uint64_t n_bytes, tern_error *err)
 {
-    if (c->progress == NULL || c->progress(c->user, c->bytes_done, gguf_writer_data_bytes(c->writer))) return TERN_OK;
+    conversion *c = user;
+    const convert_options *o = c->options;
+    c->bytes_done += n_bytes;
+    uint64_t total = o->verify ? 2 * c->plan.n_bytes : c->plan.n_bytes; // a file has less than 2^63 bytes
+    if (o->progress == NULL || o->progress(o->user, c->bytes_done, total)) return TERN_OK;
     return error_set(err, TERN_CANCELLED, "the conversion was cancelled; no file was written");
-}
-
-// ----------------------------------------------------------------------------------------------------------- tensors
-
-static out_tensor *add_tensor(conversion *c, const char *name, action how, uint32_t n_rows, uint32_t n_cols)
-{
-    out_tensor *t = &c->tensors[c->n_tensors++];
-    *t = (out_tensor){.action = how, .n_rows = n_rows, .n_cols = n_cols};
-    snprintf(t->name, sizeof t->name, "%s.weight", name);
-    return t;
-}
-
-static void add_vector(conversion *c, const char *name, const tensor_ref *ref, uint32_t n)
-{
-    out_tensor *t = add_tensor(c, name, ACTION_VECTOR, 1, n);
-    t->vector = ref;
-    t->type = dense_ids[DENSE_F32];
-    t->n_bytes = (uint64_t)n * sizeof(float);
-}
-
-// The types that can hold a matrix, "TQ1_0, F16", or "no type that is written here".
-static void list_types(const out_tensor *t, char *out, size_t size)
-{
-    size_t n = 0;
-    for (int type = 0; type < ENCODE_N_TYPES; type++) {
-        if (encode_refusal((encode_type)type, t->n_rows, t->n_cols, &t->scale) != NULL) continue;
-        n += (size_t)snprintf(out + n, size - n, "%s%s", n > 0 ? ", " : "", encode_formats[type].name);
-    }
-    if (n == 0) snprintf(out, size, "no type that is written here");
-}
-
-// Reads the scale of a ternary matrix and refuses what the type cannot hold.
-static tern_status check_ternary(const conversion *c, out_tensor *t, tern_error *err)
-{
-    tern_status status = matrix_scale(t->matrix, &t->scale, err);
-    if (status != TERN_OK) return status;
-    const char *reason = encode_refusal(c->type, t->n_rows, t->n_cols, &t->scale);
-    if (reason == NULL) return report(c, err); // the scan for the scale may take a while
-    char types[64];
-    list_types(t, types, sizeof types);
-    return error_set(err, TERN_UNSUPPORTED,
-                     "%s (%u rows of %u columns) cannot be stored as %s, which %s; it fits: %s", t->name, t->n_rows,
-                     t->n_cols, encode_formats[c->type].name, reason, types);
-}
-
-static tern_status add_matrix(conversion *c, const char *name, const matrix_source *m, bool keeps_type,
-                              uint32_t n_head_rows, tern_error *err)
-{
-    out_tensor *t = add_tensor(c, name, ACTION_COPY, m->n_rows, m->n_cols);
-    t->matrix = m;
-    t->n_head_rows = n_head_rows;
-    bool has_size;
-    if (matrix_is_ternary(m)) {
-        t->action = ACTION_ENCODE;
-        t->type = encode_formats[c->type].tensor_id;
-        has_size = encode_tensor_bytes(c->type, t->n_rows, t->n_cols, &t->n_bytes);
-    } else {
-        bool to_f16 = c->type == ENCODE_F16 && !keeps_type && m->dense != DENSE_F16;
-        dense_type type = to_f16 ? DENSE_F16 : m->dense;
-        if (to_f16) t->action = ACTION_TO_F16;
-        t->type = dense_ids[type];
-        has_size = check_mul(dense_row_bytes(type, t->n_cols), t->n_rows, &t->n_bytes);
-    }
-    if (has_size) return TERN_OK;
-    return error_set(err, TERN_LIMIT, "%s: %u rows of %u columns overflow a size", t->name, t->n_rows, t->n_cols);
-}
-
-static tern_status add_layer(conversion *c, uint32_t index, tern_error *err)
-{
-    const hparams *hp = &c->model->hp;
-    const layer_source *layer = &c->model->layers[index];
-    bool to_adjacent = strcmp(c->architecture, "llama") == 0 && hp->rope.style == ROPE_HALF_SPLIT;
-    uint32_t head_rows = to_adjacent ? hp->head_dim : 0;
-    char name[48];
-#define NAME(suffix) (snprintf(name, sizeof name, "blk.%u.%s", index, suffix), name)
-    const struct {
-        const char *suffix;
-        const matrix_source *matrix;
-        uint32_t n_head_rows;
-    } matrices[] = {
-        {"attn_q", &layer->q, head_rows},   {"attn_k", &layer->k, head_rows}, {"attn_v", &layer->v, 0},
-        {"attn_output", &layer->o, 0},      {"ffn_gate", &layer->gate, 0},    {"ffn_up", &layer->up, 0},
-        {"ffn_down", &layer->down, 0},
-    };
-    add_vector(c, NAME("attn_norm"), &layer->attn_norm, hp->n_embd);
-    add_vector(c, NAME("ffn_norm"), &layer->ffn_norm, hp->n_embd);
-    if (hp->has_sub_norm) {
-        add_vector(c, NAME("attn_sub_norm"), &layer->attn_sub_norm, layer->o.n_cols);
-        add_vector(c, NAME("ffn_sub_norm"), &layer->ffn_sub_norm, layer->down.n_cols);
-    }
-    tern_status status = TERN_OK;
-    for (size_t i = 0; i < sizeof matrices / sizeof matrices[0] && status == TERN_OK; i++)
-        status = add_matrix(c, NAME(matrices[i].suffix), matrices[i].matrix, false, matrices[i].n_head_rows, err);
-#undef NAME
-    return status;
-}
-
-// What a frequency is divided by under the Llama 3.1 rule: 1 for short wavelengths, `factor` for long ones, blended
-// between.
-static double llama3_divisor(const rope_params *rope, double frequency)
-{
-    double wavelength = 0x1.921fb54442d18p+2 / frequency; // 2 pi / frequency
-    if (wavelength < rope->original_context / rope->high_freq_factor) return 1.0;
-    if (wavelength > rope->original_context / rope->low_freq_factor) return rope->factor;
-    double smooth = (rope->original_context / wavelength - rope->low_freq_factor) /
-                    (rope->high_freq_factor - rope->low_freq_factor);
-    return 1.0 / ((1.0 - smooth) / rope->factor + smooth);
-}
-
-// rope_freqs.weight: given divisors as they are, times those of Llama 3.1 scaling, which GGUF has no keys for.
-static tern_status add_rope_divisors(conversion *c, tern_error *err)
-{
-    const rope_params *rope = &c->model->hp.rope;
-    bool is_llama3 = rope->scaling == ROPE_SCALING_LLAMA3;
-    if (!is_llama3 && rope->freq_divisors == NULL) return TERN_OK;
-    uint32_t n = rope->n_dims / 2;
-    c->freq_divisors = malloc(n * sizeof(float));
-    if (c->freq_divisors == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for %u rope divisors", n);
-    double log_theta = rope_log(rope->theta);
-    for (uint32_t i = 0; i < n; i++) {
-        double divisor = rope->freq_divisors != NULL ? (double)rope->freq_divisors[i] : 1.0;
-        double frequency = rope_exp(-(2.0 * i / rope->n_dims) * log_theta) / divisor;
-        c->freq_divisors[i] = (float)(is_llama3 ? divisor * llama3_divisor(rope, frequency) : divisor);
-    }
-    out_tensor *t = add_tensor(c, "rope_freqs", ACTION_VALUES, 1, n);
-    t->values = c->freq_divisors;
-    t->type = dense_ids[DENSE_F32];
-    t->n_bytes = (uint64_t)n * sizeof(float);
-    return TERN_OK;
-}
-
-static tern_status plan_tensors(conversion *c, tern_error *err)
-{
-    const model_source *model = c->model;
-    size_t capacity = 4 + (size_t)model->hp.n_layers * 11; // 4 norms and 7 matrices a layer
-    c->tensors = calloc(capacity, sizeof *c->tensors);
-    if (c->tensors == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for a list of %zu tensors", capacity);
-    tern_status status = add_matrix(c, "token_embd", &model->embedding, true, 0, err);
-    if (status == TERN_OK) status = add_rope_divisors(c, err);
-    for (uint32_t i = 0; i < model->hp.n_layers && status == TERN_OK; i++) status = add_layer(c, i, err);
-    if (status == TERN_OK) add_vector(c, "output_norm", &model->output_norm, model->hp.n_embd);
-    if (status == TERN_OK && !model->hp.is_tied) status = add_matrix(c, "output", &model->head, true, 0, err);
-    for (size_t i = 0; i < c->n_tensors && status == TERN_OK; i++) {
-        const out_tensor *t = &c->tensors[i];
-        const uint64_t dims[2] = {t->n_cols, t->n_rows};
-        gguf_writer_add_tensor(c->writer, t->name, t->type, t->matrix != NULL ? 2 : 1, dims, t->n_bytes);
-    }
-    for (size_t i = 0; i < c->n_tensors && status == TERN_OK; i++)
-        if (c->tensors[i].action == ACTION_ENCODE) status = check_ternary(c, &c->tensors[i], err);
-    return status;
 }
 
 // -------------------------------------------------------------------------------------------------------------- data
 
-// Source row of output row `row`. Pair i of a head is rows (i, i + n/2) in half-split order and (2i, 2i + 1) in
-// adjacent order; rows of a head beyond the n rotated ones stay.
-static uint32_t source_row(const out_tensor *t, uint32_t n_rotated, uint32_t row)
-{
-    if (t->n_head_rows == 0) return row;
-    uint32_t within = row % t->n_head_rows;
-    if (within >= n_rotated) return row;
-    return row - within + within % 2 * (n_rotated / 2) + within / 2;
-}
-
 static tern_status put(conversion *c, const void *data, size_t n_bytes, tern_error *err)
 {
     tern_status status = gguf_writer_data(c->writer, data, n_bytes, err);
-    if (status != TERN_OK) return status;
-    c->bytes_done += n_bytes;
-    return report(c, err);
+    return status == TERN_OK ? advance(c, n_bytes, err) : status;
 }
 
-static tern_status write_vector(conversion *c, const out_tensor *t, tern_error *err)
+static tern_status write_vector(conversion *c, const convert_tensor *t, tern_error *err)
 {
-    if (t->action == ACTION_VALUES) return put(c, t->values, (size_t)t->n_bytes, err);
+    if (t->action == CONVERT_VALUES) return put(c, t->values, (size_t)t->n_bytes, err);
     float *values = malloc((size_t)t->n_bytes);
     if (values == NULL) return error_set(err, TERN_HOST_MEMORY, "%s: no memory for %u values", t->name, t->n_cols);
     tern_status status = model_read_vector(t->vector, t->n_cols, values, err);
@@ -242,49 +54,32 @@ static tern_status write_vector(conversion *c, const out_tensor *t, tern_error *
     return status;
 }
 
-static tern_status row_to_f16(const out_tensor *t, const uint8_t *row, float *values, uint8_t *out, tern_error *err)
-{
-    dense_row_to_float(t->matrix->dense, row, t->n_cols, values);
-    for (uint32_t i = 0; i < t->n_cols; i++) {
-        scalar_u32 bits = half_from_float(values[i]);
-        if ((bits & 0x7fffu) >= 0x7c00u)
-            return error_set(err, TERN_UNSUPPORTED, "%s cannot be stored as F16: %g is beyond 65504, the last value",
-                             t->name, (double)values[i]);
-        out[2 * (size_t)i] = (uint8_t)bits;
-        out[2 * (size_t)i + 1] = (uint8_t)(bits >> 8);
-    }
-    return TERN_OK;
-}
-
 // Buffers of one matrix on its way out.
 typedef struct piece {
     uint32_t n_rows;           // rows read at a time: whole heads where rows are permuted
     size_t in_bytes, out_room; // per row
     uint8_t *in, *out;
-    float *values; // one row, for ACTION_TO_F16
+    float *values; // one row, for CONVERT_FLOATS
     encoder encoder;
 } piece;
 
-static tern_status piece_init(piece *p, const conversion *c, const out_tensor *t, tern_error *err)
+static tern_status piece_init(piece *p, const convert_tensor *t, tern_error *err)
 {
-    *p = (piece){0};
-    bool encodes = t->action == ACTION_ENCODE;
-    size_t in_bytes = encodes ? ternary_row_bytes(t->n_cols) : dense_row_bytes(t->matrix->dense, t->n_cols);
-    size_t out_room = t->action == ACTION_TO_F16 ? 2 * (size_t)t->n_cols : in_bytes;
-    if (encodes) {
-        tern_status status = encoder_init(&p->encoder, c->type, t->n_cols, &t->scale, err);
+    *p = (piece){.in_bytes = convert_read_bytes(t)};
+    if (t->action == CONVERT_TRITS) {
+        tern_status status = encoder_init(&p->encoder, t->trits, t->n_cols, &t->scale, err);
         if (status != TERN_OK) return status;
-        out_room = encoder_room(&p->encoder);
+        p->out_room = encoder_room(&p->encoder);
+    } else {
+        p->out_room = dense_row_bytes(t->dense, t->n_cols);
     }
     uint32_t unit = t->n_head_rows != 0 ? t->n_head_rows : 1;
-    size_t widest = in_bytes > out_room ? in_bytes : out_room;
+    size_t widest = p->in_bytes > p->out_room ? p->in_bytes : p->out_room;
     size_t n_units = PIECE_BYTES / (widest * unit) + 1;
     size_t all = t->n_rows / unit;
     p->n_rows = unit * (uint32_t)(n_units < all ? n_units : all);
-    p->in_bytes = in_bytes;
-    p->out_room = out_room;
-    p->in = malloc(p->n_rows * in_bytes);
-    p->out = malloc(p->n_rows * out_room);
+    p->in = malloc(p->n_rows * p->in_bytes);
+    p->out = malloc(p->n_rows * p->out_room);
     p->values = malloc(t->n_cols * sizeof(float));
     if (p->in == NULL || p->out == NULL || p->values == NULL)
         return error_set(err, TERN_HOST_MEMORY, "%s: no memory for %u rows of %zu bytes", t->name, p->n_rows, widest);
@@ -299,21 +94,34 @@ static void piece_free(piece *p)
     free(p->values);
 }
 
+static tern_status write_floats(const convert_tensor *t, uint32_t row, const uint8_t *in, float *values, uint8_t *out,
+                                tern_error *err)
+{
+    convert_row_floats(t, row, in, values);
+    if (encode_dense_row(t->dense, values, t->n_cols, out)) return TERN_OK;
+    float extreme = 0.0f;
+    for (uint32_t i = 0; i < t->n_cols; i++)
+        if (!(fabsf(values[i]) <= fabsf(extreme))) extreme = values[i];
+    return error_set(err, TERN_UNSUPPORTED,
+                     "%s cannot be stored as %s: row %u holds %g, and the largest fp16 number is 65504", t->name,
+                     dense_formats[t->dense].name, row, (double)extreme);
+}
+
 // Converts rows [first, first + count), which stand in p->in, and writes them.
-static tern_status write_piece(conversion *c, const out_tensor *t, piece *p, uint32_t first, uint32_t count,
+static tern_status write_piece(conversion *c, const convert_tensor *t, piece *p, uint32_t first, uint32_t count,
                                tern_error *err)
 {
     size_t n = 0;
     tern_status status = TERN_OK;
     for (uint32_t row = first; row < first + count && status == TERN_OK; row++) {
-        uint32_t source = source_row(t, c->model->hp.rope.n_dims, row);
+        uint32_t source = convert_source_row(t, c->model->hp.rope.n_dims, row);
         const uint8_t *in = p->in + (source - first) * p->in_bytes;
-        if (t->action == ACTION_ENCODE) {
+        if (t->action == CONVERT_TRITS) {
             n += encoder_row(&p->encoder, in, source, p->out + n);
             continue;
         }
-        if (t->action == ACTION_TO_F16)
-            status = row_to_f16(t, in, p->values, p->out + n, err);
+        if (t->action == CONVERT_FLOATS)
+            status = write_floats(t, source, in, p->values, p->out + n, err);
         else
             memcpy(p->out + n, in, p->in_bytes);
         n += p->out_room;
@@ -321,17 +129,17 @@ static tern_status write_piece(conversion *c, const out_tensor *t, piece *p, uin
     return status == TERN_OK ? put(c, p->out, n, err) : status;
 }
 
-static tern_status write_matrix(conversion *c, const out_tensor *t, tern_error *err)
+static tern_status write_matrix(conversion *c, const convert_tensor *t, tern_error *err)
 {
     piece p;
-    tern_status status = piece_init(&p, c, t, err);
+    tern_status status = piece_init(&p, t, err);
     for (uint32_t first = 0; first < t->n_rows && status == TERN_OK;) {
         uint32_t count = t->n_rows - first < p.n_rows ? t->n_rows - first : p.n_rows;
-        status = matrix_read_rows(t->matrix, t->action == ACTION_ENCODE ? &t->scale : NULL, first, count, p.in, err);
+        status = matrix_read_rows(t->matrix, &t->scale, first, count, p.in, err);
         if (status == TERN_OK) status = write_piece(c, t, &p, first, count, err);
         first += count;
     }
-    if (status == TERN_OK && t->action == ACTION_ENCODE) {
+    if (status == TERN_OK && t->action == CONVERT_TRITS) {
         size_t n = encoder_finish(&p.encoder, p.out);
         if (n > 0) status = put(c, p.out, n, err);
     }
@@ -339,27 +147,47 @@ static tern_status write_matrix(conversion *c, const out_tensor *t, tern_error *
     return status;
 }
 
-// ------------------------------------------------------------------------------------------------------------ checks
-
-static tern_status choose_architecture(const model_source *model, encode_type type, const char **out, tern_error *err)
+// Describes the tensors and reads the scales, which may take a pass over the weights.
+static tern_status begin(conversion *c, tern_error *err)
 {
-    const hparams *hp = &model->hp;
-    if (hp->has_sub_norm && hp->rope.style == ROPE_ADJACENT)
-        return error_set(err, TERN_UNSUPPORTED, "%s: no GGUF architecture has sub-norms and adjacent-pair rope",
-                         hp->architecture);
-    if (!hp->has_sub_norm && hp->act != ACTIVATION_SILU)
-        return error_set(err, TERN_UNSUPPORTED, "%s: no GGUF architecture has relu^2 without sub-norms",
-                         hp->architecture);
-    if (!hp->has_sub_norm)
-        *out = "llama";
-    else
-        *out = hp->act == ACTIVATION_RELU2 && type == ENCODE_I2_S ? "bitnet-b1.58" : "bitnet";
-    return TERN_OK;
+    for (size_t i = 0; i < c->plan.n_tensors; i++) {
+        const convert_tensor *t = &c->plan.tensors[i];
+        const uint64_t dims[2] = {t->n_cols, t->n_rows};
+        uint32_t id = t->matrix == NULL            ? encode_dense_ids[DENSE_F32]
+                      : t->action == CONVERT_TRITS ? encode_formats[t->trits].tensor_id
+                                                   : encode_dense_ids[t->dense];
+        gguf_writer_add_tensor(c->writer, t->name, id, t->matrix != NULL ? 2 : 1, dims, t->n_bytes);
+    }
+    tern_status status = TERN_OK;
+    for (size_t i = 0; i < c->plan.n_tensors && status == TERN_OK; i++) {
+        status = convert_plan_check(&c->plan.tensors[i], err);
+        if (status == TERN_OK) status = advance(c, 0, err);
+    }
+    return status == TERN_OK ? gguf_writer_begin(c->writer, err) : status;
 }
+
+// ------------------------------------------------------------------------------------------------------------ checks
 
 static bool is_same_file(const struct stat *a, const struct stat *b)
 {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+// Whether a file is one of the further parts of a split model, of which model->path is the first.
+static bool is_part(const model_source *model, const struct stat *file)
+{
+    static const char tail[] = "00001-of-00002.gguf";
+    char path[4096], number[6];
+    struct stat part;
+    size_t n = strlen(model->path);
+    if (n < sizeof tail - 1 || n >= sizeof path) return false;
+    memcpy(path, model->path, n + 1);
+    for (size_t i = 0; i < model->files->n_parts; i++) {
+        snprintf(number, sizeof number, "%05u", (unsigned)(i + 2) % 100000u);
+        memcpy(path + n - (sizeof tail - 1), number, 5);
+        if (stat(path, &part) == 0 && is_same_file(&part, file)) return true;
+    }
+    return false;
 }
 
 // Refuses to write over what the model is read from: its file, or a file of its directory that is no .gguf.
@@ -367,7 +195,7 @@ static tern_status check_destination(const model_source *model, const char *path
 {
     struct stat out, source, parent;
     if (model->path == NULL || stat(path, &out) != 0 || stat(model->path, &source) != 0) return TERN_OK;
-    bool is_source = is_same_file(&out, &source);
+    bool is_source = is_same_file(&out, &source) || is_part(model, &out);
     const char *slash = strrchr(path, '/');
     const char *suffix = strrchr(slash != NULL ? slash : path, '.');
     if (S_ISDIR(source.st_mode) && (suffix == NULL || strcasecmp(suffix, ".gguf") != 0)) {
@@ -381,54 +209,84 @@ static tern_status check_destination(const model_source *model, const char *path
                      path);
 }
 
-static bool has_ternary(const model_source *model)
+// ------------------------------------------------------------------------------------------------------------ report
+
+static void describe_comparison(const convert_comparison *sums, bool has_tokenizer, char *out, size_t size)
 {
-    if (matrix_is_ternary(&model->embedding)) return true;
-    for (uint32_t i = 0; i < model->hp.n_layers; i++) {
-        const layer_source *l = &model->layers[i];
-        const matrix_source *matrices[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
-        for (size_t j = 0; j < sizeof matrices / sizeof matrices[0]; j++)
-            if (matrix_is_ternary(matrices[j])) return true;
+    size_t n = (size_t)snprintf(out, size,
+                                "%zu matrices (%llu weights), %zu vectors, hyper-parameters%s are as in the "
+                                "source",
+                                sums->n_matrices, (unsigned long long)sums->n_weights, sums->n_vectors,
+                                has_tokenizer ? " and tokenizer" : "");
+    if (sums->scale_rounding > 0.0 && n < size)
+        n += (size_t)snprintf(out + n, size - n, "; scales kept as fp16 are within %.2g", sums->scale_rounding);
+    if (sums->error2 > 0.0 && n < size)
+        snprintf(out + n, size - n, "; rounding of what was encoded anew is %.2g of its size (root mean square)",
+                 sqrt(sums->error2 / sums->source2));
+}
+
+// Reads the complete temporary file back.
+static tern_status verify(conversion *c, convert_report *report, tern_error *err)
+{
+    model_source *to = NULL;
+    convert_comparison sums = {0};
+    const convert_watch watch = {advance, c};
+    tern_error cause = {0};
+    tern_status status = model_open(gguf_writer_part_path(c->writer), NULL, &to, &cause);
+    if (status == TERN_OK) status = convert_verify(c->model, &c->plan, to, &watch, &sums, &cause);
+    model_free(to);
+    if (status == TERN_CANCELLED || status == TERN_HOST_MEMORY) return error_set(err, status, "%s", cause.message);
+    if (status != TERN_OK)
+        return error_set(err, TERN_INTERNAL,
+                         "the file is not what was to be written and was removed: %s; disk or memory may be faulty",
+                         cause.message);
+    if (report != NULL)
+        describe_comparison(&sums, c->model->tokenizer != NULL, report->verified, sizeof report->verified);
+    return TERN_OK;
+}
+
+static void add_warnings(const conversion *c, convert_report *report)
+{
+    static const char *const names[] = {
+        [ACT_QUANT_INT8] = "int8", [ACT_QUANT_INT8X2] = "int8x2", [ACT_QUANT_F32] = "f32"};
+    const model_source *model = c->model;
+    size_t n = 0;
+    if (model->tokenizer != NULL) {
+        tokenizer_export e;
+        tokenizer_get_export(model->tokenizer, &e);
+        if (e.loss != NULL)
+            snprintf(report->warnings[n++], sizeof report->warnings[0],
+                     "GGUF keys cannot say all of this tokenizer: %s", e.loss);
     }
-    return false;
+    act_quant assumed = convert_assumed_quant(&c->plan, model);
+    if (convert_has_ternary(model) && assumed != model->hp.quant)
+        snprintf(report->warnings[n], sizeof report->warnings[0],
+                 "the source computes with %s activations, which the file cannot say: open it with --act %s (%s is "
+                 "assumed)",
+                 names[model->hp.quant], names[model->hp.quant], names[assumed]);
 }
 
-static tern_status check_model(const model_source *model, encode_type type, tern_error *err)
+tern_status model_convert(const model_source *model, const char *out_path, const convert_options *options,
+                          convert_report *report, tern_error *err)
 {
-    if ((unsigned)type >= ENCODE_N_TYPES)
-        return error_set(err, TERN_INVALID_ARGUMENT, "no output type has number %d", (int)type);
-    if (type == ENCODE_F16 || has_ternary(model)) return TERN_OK;
-    return error_set(err, TERN_UNSUPPORTED,
-                     "the model has no ternary matrices (%s), and %s stores nothing else; convert it to F16, or start "
-                     "from a checkpoint trained for ternary weights",
-                     model->formats, encode_formats[type].name);
-}
-
-static void conversion_free(conversion *c)
-{
-    for (size_t i = 0; i < c->n_tensors; i++) ternary_scale_free(&c->tensors[i].scale);
-    free(c->tensors);
-    free(c->freq_divisors);
-    gguf_writer_free(c->writer);
-}
-
-tern_status model_convert(const model_source *model, const char *out_path, encode_type type, tern_progress progress,
-                          void *user, tern_error *err)
-{
-    conversion c = {.model = model, .type = type, .progress = progress, .user = user};
-    tern_status status = check_model(model, type, err);
-    if (status == TERN_OK) status = choose_architecture(model, type, &c.architecture, err);
+    conversion c = {.model = model, .options = options};
+    convert_report result = {0};
+    tern_status status = convert_plan_make(model, options, &c.plan, err);
     if (status == TERN_OK) status = check_destination(model, out_path, err);
     if (status == TERN_OK) status = gguf_writer_create(out_path, &c.writer, err);
-    if (status == TERN_OK) status = convert_add_keys(model, type, c.architecture, c.writer, err);
-    if (status == TERN_OK) status = plan_tensors(&c, err);
-    if (status == TERN_OK) status = gguf_writer_begin(c.writer, err);
-    if (status == TERN_OK) status = report(&c, err);
-    for (size_t i = 0; i < c.n_tensors && status == TERN_OK; i++) {
-        const out_tensor *t = &c.tensors[i];
+    if (status == TERN_OK) status = convert_add_keys(model, options->type, c.plan.architecture, c.writer, err);
+    if (status == TERN_OK) status = begin(&c, err);
+    for (size_t i = 0; i < c.plan.n_tensors && status == TERN_OK; i++) {
+        const convert_tensor *t = &c.plan.tensors[i];
         status = t->matrix != NULL ? write_matrix(&c, t, err) : write_vector(&c, t, err);
     }
+    if (status == TERN_OK && options->verify) status = verify(&c, &result, err);
     if (status == TERN_OK) status = gguf_writer_finish(c.writer, err);
-    conversion_free(&c);
+    if (status == TERN_OK && report != NULL) {
+        add_warnings(&c, &result);
+        *report = result;
+    }
+    convert_plan_free(&c.plan);
+    gguf_writer_free(c.writer);
     return status;
 }

@@ -10,8 +10,8 @@
 #include "half.h"
 
 #define I2S_GROUP 128u // weights; 32 bytes
-#define I2S_TAIL 32u   // bytes after the packed weights: fp32 scale, then zeros
-#define TQ_BLOCK 256u
+#define I2S_TAIL  32u  // bytes after the packed weights: fp32 scale, then zeros
+#define TQ_BLOCK  256u
 #define TQ1_BYTES 54u
 #define TQ2_BYTES 66u
 
@@ -43,29 +43,47 @@ static bool fits_half(float value)
     return error <= (double)value * 0x1p-11;
 }
 
-static size_t scale_count(const ternary_scale *scale)
+static size_t scale_count(const ternary_scale *scale) { return (size_t)scale->n_sets * scale->n_groups; }
+
+// The first of n scales that is not zero, or 0: what stands for all of them if the others are equal. Weights under a
+// scale of zero have code 1, so that any scale does for them.
+static float common_scale(const float *values, size_t n)
 {
-    return (size_t)scale->n_sets * scale->n_groups;
+    for (size_t i = 0; i < n; i++)
+        if (values[i] != 0.0f) return values[i];
+    return 0.0f;
+}
+
+static bool is_common(const float *values, size_t n)
+{
+    float common = common_scale(values, n);
+    for (size_t i = 0; i < n; i++)
+        if (values[i] != common && values[i] != 0.0f) return false;
+    return true;
 }
 
 static const char *refuse_i2s(uint32_t n_rows, uint32_t n_cols, const ternary_scale *scale)
 {
     if ((uint64_t)n_rows * n_cols % I2S_GROUP != 0) return "needs a number of weights divisible by 128";
-    for (size_t i = 1; i < scale_count(scale); i++)
-        if (scale->values[i] != scale->values[0]) return "needs one scale for the whole matrix";
-    return NULL;
+    return is_common(scale->values, scale_count(scale)) ? NULL : "needs one scale for the whole matrix";
 }
 
-// True if the column groups that meet within any 256-column block of a row have equal scales.
-static bool is_constant_in_blocks(const ternary_scale *scale)
+// The scales that the 256-column block at `column` of a set meets.
+static const float *block_scales(const ternary_scale *scale, uint32_t set, uint32_t column, uint32_t n_cols, size_t *n)
 {
-    for (uint32_t set = 0; set < scale->n_sets; set++) {
-        const float *values = scale->values + (size_t)set * scale->n_groups;
-        for (uint32_t g = 1; g < scale->n_groups; g++) {
-            bool at_block_edge = (uint64_t)g * scale->group % TQ_BLOCK == 0;
-            if (!at_block_edge && values[g] != values[g - 1]) return false;
+    uint32_t last = column + TQ_BLOCK <= n_cols ? column + TQ_BLOCK - 1 : n_cols - 1;
+    *n = last / scale->group - column / scale->group + 1;
+    return scale->values + (size_t)set * scale->n_groups + column / scale->group;
+}
+
+static bool is_constant_in_blocks(const ternary_scale *scale, uint32_t n_cols)
+{
+    for (uint32_t set = 0; set < scale->n_sets && scale->n_groups > 1; set++)
+        for (uint32_t column = 0; column < n_cols; column += TQ_BLOCK) {
+            size_t n;
+            const float *values = block_scales(scale, set, column, n_cols, &n);
+            if (!is_common(values, n)) return false;
         }
-    }
     return true;
 }
 
@@ -74,7 +92,7 @@ const char *encode_refusal(encode_type type, uint32_t n_rows, uint32_t n_cols, c
     if (type == ENCODE_I2_S) return refuse_i2s(n_rows, n_cols, scale);
     if (type == ENCODE_TQ1_0 || type == ENCODE_TQ2_0) {
         if (n_cols % TQ_BLOCK != 0) return "needs rows of a multiple of 256 columns";
-        if (!is_constant_in_blocks(scale)) return "needs one scale per 256 columns of a row";
+        if (!is_constant_in_blocks(scale, n_cols)) return "needs one scale per 256 columns of a row";
     }
     for (size_t i = 0; i < scale_count(scale); i++)
         if (!fits_half(scale->values[i])) return "needs scales within the range of fp16";
@@ -201,13 +219,15 @@ size_t encoder_row(encoder *e, const uint8_t *row, uint32_t scale_row, uint8_t *
     if (e->type == ENCODE_I2_S) return encode_i2s(e, out);
 
     const ternary_scale *scale = e->scale;
-    const float *values = scale->values + (size_t)ternary_scale_set(scale, scale_row) * scale->n_groups;
+    uint32_t set = ternary_scale_set(scale, scale_row);
     uint32_t step = e->type == ENCODE_F16 && scale->group < e->n_cols ? scale->group : e->n_cols;
     if (e->type != ENCODE_F16) step = TQ_BLOCK;
     uint8_t *to = out;
     for (uint32_t column = 0; column < e->n_cols; column += step) {
         const uint8_t *codes = e->codes + column;
-        float value = values[column / scale->group];
+        size_t n_scales = 1;
+        const float *values = block_scales(scale, set, column, e->n_cols, &n_scales);
+        float value = e->type == ENCODE_F16 ? values[0] : common_scale(values, n_scales);
         uint32_t n = e->n_cols - column < step ? e->n_cols - column : step;
         if (e->type == ENCODE_TQ1_0) {
             pack_tq1(codes, value, to);
@@ -227,7 +247,7 @@ size_t encoder_finish(encoder *e, uint8_t *out)
 {
     if (e->type != ENCODE_I2_S) return 0;
     memset(out, 0, I2S_TAIL);
-    scalar_u32 bits = scalar_as_u32(e->scale->values[0]);
+    scalar_u32 bits = scalar_as_u32(common_scale(e->scale->values, scale_count(e->scale)));
     for (uint32_t i = 0; i < 4; i++) out[i] = (uint8_t)(bits >> (8 * i));
     return I2S_TAIL;
 }

@@ -1,5 +1,5 @@
 // Canonical ternary rows (common/ternary.h) to the tensor encodings of GGUF files: the inverse of matrix.h's readers,
-// for the converter. Layouts: formats.md 2.2 (F16), 2.7 (TQ1_0), 2.8 (TQ2_0), 2.9 (I2_S, 128/32).
+// for the converter. Layouts: FORMATS.md 2.2 (F16), 2.7 (TQ1_0), 2.8 (TQ2_0), 2.9 (I2_S, 128/32).
 //
 // What a type can hold:
 //   I2_S   one fp32 scale for the whole matrix, exact; n_rows * n_cols a multiple of 128. Where n_cols is not one,
@@ -7,6 +7,7 @@
 //   TQ1_0  n_cols a multiple of 256, one scale per 256 columns of a row, rounded to fp16. A block of zeros keeps its
 //   TQ2_0  scale (the format's own quantiser writes 0 there, which would lose it).
 //   F16    any shape and scale; a weight is trit * scale in fp16.
+// A scale of zero goes with any other, because the codes under it are 1 (weight zero), as the readers make them.
 // A scale that fp16 cannot give within half a unit of its 11 bits (too large, or deep in the subnormals) is refused.
 #ifndef TERN_MODEL_ENCODE_H
 #define TERN_MODEL_ENCODE_H
@@ -16,9 +17,9 @@
 typedef enum encode_type { ENCODE_I2_S, ENCODE_TQ1_0, ENCODE_TQ2_0, ENCODE_F16, ENCODE_N_TYPES } encode_type;
 
 typedef struct encode_format {
-    const char *name;    // "I2_S"
-    uint32_t tensor_id;  // type number of a tensor in a GGUF file
-    uint32_t file_type;  // general.file_type (formats.md 1.5)
+    const char *name;   // "I2_S"
+    uint32_t tensor_id; // type number of a tensor in a GGUF file
+    uint32_t file_type; // general.file_type (FORMATS.md 1.5)
 } encode_format;
 
 extern const encode_format encode_formats[ENCODE_N_TYPES];

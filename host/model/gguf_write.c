@@ -1,4 +1,4 @@
-// The GGUF writer (formats.md 1.1 to 1.3). Header parts are collected in memory, since their counts and offsets come
+// The GGUF writer (FORMATS.md 1.1 to 1.3). Header parts are collected in memory, since their counts and offsets come
 // first in the file; data is passed through.
 #include "gguf_write.h"
 
@@ -299,6 +299,11 @@ tern_status gguf_writer_data(gguf_writer *w, const void *data, size_t n_bytes, t
 uint64_t gguf_writer_data_bytes(const gguf_writer *w)
 {
     return w->data_bytes;
+}
+
+const char *gguf_writer_part_path(const gguf_writer *w)
+{
+    return w->part_path;
 }
 
 // Makes the new directory entry durable. Failing here costs nothing but that guarantee, so it is not reported.

@@ -46,6 +46,8 @@ tern_status gguf_writer_begin(gguf_writer *w, tern_error *err);
 tern_status gguf_writer_data(gguf_writer *w, const void *data, size_t n_bytes, tern_error *err);
 // Bytes of all tensors, without padding.
 uint64_t gguf_writer_data_bytes(const gguf_writer *w);
+// The temporary file, which is complete once the last tensor was given. The writer's.
+const char *gguf_writer_part_path(const gguf_writer *w);
 // Flushes to the disk and moves the file into place. INTERNAL if a tensor is incomplete.
 tern_status gguf_writer_finish(gguf_writer *w, tern_error *err);
 

@@ -80,6 +80,7 @@ tern_status model_open_gguf(const char *path, const tern_model_options *options,
     if (gguf_get_string(&files->gguf, "general.name", &name, NULL) == TERN_OK && name.n > 0)
         snprintf(m->name, sizeof m->name, "%.*s", (int)(name.n < sizeof m->name ? name.n : sizeof m->name - 1),
                  name.data);
+    error_make_printable(m->name);
     snprintf(m->container, sizeof m->container, "gguf v%u", files->gguf.version);
     m->bytes_file = files->map.size;
     for (size_t i = 0; i < files->n_parts; i++) m->bytes_file += files->parts[i].size;

@@ -12,6 +12,12 @@ static model_source *open_model(const char *path)
     return model;
 }
 
+static tern_status convert(const model_source *model, const char *path, encode_type type, tern_error *err)
+{
+    const convert_options options = {.type = type, .verify = true};
+    return model_convert(model, path, &options, NULL, err);
+}
+
 static void compare_hparams(const hparams *a, const hparams *b)
 {
     assert_int_equal(a->n_layers, b->n_layers);
@@ -135,6 +141,10 @@ static void compare_tokenizers(const model_source *a, const model_source *b)
     assert_int_equal(x.eos, y.eos);
     assert_int_equal(x.pad, y.pad);
     assert_int_equal(x.add_bos, y.add_bos);
+    assert_int_equal(x.scores != NULL, y.scores != NULL);
+    for (uint32_t i = 0; x.scores != NULL && i < x.n_tokens; i++) assert_true(x.scores[i] == y.scores[i]);
+    if (x.scores != NULL) assert_int_equal(x.unknown, y.unknown);
+    assert_int_equal(x.add_space_prefix, y.add_space_prefix);
 }
 
 static void compare_weights(const model_source *a, const model_source *b, encode_type type)
@@ -169,7 +179,7 @@ static void check_model(const char *name, encode_type type, const char *architec
     model_source *from = open_model(data_path(name));
     const char *path = scratch_path("model.gguf");
     tern_error err = {0};
-    tern_status status = model_convert(from, path, type, NULL, NULL, &err);
+    tern_status status = convert(from, path, type, &err);
     if (architecture == NULL) {
         assert_int_equal(status, TERN_UNSUPPORTED);
         assert_non_null(strstr(err.message, encode_formats[type].name));
@@ -242,7 +252,7 @@ static void test_gguf(void **state)
     check_model("fixtures/gguf-bitnet-tq2-q6k/model.gguf", ENCODE_F16, "bitnet");
 }
 
-// Tokenizer keys that this build does not interpret come over as they are: here a SentencePiece vocabulary, all of it.
+// Tokenizer keys that this build does not interpret come over as they are.
 static void test_carried_keys(void **state)
 {
     (void)state;
@@ -252,7 +262,7 @@ static void test_carried_keys(void **state)
         model_source *from = open_model(data_path(names[k]));
         const char *path = scratch_path("carried.gguf");
         tern_error err = {0};
-        assert_ok(model_convert(from, path, ENCODE_I2_S, NULL, NULL, &err), &err);
+        assert_ok(convert(from, path, ENCODE_I2_S, &err), &err);
         size_t n[2], n_tokenizer = 0;
         uint8_t *bytes[2] = {read_file(data_path(names[k]), &n[0]), read_file(path, &n[1])};
         gguf_file files[2];
@@ -291,7 +301,7 @@ static void test_padding_tokens(void **state)
     const char *directory = data_path("fixtures/hf-bitnet-packed");
     assert_ok(tokenizer_from_directory(directory, model->hp.n_vocab, &model->tokenizer, &err), &err);
     const char *path = scratch_path("padded.gguf");
-    assert_ok(model_convert(model, path, ENCODE_TQ2_0, NULL, NULL, &err), &err);
+    assert_ok(convert(model, path, ENCODE_TQ2_0, &err), &err);
     model_source *to = open_model(path);
     compare_tokenizers(model, to);
     tokenizer_export e;
@@ -311,7 +321,7 @@ static void test_linear_scaling(void **state)
     model->hp.rope.factor = 4.0;
     const char *path = scratch_path("linear.gguf");
     tern_error err = {0};
-    assert_ok(model_convert(model, path, ENCODE_I2_S, NULL, NULL, &err), &err);
+    assert_ok(convert(model, path, ENCODE_I2_S, &err), &err);
     model_source *to = open_model(path);
     assert_int_equal(to->hp.rope.scaling, ROPE_SCALING_LINEAR);
     assert_true(to->hp.rope.factor == 4.0);
@@ -327,7 +337,7 @@ static void test_synthetic(void **state)
     for (int type = 0; type < ENCODE_N_TYPES; type++) {
         const char *path = scratch_path("synthetic.gguf");
         tern_error err = {0};
-        assert_ok(model_convert(model, path, (encode_type)type, NULL, NULL, &err), &err);
+        assert_ok(convert(model, path, (encode_type)type, &err), &err);
         model_source *to = open_model(path);
         assert_null(to->tokenizer);
         compare_weights(model, to, (encode_type)type);
@@ -351,7 +361,7 @@ static void test_rope_divisors(void **state)
     model_source *from = open_model(data_path("fixtures/hf-llama-dense"));
     tern_error err = {0};
     const char *path = scratch_path("rope.gguf");
-    assert_ok(model_convert(from, path, ENCODE_F16, NULL, NULL, &err), &err);
+    assert_ok(convert(from, path, ENCODE_F16, &err), &err);
     model_source *to = open_model(path);
     const float *divisors = to->hp.rope.freq_divisors;
     uint32_t n_dims = to->hp.rope.n_dims, n_positions = 512;
@@ -394,26 +404,28 @@ static void test_cancel(void **state)
     (void)state;
     model_source *model = open_model(data_path("models/stories"));
     const char *path = scratch_path("out.gguf");
-    progress_log all = {0};
+    progress_log all = {0}, log = {0};
+    convert_options options = {.type = ENCODE_I2_S, .verify = true, .progress = log_progress, .user = &all};
     tern_error err = {0};
-    assert_ok(model_convert(model, path, ENCODE_I2_S, log_progress, &all, &err), &err);
+    assert_ok(model_convert(model, path, &options, NULL, &err), &err);
     assert_true(all.total > 0 && all.last == all.total);
     unlink(path);
-    const uint64_t stops[] = {1, 2, all.n_calls / 2, all.n_calls};
+    options.user = &log;
+    const uint64_t stops[] = {1, 2, all.n_calls / 3, all.n_calls * 3 / 4, all.n_calls};
     for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++) {
-        progress_log log = {.stop_at = stops[i]};
+        log = (progress_log){.stop_at = stops[i]};
         error_clear(&err);
-        assert_int_equal(model_convert(model, path, ENCODE_I2_S, log_progress, &log, &err), TERN_CANCELLED);
+        assert_int_equal(model_convert(model, path, &options, NULL, &err), TERN_CANCELLED);
         assert_int_equal(log.n_calls, stops[i]); // not asked again
         assert_int_equal(count_files(), 0);
     }
     write_file(path, "precious", 8);
-    progress_log log = {.stop_at = all.n_calls / 2};
-    assert_int_equal(model_convert(model, path, ENCODE_I2_S, log_progress, &log, NULL), TERN_CANCELLED);
+    log = (progress_log){.stop_at = all.n_calls / 2};
+    assert_int_equal(model_convert(model, path, &options, NULL, NULL), TERN_CANCELLED);
     assert_true(file_is(path, "precious", 8));
     assert_int_equal(count_files(), 1);
     error_clear(&err);
-    assert_ok(model_convert(model, path, ENCODE_TQ2_0, NULL, NULL, &err), &err); // success replaces it
+    assert_ok(convert(model, path, ENCODE_TQ2_0, &err), &err); // success replaces it
     assert_false(file_is(path, "precious", 8));
     assert_int_equal(count_files(), 1);
     unlink(path);
@@ -429,16 +441,16 @@ static void test_bad_destination(void **state)
     write_file(path, bytes, n);
     model_source *model = open_model(path);
     tern_error err = {0};
-    assert_int_equal(model_convert(model, path, ENCODE_TQ2_0, NULL, NULL, &err), TERN_INVALID_ARGUMENT);
+    assert_int_equal(convert(model, path, ENCODE_TQ2_0, &err), TERN_INVALID_ARGUMENT);
     assert_true(file_is(path, bytes, n));
     const char *alias = scratch_path("alias.gguf");
     assert_int_equal(symlink(path, alias), 0);
-    assert_int_equal(model_convert(model, alias, ENCODE_TQ2_0, NULL, NULL, NULL), TERN_INVALID_ARGUMENT);
+    assert_int_equal(convert(model, alias, ENCODE_TQ2_0, NULL), TERN_INVALID_ARGUMENT);
     assert_true(file_is(path, bytes, n));
     unlink(alias);
     error_clear(&err);
     const char *missing = scratch_path("none/out.gguf");
-    assert_int_equal(model_convert(model, missing, ENCODE_TQ2_0, NULL, NULL, &err), TERN_IO);
+    assert_int_equal(convert(model, missing, ENCODE_TQ2_0, &err), TERN_IO);
     assert_non_null(strstr(err.message, missing));
     assert_int_equal(count_files(), 1);
     model_free(model);
@@ -464,11 +476,11 @@ static void test_destination_in_directory(void **state)
     }
     model_source *model = open_model(scratch);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        assert_int_equal(model_convert(model, scratch_path(names[i]), ENCODE_I2_S, NULL, NULL, NULL),
+        assert_int_equal(convert(model, scratch_path(names[i]), ENCODE_I2_S, NULL),
                          TERN_INVALID_ARGUMENT);
     for (int i = 0; i < 2; i++) { // a .gguf beside them is fine, and so is replacing it
         tern_error err = {0};
-        assert_ok(model_convert(model, scratch_path("model.gguf"), ENCODE_I2_S, NULL, NULL, &err), &err);
+        assert_ok(convert(model, scratch_path("model.gguf"), ENCODE_I2_S, &err), &err);
     }
     assert_int_equal(count_files(), sizeof names / sizeof names[0] + 1);
     model_free(model);

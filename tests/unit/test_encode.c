@@ -70,7 +70,7 @@ static uint8_t *encode(encode_type type, uint32_t n_rows, uint32_t n_cols, const
     return out;
 }
 
-// formats.md 2.16: codes 0, 1, 2, 0, 1, 2, ... with scale 0.5, as the formats' own quantisers write them.
+// FORMATS.md 2.16: codes 0, 1, 2, 0, 1, 2, ... with scale 0.5, as the formats' own quantisers write them.
 static const char tq1_vector[] = "456ccf456ccf456ccf456ccf456ccf456ccf456ccf456ccf456ccf456ccf456c"
                                  "94bb3194bb3194bb3194bb3194bb31943092bb300038";
 static const char tq2_vector[] = "1861861861861861861861861861861861861861861861861861861861861861"
@@ -208,6 +208,30 @@ static void test_scale_sets(void **state)
     ternary_scale_free(&scale);
 }
 
+// Scales of zero go with any other: their weights are zero.
+static void test_zero_scales(void **state)
+{
+    (void)state;
+    ternary_scale scale;
+    uint8_t rows[3 * 64];
+    memset(rows, 0x55, sizeof rows);
+    for (uint32_t c = 0; c < 128; c++) set_code(rows + 64, 128 + c, c % 3); // row 1, second group
+    assert_int_equal(ternary_scale_create(3, false, 128, 256, &scale, NULL), TERN_OK);
+    scale.values[3] = 0.25f;
+    size_t n;
+    uint8_t *i2s = encode(ENCODE_I2_S, 3, 256, &scale, rows, &n);
+    const uint8_t quarter[4] = {0, 0, 0x80, 0x3e};
+    assert_memory_equal(i2s + n - 32, quarter, 4);
+    uint8_t *tq = encode(ENCODE_TQ2_0, 3, 256, &scale, rows, &n);
+    for (uint32_t r = 0; r < 3; r++) assert_int_equal(tq[66 * r + 64] | tq[66 * r + 65] << 8, r == 1 ? 0x3400 : 0);
+    scale.values[2] = 0.5f;
+    assert_non_null(encode_refusal(ENCODE_I2_S, 3, 256, &scale));
+    assert_non_null(encode_refusal(ENCODE_TQ1_0, 3, 256, &scale));
+    free(tq);
+    free(i2s);
+    ternary_scale_free(&scale);
+}
+
 // What the encoders write, the matrix reader gives back.
 static void test_round_trip(void **state)
 {
@@ -255,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_i2s_straddling),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_scale_sets),
+        cmocka_unit_test(test_zero_scales),
         cmocka_unit_test(test_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
