@@ -6,9 +6,10 @@ set -eu
 packages="gcc g++ make cmake ninja-build pkg-config git libjansson-dev libpcre2-dev libutf8proc-dev libedit-dev libcmocka-dev python3"
 
 missing=""
+architecture=$(dpkg --print-architecture 2>/dev/null || true)
 for package in $packages; do
-    status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
-    [ "$status" = "install ok installed" ] || missing="$missing $package"
+    dpkg-query -W -f='${Architecture} ${Status}\n' "$package" 2>/dev/null |
+        grep -qE "^($architecture|all) install ok installed$" || missing="$missing $package"
 done
 if [ -z "$missing" ]; then
     exit 0
