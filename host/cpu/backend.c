@@ -10,6 +10,7 @@
 #include "fpenv.h"
 #include "kernels.h"
 #include "scalar_probe.h"
+#include "team.h"
 
 #define DEVICE_FAST      0
 #define DEVICE_REFERENCE 1
@@ -77,6 +78,7 @@ static tern_status device_describe(size_t index, device_facts *out, tern_error *
 static void device_close(device *d)
 {
     if (d == NULL) return;
+    team_destroy(d->team);
     free(d->scratch);
     free(d);
 }
@@ -97,6 +99,11 @@ static tern_status device_open(size_t index, const device_options *options, devi
         d->n_threads = n_threads != 0 ? (int)n_threads : machine_threads();
         if (d->n_threads > MAX_THREADS) d->n_threads = MAX_THREADS;
         d->kernels = cpu_kernels_select();
+        status = team_create((uint32_t)d->n_threads, &d->team, err);
+        if (status != TERN_OK) {
+            device_close(d);
+            return status;
+        }
     }
     *out = d;
     return TERN_OK;

@@ -10,11 +10,13 @@
 #define CPU_WEIGHTS_PADDING 64   // readable bytes after the last one of a matrix
 
 typedef struct cpu_kernels cpu_kernels; // kernels.h: inner loops for one instruction set
+typedef struct team team;               // team.h: its threads
 
 struct device {
     bool is_reference;
     int n_threads;
     const cpu_kernels *kernels; // fast device only
+    team *team;                 // fast device only; NULL: the calling thread alone
     uint8_t *scratch;           // reference device only: one unpacked weight row; grown by weights_create
     size_t scratch_bytes;
 };

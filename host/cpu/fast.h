@@ -9,7 +9,7 @@
 #include "scalar.h"
 #include "team.h"
 
-// Elements an elementwise op must have before it is worth waking the team, per worker.
+// Elements of an elementwise op that make a chunk of work.
 #define FAST_GRAIN 16384u
 
 static inline const float *fast_row(view v, uint32_t ld, uint32_t m)
@@ -18,12 +18,8 @@ static inline const float *fast_row(view v, uint32_t ld, uint32_t m)
 }
 static inline float *fast_row_out(view v, uint32_t ld, uint32_t m) { return (float *)cpu_at(v) + (size_t)m * ld; }
 
-// How many workers `rows` rows of n elements are worth.
-static inline uint32_t fast_shares(uint32_t rows, uint32_t n)
-{
-    uint64_t shares = (uint64_t)rows * n / FAST_GRAIN;
-    return shares < 1 ? 1 : shares < rows ? (uint32_t)shares : rows;
-}
+// How many rows of n elements make a chunk of work.
+static inline uint32_t fast_grain(uint32_t n) { return n < FAST_GRAIN ? (FAST_GRAIN + n - 1) / n : 1; }
 
 // fast_dense.c: elements [first, first + n) of row r as floats; first and n are multiples of 256, or n ends the row.
 void fast_weight_floats(const cpu_kernels *k, const weights *w, uint32_t r, uint32_t first, uint32_t n, float *out);

@@ -1,5 +1,5 @@
-// Fast ops: rope_kv and attention. Attention is shared out by (row, KV head): the query heads of one KV head read its
-// blocks together. Each item is one chain of merges in the order ops.h gives, so sharing changes no bit.
+// Fast ops: rope_kv and attention. Attention is shared out by (row, query head), the heads that read the same KV
+// head one after the other. Each item is one chain of merges in the order ops.h gives, so sharing changes no bit.
 #include <math.h>
 #include <string.h>
 
@@ -67,7 +67,6 @@ static bool store(const cpu_kernels *k, int type, bool is_k, uint8_t *part, uint
 typedef struct attention_job {
     const cpu_kernels *kernels;
     const op *o;
-    uint32_t n_items;
 } attention_job;
 
 static void rope_kv_row(const cpu_kernels *kernels, const op *o, uint32_t m)
@@ -88,19 +87,17 @@ static void rope_kv_row(const cpu_kernels *kernels, const op *o, uint32_t m)
     }
 }
 
-static void rope_kv_rows(void *context, team_member self)
+static void rope_kv_rows(void *context, uint32_t begin, uint32_t end)
 {
     const attention_job *job = context;
-    uint32_t begin, end;
-    team_range(self, job->n_items, &begin, &end);
     for (uint32_t m = begin; m < end; m++) rope_kv_row(job->kernels, job->o, m);
 }
 
 void fast_rope_kv(const device *d, const op *o)
 {
     const op_rope_kv *a = &o->rope_kv;
-    attention_job job = {d->kernels, o, o->m};
-    team_run(d, fast_shares(o->m, (a->n_heads + 2 * a->cache.n_kv_heads) * a->cache.head_dim), rope_kv_rows, &job);
+    attention_job job = {d->kernels, o};
+    team_run(d->team, o->m, fast_grain((a->n_heads + 2 * a->cache.n_kv_heads) * a->cache.head_dim), rope_kv_rows, &job);
 }
 
 // ---- attention ----
@@ -215,18 +212,16 @@ static void attend_head(const cpu_kernels *k, const op *o, uint32_t m, uint32_t 
     for (uint32_t i = 0; i < hd; i++) y[i] = scalar_div(result.o[i], result.l);
 }
 
-// Every size-th item: later rows see more positions, so contiguous shares would be uneven.
-static void attend(void *context, team_member self)
+// Items are query heads, those of row 0 first.
+static void attend(void *context, uint32_t begin, uint32_t end)
 {
     const attention_job *job = context;
-    const op_attention *a = &job->o->attention;
-    uint32_t n_kv = a->cache.n_kv_heads, per_kv = a->n_heads / n_kv;
-    for (uint32_t item = self.index; item < job->n_items; item += self.size)
-        for (uint32_t h = 0; h < per_kv; h++) attend_head(job->kernels, job->o, item / n_kv, item % n_kv * per_kv + h);
+    uint32_t n_heads = job->o->attention.n_heads;
+    for (uint32_t item = begin; item < end; item++) attend_head(job->kernels, job->o, item / n_heads, item % n_heads);
 }
 
 void fast_attention(const device *d, const op *o)
 {
-    attention_job job = {d->kernels, o, o->m * o->attention.cache.n_kv_heads};
-    team_run(d, job.n_items, attend, &job);
+    attention_job job = {d->kernels, o};
+    team_run(d->team, o->m * o->attention.n_heads, 1, attend, &job);
 }

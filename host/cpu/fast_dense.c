@@ -9,7 +9,7 @@
 #define ROWS       4u            // of a tile
 #define FEW_TOKENS 4u            // below it, types that dot64 reads as stored are faster row by row (measured, F16)
 #define TOKENS     32u           // x rows per pass over the weights: 4 x 32 sets of 64 accumulators
-#define LEAST_ROWS 8u            // that make a worker worth waking
+#define GRAIN      8u            // rows that make a chunk of work, whole tiles
 
 typedef struct product {
     const cpu_kernels *kernels;
@@ -57,7 +57,7 @@ static void dot_row(const product *p, uint32_t row, uint32_t m)
     const weights *w = p->w;
     const float *x = fast_row(p->o->dense_mm.x, p->o->dense_mm.ld_x, m);
     float acc[64] = {0};
-    if (is_direct(w)) {
+    if (is_direct(w) || (!w->is_ternary && w->type == DENSE_Q6_K && p->kernels->dots_q6_k)) {
         p->kernels->dense_dot(w->type, w->data + row * w->row_bytes, x, w->n_cols, acc);
     } else {
         float piece[PIECE];
@@ -92,11 +92,9 @@ static void tile_rows(const product *p, uint32_t row, uint32_t m0, uint32_t n_to
         for (uint32_t r = 0; r < ROWS; r++) store(p, row + r, m0 + t, p->kernels->tree64(acc + (t * ROWS + r) * 64));
 }
 
-static void multiply_rows(void *context, team_member self)
+static void multiply_rows(void *context, uint32_t begin, uint32_t end)
 {
     const product *p = context;
-    uint32_t begin, end;
-    team_range(self, p->w->n_rows, &begin, &end);
     for (uint32_t m = 0; m < p->o->m; m += TOKENS) {
         uint32_t n_tokens = p->o->m - m < TOKENS ? p->o->m - m : TOKENS;
         uint32_t row = begin;
@@ -110,5 +108,5 @@ static void multiply_rows(void *context, team_member self)
 void fast_dense_mm(const device *d, const op *o)
 {
     product p = {d->kernels, o, o->dense_mm.w};
-    team_run(d, (p.w->n_rows + LEAST_ROWS - 1) / LEAST_ROWS, multiply_rows, &p);
+    team_run(d->team, p.w->n_rows, GRAIN, multiply_rows, &p);
 }

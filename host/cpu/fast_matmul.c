@@ -231,14 +231,13 @@ static void multiply_ragged(const product *p, working_set *s, uint32_t column, u
 
 // ---- the op ----
 
-static void multiply_rows(void *context, team_member self)
+// Row groups [begin, end).
+static void multiply_rows(void *context, uint32_t begin, uint32_t end)
 {
     const product *p = context;
     const ternary_scale *scale = &p->w->scale;
     working_set s;
     s.n_x = 0; // nothing loaded
-    uint32_t begin, end;
-    team_range(self, (p->w->n_rows + TERNARY_ROWS - 1) / TERNARY_ROWS, &begin, &end);
     for (uint32_t group = begin; group < end; group += BLOCK_GROUPS) {
         uint32_t row_end = (group + BLOCK_GROUPS < end ? group + BLOCK_GROUPS : end) * TERNARY_ROWS;
         if (row_end > p->w->n_rows) row_end = p->w->n_rows;
@@ -271,5 +270,5 @@ void fast_ternary_mm(const device *d, const op *o)
     };
     p.n_columns = o->m * p.terms;
     p.group_granules = w->scale.n_groups == 1 ? p.n_granules : w->scale.group / TERNARY_GRANULE;
-    team_run(d, (w->n_rows + TERNARY_ROWS - 1) / TERNARY_ROWS, multiply_rows, &p);
+    team_run(d->team, (w->n_rows + TERNARY_ROWS - 1) / TERNARY_ROWS, BLOCK_GROUPS, multiply_rows, &p);
 }

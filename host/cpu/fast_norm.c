@@ -9,18 +9,16 @@ typedef struct row_job {
     void (*row)(const device *d, const op *o, uint32_t m);
 } row_job;
 
-static void run_rows(void *context, team_member self)
+static void run_rows(void *context, uint32_t begin, uint32_t end)
 {
     const row_job *job = context;
-    uint32_t begin, end;
-    team_range(self, job->o->m, &begin, &end);
     for (uint32_t m = begin; m < end; m++) job->row(job->d, job->o, m);
 }
 
 static void each_row(const device *d, const op *o, uint32_t n, void (*row)(const device *d, const op *o, uint32_t m))
 {
     row_job job = {d, o, row};
-    team_run(d, fast_shares(o->m, n), run_rows, &job);
+    team_run(d->team, o->m, fast_grain(n), run_rows, &job);
 }
 
 static void norm_row(const device *d, const op *o, uint32_t m)

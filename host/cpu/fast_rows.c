@@ -4,11 +4,11 @@
 
 #include "fast.h"
 
-static void embed_rows(void *context, team_member self);
-static void gate_rows(void *context, team_member self);
-static void residual_rows(void *context, team_member self);
-static void gather_rows(void *context, team_member self);
-static void top_k_rows(void *context, team_member self);
+static void embed_rows(void *context, uint32_t begin, uint32_t end);
+static void gate_rows(void *context, uint32_t begin, uint32_t end);
+static void residual_rows(void *context, uint32_t begin, uint32_t end);
+static void gather_rows(void *context, uint32_t begin, uint32_t end);
+static void top_k_rows(void *context, uint32_t begin, uint32_t end);
 
 typedef struct rows_job {
     const cpu_kernels *kernels;
@@ -18,7 +18,7 @@ typedef struct rows_job {
 static void run(const device *d, const op *o, uint32_t n, team_fn fn)
 {
     rows_job job = {d->kernels, o};
-    team_run(d, fast_shares(o->m, n), fn, &job);
+    team_run(d->team, o->m, fast_grain(n), fn, &job);
 }
 
 void fast_embed(const device *d, const op *o) { run(d, o, o->embed.table->n_cols, embed_rows); }
@@ -27,24 +27,20 @@ void fast_residual(const device *d, const op *o) { run(d, o, o->residual.n, resi
 void fast_gather(const device *d, const op *o) { run(d, o, o->gather.n, gather_rows); }
 void fast_top_k(const device *d, const op *o) { run(d, o, o->top_k.n, top_k_rows); }
 
-static void embed_rows(void *context, team_member self)
+static void embed_rows(void *context, uint32_t begin, uint32_t end)
 {
     const rows_job *job = context;
     const op_embed *a = &job->o->embed;
-    uint32_t begin, end;
-    team_range(self, job->o->m, &begin, &end);
     for (uint32_t m = begin; m < end; m++) {
         uint32_t id = (uint32_t)((const int32_t *)cpu_at(a->ids))[m];
         fast_weight_floats(job->kernels, a->table, id, 0, a->table->n_cols, fast_row_out(a->y, a->ld_y, m));
     }
 }
 
-static void gate_rows(void *context, team_member self)
+static void gate_rows(void *context, uint32_t begin, uint32_t end)
 {
     const rows_job *job = context;
     const op_gate *a = &job->o->gate;
-    uint32_t begin, end;
-    team_range(self, job->o->m, &begin, &end);
     for (uint32_t m = begin; m < end; m++) {
         const float *gate = fast_row(a->x, a->ld_x, m);
         (a->is_silu ? job->kernels->gate_silu : job->kernels->gate_relu2)(gate, gate + a->n, a->n,
@@ -52,22 +48,18 @@ static void gate_rows(void *context, team_member self)
     }
 }
 
-static void residual_rows(void *context, team_member self)
+static void residual_rows(void *context, uint32_t begin, uint32_t end)
 {
     const rows_job *job = context;
     const op_residual *a = &job->o->residual;
-    uint32_t begin, end;
-    team_range(self, job->o->m, &begin, &end);
     for (uint32_t m = begin; m < end; m++)
         job->kernels->add(fast_row_out(a->h, a->ld_h, m), fast_row(a->y, a->ld_y, m), a->n);
 }
 
-static void gather_rows(void *context, team_member self)
+static void gather_rows(void *context, uint32_t begin, uint32_t end)
 {
     const rows_job *job = context;
     const op_gather *a = &job->o->gather;
-    uint32_t begin, end;
-    team_range(self, job->o->m, &begin, &end);
     for (uint32_t m = begin; m < end; m++) {
         uint32_t index = (uint32_t)((const int32_t *)cpu_at(a->index))[m];
         memcpy(fast_row_out(a->y, a->ld_y, m), fast_row(a->x, a->ld_x, index), a->n * sizeof(float));
@@ -94,12 +86,10 @@ static void top_k_row(const float *x, uint32_t n, uint32_t k, int32_t *ids, floa
     }
 }
 
-static void top_k_rows(void *context, team_member self)
+static void top_k_rows(void *context, uint32_t begin, uint32_t end)
 {
     const rows_job *job = context;
     const op_top_k *a = &job->o->top_k;
-    uint32_t begin, end;
-    team_range(self, job->o->m, &begin, &end);
     for (uint32_t m = begin; m < end; m++)
         top_k_row(fast_row(a->x, a->ld_x, m), a->n, a->k, (int32_t *)cpu_at(a->ids) + (size_t)m * a->k,
                   fast_row_out(a->values, a->k, m));

@@ -1,6 +1,8 @@
 // Run-time choice of the inner loops.
 #include "kernels.h"
 
+#include <pthread.h>
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 
@@ -12,12 +14,42 @@ static bool has_avx2_fma_f16c(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
            __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
+
+static bool has_avx512_vnni(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+
+static cpu_kernels avx512;
 #endif
+
+static const cpu_kernels *tables[CPU_MAX_KERNELS] = {&cpu_kernels_portable};
+static size_t n_tables = 1;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void find_tables(void)
+{
+#if defined(__x86_64__)
+    if (!has_avx2_fma_f16c()) return;
+    tables[n_tables++] = &cpu_kernels_avx2;
+    if (!has_avx512_vnni()) return;
+    avx512 = cpu_kernels_avx2;
+    cpu_kernels_refine_avx512(&avx512);
+    tables[n_tables++] = &avx512;
+#endif
+}
+
+size_t cpu_kernels_list(const cpu_kernels *out[CPU_MAX_KERNELS])
+{
+    pthread_once(&once, find_tables);
+    for (size_t i = 0; i < n_tables; i++) out[i] = tables[i];
+    return n_tables;
+}
 
 const cpu_kernels *cpu_kernels_select(void)
 {
-#if defined(__x86_64__)
-    if (has_avx2_fma_f16c()) return &cpu_kernels_avx2;
-#endif
-    return &cpu_kernels_portable;
+    pthread_once(&once, find_tables);
+    return tables[n_tables - 1];
 }

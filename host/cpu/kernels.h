@@ -3,7 +3,8 @@
 // definitions of ops.h leave open (the 64 accumulators of dot64, the positions of a score block, the outputs of a
 // head). No pointer has an alignment demand unless stated. n counts elements and may be any number.
 //
-// A further instruction set is one more kernels_NAME.c with its table, and one line in cpu_kernels_select.
+// A further instruction set is one more kernels_NAME.c with its table, or with the entries it does better than another
+// table, and a few lines in kernels.c.
 #ifndef TERN_CPU_KERNELS_H
 #define TERN_CPU_KERNELS_H
 
@@ -18,16 +19,15 @@ typedef struct ternary_span {
     uint32_t n_granules;  // of each row, which gives the geometry of the last tile
     uint32_t first, end;
     const int8_t *x;  // column c starts at x + c * x_stride; its first byte belongs to granule x_first
-    uint32_t x_first; // even
+    uint32_t x_first; // a multiple of 4
     size_t x_stride;
 } ternary_span;
 
 struct cpu_kernels {
     const char *name;
 
-    // Puts n_granules * 64 activation codes into the order in which masked T64 bytes deliver columns, in pairs of
-    // granules of 128 bytes: byte 32*m + 16*q + b belongs to field m of byte b of granule q of the pair. An odd last
-    // granule is followed by the zeros of the missing one.
+    // Puts n_granules * 64 activation codes into the order in which masked T64 bytes deliver columns to this table's
+    // ternary_sums. Writes whole quads of granules (256 bytes).
     void (*ternary_order)(const int8_t *x, uint32_t n_granules, int8_t *out);
     // sums[r * n_x + c] += the sum of code * activation over the span, r < 16, c < n_x; n_x is 1, 2, 4 or 8. Codes
     // count 0..2.
@@ -35,8 +35,10 @@ struct cpu_kernels {
 
     // Dequantises n elements from a block boundary on.
     void (*dense_to_float)(dense_type type, const uint8_t *row, uint32_t n, float *out);
-    // Continues the accumulators of dot64 over n stored elements of F32, F16, BF16 or Q8_0 (n a multiple of the block).
+    // Continues the accumulators of dot64 over n stored elements of F32, F16, BF16 or Q8_0, or Q6_K where the table
+    // says so (n a multiple of the block).
     void (*dense_dot)(dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64]);
+    bool dots_q6_k;
     // The same for 4 rows and 2 columns x of floats: pair (r, c) has the accumulators acc + 64 * (4 * c + r).
     void (*dense_tile)(const float *rows, size_t row_stride, const float *x, size_t x_stride, uint32_t n, float *acc);
     float (*tree64)(const float acc[64]);
@@ -65,12 +67,18 @@ struct cpu_kernels {
     void (*merge)(float *into, float al, const float *o, float be, uint32_t head_dim); // into = fma(into, al, o * be)
 };
 
+#define CPU_MAX_KERNELS 3
+
 extern const cpu_kernels cpu_kernels_portable;
 #if defined(__x86_64__)
 extern const cpu_kernels cpu_kernels_avx2; // needs AVX2, FMA and F16C
+// Puts the loops of AVX-512 (F, BW, VL, DQ, VNNI) into a copy of the AVX2 table.
+void cpu_kernels_refine_avx512(cpu_kernels *k);
 #endif
 
-// The best table for the processor this runs on.
+// The tables that run on this processor, the best one last; returns how many, at most CPU_MAX_KERNELS.
+size_t cpu_kernels_list(const cpu_kernels *out[CPU_MAX_KERNELS]);
+// The best of them.
 const cpu_kernels *cpu_kernels_select(void);
 
 #endif

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "half.h"
-#include "kernels.h"
+#include "kernels_avx2.h"
 
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
@@ -234,7 +234,7 @@ static void dense_to_float(dense_type type, const uint8_t *row, uint32_t n, floa
     case DENSE_Q6_K:
         for (uint32_t i = 0; i + 256 <= n; i += 256) q6_k_to_float(row + 210 * (size_t)(i / 256), out + i);
         break;
-    default: dense_row_to_float(type, row, n, out); break;
+    default: cpu_avx2_blocks_to_float(type, row, n, out); break;
     }
 }
 

@@ -1,27 +1,32 @@
-// Threads of the CPU backend: one function run by every worker of a device at once. OpenMP keeps the threads alive
-// between calls; a build without OpenMP runs the function once. Every worker computes in the environment of fpenv.h.
+// Threads of the CPU backend. A region divides an op's items into chunks, several for each worker; workers claim
+// chunks, first of their own share, then what others have left. So on a quiet machine every worker does its own
+// contiguous share, and where another process holds a core the calling thread does what the missing worker does not: it
+// waits for nothing but chunks that were begun. Who does a chunk changes no bit of a result.
+//
+// Workers spin for a moment after a region, because the next op follows within microseconds, and then sleep. They block
+// all signals and compute in the environment of fpenv.h.
+//
+// Fork: the child has no workers. Regions there run on the calling thread and team_destroy only frees. As with every
+// threaded library, forking while another thread is inside a region leaves that region unfinished in the child.
 #ifndef TERN_CPU_TEAM_H
 #define TERN_CPU_TEAM_H
 
 #include <stdint.h>
 
-#include "cpu.h"
+#include "error.h"
 
-typedef struct team_member {
-    uint32_t index, size; // worker `index` of `size`
-} team_member;
+typedef struct team team;
 
-typedef void (*team_fn)(void *context, team_member self);
+// Does items [first, end); called for disjoint ranges on several threads at once.
+typedef void (*team_fn)(void *context, uint32_t first, uint32_t end);
 
-// Runs fn on at most n_items workers (at least one) of the device and waits for all of them. fn must give the same
-// result for every team size: it divides its items by team_range or takes every size-th one.
-void team_run(const device *d, uint32_t n_items, team_fn fn, void *context);
+// A team of n_threads workers, of which the thread that calls team_run is one: one worker starts no thread. HOST_MEMORY
+// where the system gives no further thread.
+tern_status team_create(uint32_t n_threads, team **out, tern_error *err);
+void team_destroy(team *t); // NULL: nothing to do
 
-// The contiguous share [*begin, *end) of n_items that a worker owns; shares differ by at most one item.
-static inline void team_range(team_member self, uint32_t n_items, uint32_t *begin, uint32_t *end)
-{
-    *begin = (uint32_t)((uint64_t)n_items * self.index / self.size);
-    *end = (uint32_t)((uint64_t)n_items * (self.index + 1) / self.size);
-}
+// Does items [0, n_items) in chunks of whole multiples of `grain` items, the last one excepted, and returns when all
+// are done. Without a team, and while another thread has a region on it, the calling thread does all of them.
+void team_run(team *t, uint32_t n_items, uint32_t grain, team_fn fn, void *context);
 
 #endif

@@ -13,6 +13,7 @@
 #include "half.h"
 #include "kernels.h"
 #include "rng.h"
+#include "team.h"
 
 #define PLACE       0x1234u
 #define MAX_OUTPUTS 6
@@ -20,6 +21,8 @@
 static const uint32_t rows_list[] = {1, 2, 3, 4, 5, 7, 8, 15, 17, 33, 64};
 static const int threads_list[] = {1, 2, 3};
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static team *teams[COUNT(threads_list)];
 
 // ---- operands ----
 
@@ -180,14 +183,6 @@ static op make_op(op_kind kind, uint32_t m)
     return o;
 }
 
-static const cpu_kernels *const *tables(size_t *count)
-{
-    static const cpu_kernels *list[2] = {&cpu_kernels_portable};
-    list[1] = cpu_kernels_select();
-    *count = list[1] == list[0] ? 1 : 2;
-    return list;
-}
-
 // Runs the reference, then every variant from the same start, and compares all output buffers. expect_flag: only the
 // flag word is defined, and it must have been lowered.
 static void compare(const op *o, const view *outputs, size_t n_outputs, bool expect_flag)
@@ -206,14 +201,14 @@ static void compare(const op *o, const view *outputs, size_t n_outputs, bool exp
     assert_int_equal(want_flag, expect_flag ? PLACE : UINT32_MAX);
     for (size_t i = 0; i < n_outputs; i++) memcpy(want[i], outputs[i].buffer->data, outputs[i].buffer->n_bytes);
 
-    size_t n_tables;
-    const cpu_kernels *const *list = tables(&n_tables);
+    const cpu_kernels *list[CPU_MAX_KERNELS];
+    size_t n_tables = cpu_kernels_list(list);
     for (size_t t = 0; t < n_tables; t++)
         for (size_t n = 0; n < COUNT(threads_list); n++) {
             for (size_t i = 0; i < n_outputs; i++)
                 memcpy(outputs[i].buffer->data, start[i], outputs[i].buffer->n_bytes);
             *flag_word = UINT32_MAX;
-            device fast = {.n_threads = threads_list[n], .kernels = list[t]};
+            device fast = {.n_threads = threads_list[n], .kernels = list[t], .team = teams[n]};
             cpu_fast_ops[o->kind](&fast, o);
             if (*flag_word != want_flag) fail_msg("%s, %d threads: flag %x", list[t]->name, fast.n_threads, *flag_word);
             for (size_t i = 0; i < n_outputs && !expect_flag; i++)
@@ -572,6 +567,25 @@ static void kv_flag(void **state)
     }
 }
 
+static int create_teams(void **state)
+{
+    (void)state;
+    const cpu_kernels *list[CPU_MAX_KERNELS];
+    size_t n_tables = cpu_kernels_list(list);
+    for (size_t i = 0; i < n_tables; i++) print_message("kernels: %s\n", list[i]->name);
+    if (n_tables < CPU_MAX_KERNELS) print_message("this processor runs no further table; those stay untested here\n");
+    for (size_t n = 0; n < COUNT(threads_list); n++)
+        if (team_create((uint32_t)threads_list[n], &teams[n], NULL) != TERN_OK) return -1;
+    return 0;
+}
+
+static int destroy_teams(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < COUNT(threads_list); n++) team_destroy(teams[n]);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -590,5 +604,5 @@ int main(void)
         cmocka_unit_test(kv_ops),
         cmocka_unit_test(kv_flag),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, create_teams, destroy_teams);
 }

@@ -1,0 +1,12 @@
+// What the AVX2 files, and those of AVX-512, share.
+#ifndef TERN_CPU_KERNELS_AVX2_H
+#define TERN_CPU_KERNELS_AVX2_H
+
+#include "kernels.h"
+
+// kernels_avx2_dense.c. Q4_0, Q4_K and Q5_K to floats; n whole blocks.
+void cpu_avx2_blocks_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out);
+// Of a block of Q4_K or Q5_K: an element is fma(factor[j], code, low[j]) in sub-block j.
+void cpu_k45_scales(const uint8_t *block, float factor[8], float low[8]);
+
+#endif
