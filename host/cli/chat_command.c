@@ -81,7 +81,7 @@ static tern_status run_load(chat_state *c, const char *argument, tern_error *err
     }
     conversation_free(&c->log);
     c->log = read;
-    cli_make_printable(origin.model);
+    error_make_printable(origin.model);
     if (strcmp(origin.model, c->model_name) != 0)
         cli_warn(c->options, "this conversation was held with %s, the model is %s", origin.model, c->model_name);
     if (origin.format != c->format)

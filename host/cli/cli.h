@@ -3,6 +3,7 @@
 #ifndef TERN_CLI_CLI_H
 #define TERN_CLI_CLI_H
 
+#include "error.h"
 #include "opt.h"
 #include "tern.h"
 
@@ -56,8 +57,6 @@ typedef struct cli_text {
     char text[64];
 } cli_text;
 cli_text cli_bytes(uint64_t n_bytes);
-// Text from a file on its way to a terminal: control characters become '?'.
-void cli_make_printable(char *text);
 
 // ---- Ctrl-C (interrupt.c)
 

@@ -90,7 +90,7 @@ static tern_status prepare(chat_state *c, tern_error *err)
     tern_model_info info;
     tern_model_get_info(c->s.model, &info);
     snprintf(c->model_name, sizeof c->model_name, "%s", info.name);
-    cli_make_printable(c->model_name);
+    error_make_printable(c->model_name);
     c->tokenizer = tern_model_tokenizer(c->s.model);
     if (!c->tokenizer)
         return error_set(err, TERN_UNSUPPORTED, "'%s' has no tokenizer, so one cannot talk with it", path);

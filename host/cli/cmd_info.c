@@ -103,9 +103,9 @@ int cmd_info(const opt_values *options)
     if (status == TERN_OK) status = cli_model_open(&s, options, path, &err);
     if (status == TERN_OK) {
         tern_model_get_info(s.model, &info);
-        cli_make_printable(info.name);
-        cli_make_printable(info.formats);
-        cli_make_printable(info.tokenizer);
+        error_make_printable(info.name);
+        error_make_printable(info.formats);
+        error_make_printable(info.tokenizer);
     }
     if (status == TERN_OK) status = tern_model_zero_share(s.model, &zero_share, &err);
     int code = EXIT_CODE_OK;

@@ -57,7 +57,7 @@ static tern_status measure(ppl *p, tern_error *err)
     if (status == TERN_OK) status = tokenize_file(p, err);
     if (status != TERN_OK) return status;
     tern_model_get_info(p->s.model, &p->info);
-    cli_make_printable(p->info.name);
+    error_make_printable(p->info.name);
     const tern_tokenizer *tokenizer = tern_model_tokenizer(p->s.model);
     perplexity_options o = {.n_ctx = (uint32_t)v[OPT_CTX].integer, .on_chunk = show_chunk, .user = p};
     o.n_vocab = p->info.n_vocab; // rows beyond the tokenizer's ids take part in the softmax too, as in the reference

@@ -156,9 +156,3 @@ cli_text cli_bytes(uint64_t n_bytes)
     snprintf(text.text, sizeof text.text, unit ? "%.2f %s" : "%.0f %s", value, units[unit]);
     return text;
 }
-
-void cli_make_printable(char *text)
-{
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
-}

@@ -152,6 +152,7 @@ tern_status convert_add_keys(const model_source *model, encode_type type, const 
     gguf_writer_add_string(w, "general.architecture", architecture);
     gguf_writer_add_string(w, "general.type", "model");
     gguf_writer_add_string(w, "general.name", model->name);
+    if (model->is_synthetic) gguf_writer_add_bool(w, SYNTHETIC_KEY, true); // random weights stay labelled as such
     gguf_writer_add_u32(w, "general.file_type", encode_formats[type].file_type);
     gguf_writer_add_u32(w, "general.quantization_version", 2);
     gguf_writer_add_u32(w, "general.alignment", GGUF_WRITE_ALIGNMENT);

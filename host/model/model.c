@@ -67,6 +67,10 @@ tern_status model_open_gguf(const char *path, const tern_model_options *options,
     if (status == TERN_OK) status = model_bind(m, &files->gguf.tensors, true, options, err);
     if (status == TERN_OK) status = read_rope_freqs(m, err);
     if (status == TERN_OK) {
+        status = gguf_get_bool(&files->gguf, SYNTHETIC_KEY, &m->is_synthetic, err);
+        if (status == TERN_NOT_FOUND) status = TERN_OK;
+    }
+    if (status == TERN_OK) {
         tern_error detail = {0};
         status = tokenizer_from_gguf(&files->gguf, m->hp.architecture, m->hp.n_vocab, &m->tokenizer, &detail);
         status = accept_tokenizer(status, &detail, m, err);

@@ -7,6 +7,9 @@
 #include "model.h"
 #include "safetensors.h"
 
+// Our own key, true in files made from generated weights: whatever reads them again must say so too.
+#define SYNTHETIC_KEY "tern.synthetic"
+
 struct model_files {
     file_map map;    // the GGUF file, or the first of its parts
     gguf_file gguf;  // of a split model: the keys of the first part, the tensors of all

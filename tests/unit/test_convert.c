@@ -340,6 +340,7 @@ static void test_synthetic(void **state)
         assert_ok(convert(model, path, (encode_type)type, &err), &err);
         model_source *to = open_model(path);
         assert_null(to->tokenizer);
+        assert_true(to->is_synthetic); // the label travels with the weights
         compare_weights(model, to, (encode_type)type);
         model_free(to);
     }
