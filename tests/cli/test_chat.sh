@@ -1,21 +1,8 @@
 #!/bin/sh
 # tern chat as scripts and people meet it. usage: test_chat.sh TERN MODEL
-# Conversations through pipes; with python3 also on a pseudo terminal. Every check is counted; a failed one is printed
-# and the script ends with 1.
-set -u
-tern=$1
-model=$2
-work=$(mktemp -d "${TMPDIR:-/tmp}/tern-chat.XXXXXX") || exit 1
-trap 'rm -rf "$work"' EXIT
-out=$work/out err=$work/err
-n_checks=0 n_failed=0
+# Conversations through pipes; with python3 also on a pseudo terminal.
 
-failed() {
-    n_failed=$((n_failed + 1))
-    echo "FAILED: $*"
-    echo "  stdout: $(head -c 400 "$out")"
-    echo "  stderr: $(head -c 600 "$err")"
-}
+. "$(dirname "$0")/support.sh"
 
 # talk CODE INPUT ARGUMENTS...: a conversation through a pipe; INPUT is printf's format.
 talk() {
@@ -26,16 +13,6 @@ talk() {
     printf "$input" | "$tern" chat "$model" -t 1 "$@" >"$out" 2>"$err"
     got=$?
     [ "$got" -eq "$code" ] || failed "chat $* with '$input': exit code $got, expected $code"
-}
-
-says() {
-    n_checks=$((n_checks + 1))
-    grep -qF -e "$2" "$1" || failed "no '$2' in ${1##*/}"
-}
-
-same() {
-    n_checks=$((n_checks + 1))
-    [ "$2" = "$3" ] || failed "$1: '$2', expected '$3'"
 }
 
 # ---- a piped conversation
@@ -228,5 +205,4 @@ END
     python3 "$work/terminal.py" "$tern" "$model" "$work/t.json" >"$out" 2>"$err" || failed "on a terminal"
 fi
 
-echo "$n_checks checks, $n_failed failed"
-[ "$n_failed" -eq 0 ]
+finish

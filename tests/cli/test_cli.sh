@@ -1,42 +1,6 @@
 #!/bin/sh
 # The program as its users meet it: exit codes, streams, messages, interruption, files. usage: test_cli.sh TERN MODEL
-# Every check is counted; a failed one is printed and the script ends with 1.
-set -u
-tern=$1
-model=$2
-work=$(mktemp -d "${TMPDIR:-/tmp}/tern-cli.XXXXXX") || exit 1
-trap 'rm -rf "$work"' EXIT
-out=$work/out err=$work/err
-n_checks=0 n_failed=0
-
-failed() {
-    n_failed=$((n_failed + 1))
-    echo "FAILED: $*"
-    echo "  stdout: $(head -c 400 "$out")"
-    echo "  stderr: $(head -c 400 "$err")"
-}
-
-# expect CODE ARGUMENTS...: runs tern and compares the exit code.
-expect() {
-    code=$1
-    shift
-    n_checks=$((n_checks + 1))
-    "$tern" "$@" >"$out" 2>"$err" </dev/null
-    got=$?
-    [ "$got" -eq "$code" ] || failed "tern $*: exit code $got, expected $code"
-}
-
-# says FILE TEXT: the stream of the last run contains the text.
-says() {
-    n_checks=$((n_checks + 1))
-    grep -qF -e "$2" "$1" || failed "no '$2' in ${1##*/}"
-}
-
-# same WHAT ACTUAL EXPECTED
-same() {
-    n_checks=$((n_checks + 1))
-    [ "$2" = "$3" ] || failed "$1: '$2', expected '$3'"
-}
+. "$(dirname "$0")/support.sh"
 
 # An error is one line, possibly followed by a hint, after the device line.
 one_error() {
@@ -284,5 +248,4 @@ expect 2 bench "$model" -pg 1,2,3
 expect 3 bench "$model,$work/nothing" -p 4 -n 0 -r 1
 says "$out" "pp4"
 
-echo "$n_checks checks, $n_failed failed"
-[ "$n_failed" -eq 0 ]
+finish

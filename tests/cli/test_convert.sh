@@ -1,42 +1,13 @@
 #!/bin/sh
 # `tern convert` as its users meet it: types, head types, --verify, refusals. usage: test_convert.sh TERN MODEL
-# Every check is counted; a failed one is printed and the script ends with 1.
-set -u
-tern=$1
-model=$2
-work=$(mktemp -d "${TMPDIR:-/tmp}/tern-convert.XXXXXX") || exit 1
-trap 'rm -rf "$work"' EXIT
-out=$work/out err=$work/err
-n_checks=0 n_failed=0
-
-failed() {
-    n_failed=$((n_failed + 1))
-    echo "FAILED: $*"
-    echo "  stderr: $(head -c 400 "$err")"
-}
-
-# expect CODE ARGUMENTS...: runs tern and compares the exit code.
-expect() {
-    code=$1
-    shift
-    n_checks=$((n_checks + 1))
-    "$tern" "$@" >"$out" 2>"$err" </dev/null
-    got=$?
-    [ "$got" -eq "$code" ] || failed "tern $*: exit code $got, expected $code"
-}
-
-# says TEXT: standard error of the last run contains the text.
-says() {
-    n_checks=$((n_checks + 1))
-    grep -qF -e "$1" "$err" || failed "no '$1' on standard error"
-}
+. "$(dirname "$0")/support.sh"
 
 text=$("$tern" run "$model" -p "Once upon a time" -n 8 --temp 0 2>/dev/null)
 for type in i2_s tq1_0 tq2_0 f16; do
     for head in f16 q8_0 q6_k; do
         expect 0 convert "$model" "$work/$type-$head.gguf" --type "$type" --head-type "$head" --verify
-        says "verified: "
-        says "tokenizer are as in the source"
+        says "$err" "verified: "
+        says "$err" "tokenizer are as in the source"
     done
 done
 n_checks=$((n_checks + 1))
@@ -65,9 +36,8 @@ n_checks=$((n_checks + 1))
 expect 2 convert "$model" "$work/no.gguf" --head-type q4_0
 expect 2 convert "$model" "$work/no.gguf" --type q8_0
 expect 3 convert synthetic:1.3b "$work/no.gguf" --type tq1_0
-says "it fits: I2_S, F16"
+says "$err" "it fits: I2_S, F16"
 n_checks=$((n_checks + 1))
 [ -z "$(find "$work" -name '*.part')" ] && [ ! -e "$work/no.gguf" ] || failed "files are left behind"
 
-echo "$n_checks checks, $n_failed failed"
-[ "$n_failed" -eq 0 ]
+finish
