@@ -10,13 +10,6 @@
 #include "half.h"
 #include "kernels_avx2.h"
 
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
 // ---- ternary ----
 
 static void ternary_order(const int8_t *x, uint32_t n_granules, int8_t *out)

@@ -2,7 +2,30 @@
 #ifndef TERN_CPU_KERNELS_AVX2_H
 #define TERN_CPU_KERNELS_AVX2_H
 
+#include <string.h>
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
 #include "kernels.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#if defined(__F16C__)
+// An fp16 of a block, as stored.
+INLINE float load_half(const uint8_t *p)
+{
+    uint16_t bits;
+    memcpy(&bits, p, sizeof bits);
+    return _cvtsh_ss(bits);
+}
+#endif
 
 // kernels_avx2_dense.c. Q4_0, Q4_K and Q5_K to floats; n whole blocks.
 void cpu_avx2_blocks_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out);

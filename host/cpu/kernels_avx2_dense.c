@@ -6,15 +6,6 @@
 
 #include "kernels_avx2.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE float load_half(const uint8_t *p)
-{
-    uint16_t bits;
-    memcpy(&bits, p, sizeof bits);
-    return _cvtsh_ss(bits);
-}
-
 INLINE __m256i bytes8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
 
 static void q4_0_to_float(const uint8_t *block, float *out)

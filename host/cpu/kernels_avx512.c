@@ -9,14 +9,8 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "kernels_avx2.h"
 #include "kernels_avx512.h"
-
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
 
 // ---- ternary ----
 //

@@ -8,15 +8,6 @@
 #include "kernels_avx2.h"
 #include "kernels_avx512.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE float load_half(const uint8_t *p)
-{
-    uint16_t bits;
-    memcpy(&bits, p, sizeof bits);
-    return _cvtsh_ss(bits);
-}
-
 INLINE __m512i bytes16(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 
 // ---- blocks, element by element as dense.c defines them ----
