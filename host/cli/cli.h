@@ -51,6 +51,8 @@ typedef struct cli_progress {
 void cli_progress_begin(cli_progress *progress, const opt_values *options, const char *what);
 void cli_progress_show(cli_progress *progress, double share, const char *detail);
 void cli_progress_end(cli_progress *progress);
+// A tern_progress over a cli_progress: shows bytes, and cancels after Ctrl-C.
+bool cli_progress_bytes(void *progress, uint64_t bytes_done, uint64_t bytes_total);
 
 // "1.23 GiB"
 typedef struct cli_text {

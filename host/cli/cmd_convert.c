@@ -5,20 +5,11 @@
 #include "clock.h"
 #include "convert.h"
 
-static bool show(void *user, uint64_t bytes_done, uint64_t bytes_total)
-{
-    cli_text done = cli_bytes(bytes_done), total = cli_bytes(bytes_total);
-    char detail[140];
-    snprintf(detail, sizeof detail, "%s of %s", done.text, total.text);
-    cli_progress_show(user, bytes_total ? (double)bytes_done / (double)bytes_total : 1, detail);
-    return !interrupt_seen();
-}
-
 static tern_status convert(const opt_values *options, model_source **model, tern_error *err)
 {
     const char *type_name = options->values[OPT_TYPE].text;
     const opt_value *head = &options->values[OPT_HEAD_TYPE];
-    convert_options how = {.verify = options->values[OPT_VERIFY].given, .progress = show};
+    convert_options how = {.verify = options->values[OPT_VERIFY].given, .progress = cli_progress_bytes};
     if (options->n_operands != 2)
         return error_set(err, TERN_INVALID_ARGUMENT,
                          "convert takes two operands, a model and the file to write; %zu given", options->n_operands);

@@ -156,3 +156,12 @@ cli_text cli_bytes(uint64_t n_bytes)
     snprintf(text.text, sizeof text.text, unit ? "%.2f %s" : "%.0f %s", value, units[unit]);
     return text;
 }
+
+bool cli_progress_bytes(void *progress, uint64_t bytes_done, uint64_t bytes_total)
+{
+    cli_text done = cli_bytes(bytes_done), total = cli_bytes(bytes_total);
+    char detail[140];
+    snprintf(detail, sizeof detail, "%s of %s", done.text, total.text);
+    cli_progress_show(progress, bytes_total ? (double)bytes_done / (double)bytes_total : 1, detail);
+    return !interrupt_seen();
+}

@@ -79,15 +79,6 @@ tern_status cli_model_open(cli_session *s, const opt_values *options, const char
     return status;
 }
 
-static bool show_load(void *user, uint64_t bytes_done, uint64_t bytes_total)
-{
-    cli_text done = cli_bytes(bytes_done), total = cli_bytes(bytes_total);
-    char detail[140];
-    snprintf(detail, sizeof detail, "%s of %s", done.text, total.text);
-    cli_progress_show(user, bytes_total ? (double)bytes_done / (double)bytes_total : 1, detail);
-    return !interrupt_seen();
-}
-
 static void fill_plan_options(const opt_values *options, const tern_device_info *device, tern_plan_options *out)
 {
     const opt_value *v = options->values, *vram = &v[OPT_VRAM];
@@ -117,7 +108,7 @@ tern_status cli_session_load(cli_session *s, const opt_values *options, uint32_t
     cli_progress progress;
     uint64_t start = clock_ns();
     cli_progress_begin(&progress, options, "loading");
-    status = tern_model_load(s->model, &s->plan, show_load, &progress, err);
+    status = tern_model_load(s->model, &s->plan, cli_progress_bytes, &progress, err);
     cli_progress_end(&progress);
     s->ns_load = clock_ns() - start;
     if (status == TERN_OK) status = tern_session_create(s->model, &s->session, err);

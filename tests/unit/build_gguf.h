@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "write_file.h"
+
 typedef struct bytes {
     uint8_t *data;
     size_t n, capacity;
@@ -315,15 +317,6 @@ static inline void put_safetensors(bytes *b, const char *json, uint8_t fill, siz
 {
     put_string(b, json);
     put_fill(b, fill, n_data);
-}
-
-static inline void write_file(const char *path, const void *data, size_t n)
-{
-    FILE *f = fopen(path, "wb");
-    if (f == NULL || fwrite(data, 1, n, f) != n || fclose(f) != 0) {
-        fprintf(stderr, "cannot write %s\n", path);
-        abort();
-    }
 }
 
 #endif

@@ -3,6 +3,7 @@
 #define TERN_TESTS_SCRATCH_H
 
 #include <dirent.h>
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 #include <cmocka.h>
 
 #include "error.h"
+#include "write_file.h"
 
 #ifndef TERN_TEST_DATA_DEFAULT
 #define TERN_TEST_DATA_DEFAULT ""
@@ -52,11 +54,16 @@ static inline int make_scratch(void **state)
     return mkdtemp(scratch) == NULL;
 }
 
-static inline int drop_scratch(void **state)
+static inline int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+    (void)st, (void)kind, (void)where;
+    return remove(path);
+}
+
+static inline int drop_scratch(void **state) // with folders that tests made in it
 {
     (void)state;
-    remove_files(scratch);
-    return rmdir(scratch);
+    return nftw(scratch, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static inline int clean_scratch(void **state) // a failed test must not fail the next
@@ -89,20 +96,12 @@ static inline uint8_t *read_file(const char *path, size_t *n)
     return data;
 }
 
-static inline void write_file(const char *path, const void *data, size_t n)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(data, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-}
-
 static inline bool file_is(const char *path, const void *data, size_t n)
 {
     size_t have;
-    uint8_t *bytes = read_file(path, &have);
-    bool equal = have == n && memcmp(bytes, data, n) == 0;
-    free(bytes);
+    uint8_t *stored = read_file(path, &have);
+    bool equal = have == n && memcmp(stored, data, n) == 0;
+    free(stored);
     return equal;
 }
 

@@ -10,15 +10,7 @@
 
 #include "build_gguf.h"
 #include "model.h"
-
-static char scratch[64] = "/tmp/tern-test-foreign-XXXXXX";
-
-static const char *scratch_path(const char *name)
-{
-    static char path[160];
-    snprintf(path, sizeof path, "%s/%s", scratch, name);
-    return path;
-}
+#include "scratch.h"
 
 static void write_tiny(const tiny_model *tiny, const char *name)
 {
@@ -566,20 +558,6 @@ static void damaged_headers_end_in_a_status(void **state)
     }
 }
 
-static int make_scratch(void **state)
-{
-    (void)state;
-    return mkdtemp(scratch) == NULL;
-}
-
-static int remove_scratch(void **state)
-{
-    (void)state;
-    char command[100];
-    snprintf(command, sizeof command, "rm -r '%s'", scratch);
-    return system(command);
-}
-
 #define T(name) cmocka_unit_test(name)
 
 int main(void)
@@ -601,5 +579,5 @@ int main(void)
         T(broken_splits_name_the_file_expected),
         T(damaged_headers_end_in_a_status),
     };
-    return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
+    return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
 }

@@ -11,15 +11,7 @@
 #include "build_gguf.h"
 #include "model.h"
 #include "scalar.h"
-
-static char scratch[64] = "/tmp/tern-test-model-XXXXXX";
-
-static const char *scratch_path(const char *name)
-{
-    static char path[160];
-    snprintf(path, sizeof path, "%s/%s", scratch, name);
-    return path;
-}
+#include "scratch.h"
 
 static tern_status open_tiny(const tiny_model *tiny, model_source **out, tern_error *err)
 {
@@ -491,20 +483,6 @@ static void synthetic_models_open(void **state)
     }
 }
 
-static int make_scratch(void **state)
-{
-    (void)state;
-    return mkdtemp(scratch) == NULL;
-}
-
-static int remove_scratch(void **state)
-{
-    (void)state;
-    char command[100];
-    snprintf(command, sizeof command, "rm -r '%s'", scratch);
-    return system(command);
-}
-
 #define T(name) cmocka_unit_test(name)
 
 int main(void)
@@ -565,5 +543,5 @@ int main(void)
         T(wrong_paths_are_named),
         T(synthetic_models_open),
     };
-    return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
+    return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
 }
