@@ -14,7 +14,7 @@
 #include "tern_status.h"
 #include "ternary.h"
 
-#define BACKEND_API_VERSION 1
+#define BACKEND_API_VERSION 2
 
 typedef struct device device;
 typedef struct stream stream;
@@ -28,7 +28,7 @@ typedef struct device_facts {
     uint64_t memory_total, memory_free; // bytes; free: what an allocation could get now
     uint32_t n_threads;                 // CPU threads this process may use there; 0: not a CPU
     bool is_reference;                  // never chosen by itself
-    bool is_reproducible;               // its scalar functions were probed and give the defined bits
+    uint64_t bytes_open;                // device memory that device_open takes for itself (scratch, staging)
 } device_facts;
 
 typedef struct device_options {
@@ -54,6 +54,8 @@ typedef struct backend {
 
     tern_status (*device_open)(size_t index, const device_options *options, device **out, tern_error *err);
     void (*device_close)(device *d); // waits, frees everything
+    // Runs scalar_probe.h on the device: whether its arithmetic gives the defined bits.
+    tern_status (*device_probe)(device *d, bool *is_reproducible, tern_error *err);
     tern_status (*device_memory)(device *d, uint64_t *total, uint64_t *free, tern_error *err);
     // Whether this device can run the op with these shapes (buffers may be missing; weights must be given). On false,
     // *reason is a static sentence shown to users.

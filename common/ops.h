@@ -51,6 +51,7 @@ typedef enum op_kind {
     OP_RESIDUAL,
     OP_GATHER,
     OP_TOP_K,
+    OP_BLAS_MM, // the one op without defined bits, for baselines
     OP_N_KINDS
 } op_kind;
 
@@ -114,6 +115,8 @@ typedef struct op_ternary_mm {
 } op_ternary_mm;
 
 // y[m, r] = dot64(row r of w dequantised to fp32, x[m], K). Also for ternary w: rows are scale * trit.
+// OP_BLAS_MM: the same product of F32 or F16 weights by the device's BLAS library, whose order of sums nobody defines.
+// A kind of its own, used only where it was asked for, so that it cannot pass for the product with defined bits.
 typedef struct op_dense_mm {
     const weights *w;
     view x, y;
@@ -210,7 +213,7 @@ typedef struct op {
         op_norm_quant norm_quant;
         op_quant quant; // OP_QUANT and OP_QUANT2
         op_ternary_mm ternary_mm;
-        op_dense_mm dense_mm;
+        op_dense_mm dense_mm; // OP_DENSE_MM and OP_BLAS_MM
         op_rope_kv rope_kv;
         op_attention attention;
         op_gate gate;

@@ -9,6 +9,7 @@
 #include "cpu.h"
 #include "fpenv.h"
 #include "kernels.h"
+#include "op_check.h"
 #include "scalar_probe.h"
 #include "team.h"
 
@@ -38,21 +39,11 @@ static tern_status check_index(size_t index, tern_error *err)
     return error_set(err, TERN_NO_DEVICE, "CPU device %llu does not exist, there are %d", (ull)index, N_DEVICES);
 }
 
-// Whether this build computes the defined bits: compilers and their flags can spoil that.
-static bool is_reproducible(void)
-{
-    fp_env env = fp_env_enter();
-    scalar_u32 sum = 0;
-    for (scalar_u32 i = 0; i < SCALAR_PROBE_N; i++) sum += scalar_probe_value(i);
-    fp_env_leave(env);
-    return sum == SCALAR_PROBE_SUM;
-}
-
 static tern_status device_describe(size_t index, device_facts *out, tern_error *err)
 {
     tern_status status = check_index(index, err);
     if (status != TERN_OK) return status;
-    device_facts facts = {.is_reference = index == DEVICE_REFERENCE, .is_reproducible = is_reproducible()};
+    device_facts facts = {.is_reference = index == DEVICE_REFERENCE};
     char name[80];
     machine_cpu_name(name, sizeof name);
     if (facts.is_reference) {
@@ -67,9 +58,6 @@ static tern_status device_describe(size_t index, device_facts *out, tern_error *
         snprintf(facts.description, sizeof facts.description, "%s, %d thread%s, %s", name, n_threads,
                  n_threads == 1 ? "" : "s", cpu_kernels_select()->name);
     }
-    if (!facts.is_reproducible)
-        snprintf(facts.note, sizeof facts.note,
-                 "not reproducible: this build's arithmetic differs from the definition (compiler flags?)");
     machine_memory(&facts.memory_total, &facts.memory_free);
     *out = facts;
     return TERN_OK;
@@ -109,6 +97,18 @@ static tern_status device_open(size_t index, const device_options *options, devi
     return TERN_OK;
 }
 
+// Whether this build computes the defined bits: compilers and their flags can spoil that.
+static tern_status device_probe(device *d, bool *is_reproducible, tern_error *err)
+{
+    (void)d, (void)err;
+    fp_env env = fp_env_enter();
+    scalar_u32 sum = 0;
+    for (scalar_u32 i = 0; i < SCALAR_PROBE_N; i++) sum += scalar_probe_value(i);
+    fp_env_leave(env);
+    *is_reproducible = sum == SCALAR_PROBE_SUM;
+    return TERN_OK;
+}
+
 static tern_status device_memory(device *d, uint64_t *total, uint64_t *available, tern_error *err)
 {
     (void)d, (void)err;
@@ -116,9 +116,19 @@ static tern_status device_memory(device *d, uint64_t *total, uint64_t *available
     return TERN_OK;
 }
 
+static size_t buffer_bytes(const buffer *b) { return b->n_bytes; }
+static const device *weights_device(const weights *w) { return w->device; }
+static const operand_access operands = {buffer_bytes, weights_device, cpu_weights_shape};
+
+static const char *refuse(const op *o)
+{
+    return o->kind == OP_BLAS_MM ? "there is no BLAS library behind the CPU backend" : op_refusal(&operands, o);
+}
+
 static bool supports(device *d, const op *o, const char **reason)
 {
-    const char *refusal = cpu_refusal(d, o);
+    (void)d;
+    const char *refusal = refuse(o);
     if (refusal != NULL) *reason = refusal;
     return refusal == NULL;
 }
@@ -232,11 +242,12 @@ static tern_status event_elapsed_ns(event *from, event *to, uint64_t *out, tern_
 static tern_status enqueue(stream *s, const op *o, tern_error *err)
 {
     const device *d = s->device;
-    const char *refusal = cpu_refusal(d, o);
+    const char *refusal = refuse(o);
     if (refusal != NULL)
         return error_set(err, TERN_DEVICE_UNSUPPORTED, "%s on %s: %s", op_kind_name(o->kind),
                          d->is_reference ? "cpuref" : "cpu", refusal);
-    tern_status status = cpu_check_operands(d, o, err);
+    tern_status status = op_check_operands(&operands, d, o, err);
+    if (status == TERN_OK) status = cpu_check_indices(o, err);
     if (status != TERN_OK) return status;
     fp_env env = fp_env_enter();
     (d->is_reference ? cpu_reference_ops : cpu_fast_ops)[o->kind](d, o);
@@ -276,6 +287,7 @@ const backend cpu_backend = {
     .device_describe = device_describe,
     .device_open = device_open,
     .device_close = device_close,
+    .device_probe = device_probe,
     .device_memory = device_memory,
     .supports = supports,
     .buffer_create = buffer_create,

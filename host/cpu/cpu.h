@@ -5,9 +5,9 @@
 
 #include "backend.h"
 #include "error.h"
+#include "op_check.h"
 
-#define CPU_MAX_HEAD_DIM    1024 // ops keep a head's values on the stack
-#define CPU_WEIGHTS_PADDING 64   // readable bytes after the last one of a matrix
+#define CPU_WEIGHTS_PADDING 64 // readable bytes after the last one of a matrix
 
 typedef struct cpu_kernels cpu_kernels; // kernels.h: inner loops for one instruction set
 typedef struct team team;               // team.h: its threads
@@ -57,12 +57,10 @@ typedef void (*cpu_op)(const device *d, const op *o);
 extern const cpu_op cpu_reference_ops[OP_N_KINDS];
 extern const cpu_op cpu_fast_ops[OP_N_KINDS];
 
-// ---- operands.c, supports.c
+// ---- indices.c
 
-// supports() of the backend: the shapes alone. NULL, or why not.
-const char *cpu_refusal(const device *d, const op *o);
-// That every operand is given, aligned, inside its buffer, and that the indices in index operands stay in range.
-tern_status cpu_check_operands(const device *d, const op *o, tern_error *err);
+// That the values of index operands stay in range.
+tern_status cpu_check_indices(const op *o, tern_error *err);
 
 // ---- weights.c
 

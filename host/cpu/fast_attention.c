@@ -104,14 +104,14 @@ void fast_rope_kv(const device *d, const op *o)
 
 typedef struct state {
     float m, l;
-    float o[CPU_MAX_HEAD_DIM];
+    float o[OP_MAX_HEAD_DIM];
 } state;
 
 typedef struct query {
     const float *q;
     float scale; // 1 / sqrt(head_dim)
     float a, b;  // int8 K: the scales of the two terms
-    int16_t hi[CPU_MAX_HEAD_DIM], lo[CPU_MAX_HEAD_DIM];
+    int16_t hi[OP_MAX_HEAD_DIM], lo[OP_MAX_HEAD_DIM];
 } query;
 
 // quant2 with the floor of attention; returns absmax.
@@ -130,7 +130,7 @@ static bool prepare_query(const cpu_kernels *k, const float *q, int k_type, uint
     out->q = q;
     out->scale = (float)(1.0 / sqrt((double)head_dim));
     if (k_type != KV_INT8) return true;
-    int8_t hi[CPU_MAX_HEAD_DIM], lo[CPU_MAX_HEAD_DIM];
+    int8_t hi[OP_MAX_HEAD_DIM], lo[OP_MAX_HEAD_DIM];
     float max = quantize2(k, q, head_dim, hi, &out->a, lo, &out->b);
     for (uint32_t i = 0; i < head_dim; i++) {
         out->hi[i] = hi[i];

@@ -3,7 +3,7 @@
 
 #include "reference.h"
 
-#define HEAD_DIM_MAX     CPU_MAX_HEAD_DIM
+#define HEAD_DIM_MAX     OP_MAX_HEAD_DIM
 #define BLOCKS_PER_GROUP 4 // blocks folded into one state before groups are folded
 
 // Where K or V of one head of one block lies. int8: codes, then one scale per slot.

@@ -4,66 +4,18 @@
 
 #include "check.h"
 #include "cpu.h"
+#include "op_check.h"
 
 // ---- description
-
-static tern_status check_scale(const weights_desc *desc, tern_error *err)
-{
-    const ternary_scale *s = desc->scale;
-    if (s->n_sets == 0 || s->group == 0)
-        return error_set(err, TERN_INVALID_ARGUMENT, "weights: the scale has %u sets of groups of %u columns",
-                         s->n_sets, s->group);
-    uint32_t n_groups = desc->n_cols / s->group + (desc->n_cols % s->group != 0);
-    if (s->n_groups != n_groups)
-        return error_set(err, TERN_INVALID_ARGUMENT,
-                         "weights: the scale has %u groups of %u columns, %u columns make %u", s->n_groups, s->group,
-                         desc->n_cols, n_groups);
-    if (s->set_begin == NULL) {
-        if (s->n_sets == 1 || s->n_sets == desc->n_rows) return TERN_OK;
-        return error_set(err, TERN_INVALID_ARGUMENT,
-                         "weights: the scale has %u sets without row ranges, expected 1 or %u", s->n_sets,
-                         desc->n_rows);
-    }
-    for (uint32_t i = 0; i < s->n_sets; i++)
-        if (i == 0 ? s->set_begin[0] != 0 : s->set_begin[i] <= s->set_begin[i - 1] || s->set_begin[i] >= desc->n_rows)
-            return error_set(err, TERN_INVALID_ARGUMENT,
-                             "weights: scale set %u begins at row %u of %u; sets begin at 0 and "
-                             "ascend",
-                             i, s->set_begin[i], desc->n_rows);
-    return TERN_OK;
-}
 
 // Bytes of the matrix itself, padding included, and of its scales.
 static tern_status measure(const weights_desc *desc, uint64_t *matrix, uint64_t *scales, tern_error *err)
 {
-    if (desc->n_rows == 0 || desc->n_cols == 0 || desc->n_rows > INT32_MAX || desc->n_cols > INT32_MAX)
-        return error_set(err, TERN_INVALID_ARGUMENT, "weights: a matrix of %u rows and %u columns", desc->n_rows,
-                         desc->n_cols);
-    *scales = 0;
-    if (desc->is_ternary) {
-        if (desc->n_cols > TERNARY_MAX_COLUMNS)
-            return error_set(err, TERN_DEVICE_UNSUPPORTED,
-                             "weights: %u ternary columns, at most %u are summed exactly in 32 bits", desc->n_cols,
-                             TERNARY_MAX_COLUMNS);
-        uint64_t n_sets = 1, n_groups = 1;
-        if (desc->scale != NULL) {
-            tern_status status = check_scale(desc, err);
-            if (status != TERN_OK) return status;
-            n_sets = desc->scale->n_sets;
-            n_groups = desc->scale->n_groups;
-            if (desc->scale->set_begin != NULL) *scales += n_sets * sizeof(uint32_t);
-        }
-        *scales += n_sets * n_groups * sizeof(float); // below 2^31 * 2^20 * 4
-        *matrix = t64_bytes(desc->n_rows, desc->n_cols) + CPU_WEIGHTS_PADDING;
-    } else {
-        if ((unsigned)desc->type >= DENSE_N_TYPES)
-            return error_set(err, TERN_INVALID_ARGUMENT, "weights: dense type %d does not exist", (int)desc->type);
-        const dense_format *format = &dense_formats[desc->type];
-        if (desc->n_cols % format->block != 0)
-            return error_set(err, TERN_INVALID_ARGUMENT, "weights: %u columns are not whole blocks of %s (%u)",
-                             desc->n_cols, format->name, format->block);
-        *matrix = (uint64_t)desc->n_rows * dense_row_bytes(desc->type, desc->n_cols) + CPU_WEIGHTS_PADDING;
-    }
+    tern_status status = weights_check(desc, scales, err);
+    if (status != TERN_OK) return status;
+    *matrix = CPU_WEIGHTS_PADDING + (desc->is_ternary
+                                         ? t64_bytes(desc->n_rows, desc->n_cols)
+                                         : (uint64_t)desc->n_rows * dense_row_bytes(desc->type, desc->n_cols));
     size_t unused;
     if (!check_size(*matrix, &unused) || !check_size(*scales, &unused))
         return error_set(err, TERN_DEVICE_MEMORY, "weights: %u rows of %u columns do not fit the address space",

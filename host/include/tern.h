@@ -58,7 +58,6 @@ typedef struct tern_device_info {
     uint64_t memory_total; // bytes
     uint64_t memory_free;  // bytes that an allocation could get now
     bool is_reference;     // slow and obvious by design: never chosen by itself
-    bool is_reproducible;  // its arithmetic was probed and gives the defined bits
     char note[256];        // what limits it, or empty
 } tern_device_info;
 
@@ -70,6 +69,10 @@ TERN_API void tern_engine_close(tern_engine *engine);
 TERN_API size_t tern_engine_device_count(const tern_engine *engine);
 TERN_API tern_status tern_engine_device_info(const tern_engine *engine, size_t index, tern_device_info *out,
                                              tern_error *err);
+// Opens the device and computes a fingerprint of its arithmetic: true if it gives the bits that every backend is
+// defined to give. tern_model_load does the same and warns.
+TERN_API tern_status tern_engine_device_probe(const tern_engine *engine, size_t index, bool *is_reproducible,
+                                              tern_error *err);
 // One sentence for each kind of device that was looked for and cannot be used, and why ("cuda: ..."); "" if none.
 // Valid while the engine lives.
 TERN_API const char *tern_engine_unused_devices(const tern_engine *engine);
@@ -148,6 +151,7 @@ typedef struct tern_plan {
     uint64_t bytes_ternary; // packed ternary matrices with their scales
     uint64_t bytes_dense;   // dense matrices of the layers
     uint64_t bytes_embedding, bytes_head, bytes_norms, bytes_rope, bytes_kv, bytes_workspace;
+    uint64_t bytes_device; // what opening the device takes: scratch, staging
     uint64_t bytes_total;
     uint64_t bytes_per_token; // weights read to decode one token at an empty context
     uint64_t memory_budget;   // what it had to fit

@@ -57,7 +57,8 @@ static bool sum_total(tern_plan *plan)
     return add(&plan->bytes_total, plan->bytes_ternary) && add(&plan->bytes_total, plan->bytes_dense) &&
            add(&plan->bytes_total, plan->bytes_embedding) && add(&plan->bytes_total, plan->bytes_head) &&
            add(&plan->bytes_total, plan->bytes_norms) && add(&plan->bytes_total, plan->bytes_rope) &&
-           add(&plan->bytes_total, plan->bytes_kv) && add(&plan->bytes_total, plan->bytes_workspace);
+           add(&plan->bytes_total, plan->bytes_kv) && add(&plan->bytes_total, plan->bytes_workspace) &&
+           add(&plan->bytes_total, plan->bytes_device);
 }
 
 static tern_status weight_bytes(const model_source *model, const backend *b, tern_plan *plan, tern_error *err)
@@ -169,7 +170,8 @@ tern_status plan_make(const model_source *model, const device_ref *where, const 
                       .n_batch = options->n_batch,
                       .n_threads = options->n_threads != 0 ? options->n_threads : facts.n_threads,
                       .kv_k = options->kv_k,
-                      .kv_v = options->kv_v};
+                      .kv_v = options->kv_v,
+                      .bytes_device = facts.bytes_open};
     snprintf(plan.device, sizeof plan.device, "%s", facts.name);
     if (plan.n_batch > plan.n_ctx) plan.n_batch = plan.n_ctx;
     plan.memory_budget = options->memory_budget != 0 && options->memory_budget < facts.memory_free

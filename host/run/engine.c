@@ -7,6 +7,7 @@
 
 #include "cpu.h"
 #include "options.h"
+#include "registry.h"
 #include "version.h"
 
 // The list is fixed when the program is linked; CUDA and OpenCL join in front of the CPU.
@@ -77,30 +78,49 @@ size_t tern_engine_device_count(const tern_engine *engine)
     return n;
 }
 
+// The backend and index of a device by its position in the list over all backends.
+static tern_status find_device(size_t index, device_ref *out, tern_error *err)
+{
+    size_t left = index;
+    for (size_t i = 0; engine_backends[i] != NULL; i++) {
+        const char *note;
+        size_t n = engine_backends[i]->device_count(&note);
+        if (left < n) {
+            *out = (device_ref){engine_backends[i], left};
+            return TERN_OK;
+        }
+        left -= n;
+    }
+    return error_set(err, TERN_INVALID_ARGUMENT, "there is no device with index %zu", index);
+}
+
 tern_status tern_engine_device_info(const tern_engine *engine, size_t index, tern_device_info *out, tern_error *err)
 {
     (void)engine;
-    for (size_t i = 0; engine_backends[i] != NULL; i++) {
-        const backend *b = engine_backends[i];
-        const char *note;
-        size_t n = b->device_count(&note);
-        if (index >= n) {
-            index -= n;
-            continue;
-        }
-        device_facts facts;
-        tern_status status = b->device_describe(index, &facts, err);
-        if (status != TERN_OK) return status;
-        tern_device_info info = {.memory_total = facts.memory_total,
-                                 .memory_free = facts.memory_free,
-                                 .is_reference = facts.is_reference,
-                                 .is_reproducible = facts.is_reproducible};
-        snprintf(info.name, sizeof info.name, "%s", facts.name);
-        snprintf(info.backend, sizeof info.backend, "%s", b->name);
-        snprintf(info.description, sizeof info.description, "%s", facts.description);
-        snprintf(info.note, sizeof info.note, "%s", facts.note);
-        *out = info;
-        return TERN_OK;
-    }
-    return error_set(err, TERN_INVALID_ARGUMENT, "there is no device with index %zu", index);
+    device_ref where;
+    device_facts facts;
+    tern_status status = find_device(index, &where, err);
+    if (status == TERN_OK) status = where.backend->device_describe(where.index, &facts, err);
+    if (status != TERN_OK) return status;
+    tern_device_info info = {
+        .memory_total = facts.memory_total, .memory_free = facts.memory_free, .is_reference = facts.is_reference};
+    snprintf(info.name, sizeof info.name, "%s", facts.name);
+    snprintf(info.backend, sizeof info.backend, "%s", where.backend->name);
+    snprintf(info.description, sizeof info.description, "%s", facts.description);
+    snprintf(info.note, sizeof info.note, "%s", facts.note);
+    *out = info;
+    return TERN_OK;
+}
+
+tern_status tern_engine_device_probe(const tern_engine *engine, size_t index, bool *is_reproducible, tern_error *err)
+{
+    (void)engine;
+    device_ref where;
+    device *d = NULL;
+    tern_status status = find_device(index, &where, err);
+    if (status == TERN_OK) status = where.backend->device_open(where.index, NULL, &d, err);
+    if (status != TERN_OK) return status;
+    status = where.backend->device_probe(d, is_reproducible, err);
+    where.backend->device_close(d);
+    return status;
 }

@@ -238,6 +238,11 @@ tern_status tern_model_load(tern_model *model, const tern_plan *plan, tern_progr
     fp_env_leave(env);
     if (status != TERN_OK) return status;
     model->plan = *plan;
+    if (!model->resident->is_reproducible)
+        log_message(&model->engine->log, LOG_WARN,
+                    "%s is not reproducible: its arithmetic differs from the definition, so results may differ from "
+                    "those of other devices",
+                    plan->device);
     log_message(&model->engine->log, LOG_INFO, "loaded %s on %s", model->source->name, plan->device);
     return TERN_OK;
 }

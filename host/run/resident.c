@@ -310,6 +310,7 @@ tern_status resident_load(const model_source *model, const device_ref *where, co
         device_options device_opts = {.n_threads = options->n_threads};
         status = b->device_open(where->index, &device_opts, &r->device, err);
     }
+    if (status == TERN_OK) status = b->device_probe(r->device, &r->is_reproducible, err);
     if (status == TERN_OK) status = b->stream_create(r->device, &r->stream, err);
     if (status == TERN_OK)
         status = b->buffer_create(r->device, resident_norm_floats(model) * sizeof(float), &r->norms, err);

@@ -34,6 +34,7 @@ typedef struct resident {
     buffer *rope; // fp32 [n_ctx][n_dims]
     resident_layer *layers;
     uint32_t n_layers;
+    bool is_reproducible; // the device gives the defined bits
 } resident;
 
 // How the matrices of one linear map are grouped: fills `linear` members other than `part`, and for each part the

@@ -1,14 +1,15 @@
-// Checks every operand of an op before it runs: given, aligned, inside its buffer, indices in range. An op costs far
-// more than this, and a mistake of the planner or the step is named here instead of corrupting memory; all tests run
-// through it.
+// Checks the operands of an op before it runs: given, aligned, inside its buffer. An op costs far more than this, and a
+// mistake of the planner or the step is named here instead of corrupting memory; all tests run through it. The values
+// of index operands are not looked at: they lie on the device.
 #include "check.h"
-#include "cpu.h"
+#include "op_check.h"
 
 #define CODES_ALIGNMENT 64u // int8 codes and KV blocks; fp32 and int32 operands are aligned to their element
 
 typedef unsigned long long ull; // for printf
 
 typedef struct checker {
+    const operand_access *access;
     const device *device;
     const op *o;
     tern_error *err;
@@ -23,10 +24,11 @@ static tern_status check_bytes(checker c, const char *operand, view v, uint64_t 
         return error_set(c.err, TERN_INVALID_ARGUMENT,
                          "%s: operand %s stands at offset %llu, expected a multiple of %llu", name, operand,
                          (ull)v.offset, (ull)alignment);
-    if (!check_range(v.offset, n_bytes, v.buffer->n_bytes))
+    uint64_t size = c.access->buffer_bytes(v.buffer);
+    if (!check_range(v.offset, n_bytes, size))
         return error_set(c.err, TERN_INVALID_ARGUMENT,
                          "%s: operand %s takes %llu bytes from offset %llu, its buffer has %llu", name, operand,
-                         (ull)n_bytes, (ull)v.offset, (ull)v.buffer->n_bytes);
+                         (ull)n_bytes, (ull)v.offset, (ull)size);
     return TERN_OK;
 }
 
@@ -57,8 +59,15 @@ static tern_status check_flag(checker c)
 
 static tern_status check_weights(checker c, const weights *w)
 {
-    if (w->device == c.device) return TERN_OK;
+    if (c.access->weights_device(w) == c.device) return TERN_OK;
     return error_set(c.err, TERN_INVALID_ARGUMENT, "%s: the weights belong to another device", op_kind_name(c.o->kind));
+}
+
+static weights_desc shape_of(checker c, const weights *w)
+{
+    weights_desc shape;
+    c.access->weights_shape(w, &shape);
+    return shape;
 }
 
 static tern_status check_quantized(checker c, const quantized *q, bool is_two_term)
@@ -80,14 +89,7 @@ static tern_status check_embed(checker c, const op_embed *a)
 {
     tern_status s = check_weights(c, a->table);
     if (s == TERN_OK) s = check_vector(c, "ids", a->ids, c.o->m);
-    if (s == TERN_OK) s = check_floats(c, "y", a->y, a->ld_y, a->table->n_cols);
-    if (s != TERN_OK) return s;
-    const int32_t *ids = cpu_at(a->ids);
-    for (uint32_t m = 0; m < c.o->m; m++)
-        if (ids[m] < 0 || (uint32_t)ids[m] >= a->table->n_rows)
-            return error_set(c.err, TERN_INVALID_ARGUMENT, "embed: ids[%u] is %d, the table has %u rows", m, ids[m],
-                             a->table->n_rows);
-    return TERN_OK;
+    return s == TERN_OK ? check_floats(c, "y", a->y, a->ld_y, shape_of(c, a->table).n_cols) : s;
 }
 
 static tern_status check_norm(checker c, const op_norm *a)
@@ -128,7 +130,7 @@ static tern_status check_ternary_mm(checker c, const op_ternary_mm *a)
 {
     tern_status s = check_weights(c, a->w);
     if (s == TERN_OK) s = check_quantized(c, &a->x, a->x.lo_codes.buffer != NULL);
-    if (s == TERN_OK) s = check_floats(c, "y", a->y, a->ld_y, a->w->n_rows);
+    if (s == TERN_OK) s = check_floats(c, "y", a->y, a->ld_y, shape_of(c, a->w).n_rows);
     return s;
 }
 
@@ -136,44 +138,19 @@ static tern_status check_dense_mm(checker c, const op_dense_mm *a)
 {
     tern_status s = check_weights(c, a->w);
     if (s == TERN_OK && a->check_finite) s = check_flag(c);
-    if (s == TERN_OK) s = check_floats(c, "x", a->x, a->ld_x, a->w->n_cols);
-    if (s == TERN_OK) s = check_floats(c, "y", a->y, a->ld_y, a->w->n_rows);
+    if (s == TERN_OK) s = check_floats(c, "x", a->x, a->ld_x, shape_of(c, a->w).n_cols);
+    if (s == TERN_OK) s = check_floats(c, "y", a->y, a->ld_y, shape_of(c, a->w).n_rows);
     return s;
 }
 
-// The cache, and that each row's position and the blocks it uses exist: its own block for rope_kv, all up to it for
-// attention.
 static tern_status check_kv(checker c, const kv_rows *rows, const kv_cache *cache)
 {
-    const char *name = op_kind_name(c.o->kind);
     uint64_t block_bytes = (uint64_t)kv_block_bytes(cache->k_type, cache->v_type, (int)cache->n_kv_heads,
                                                     (int)cache->head_dim);
     tern_status s = check_bytes(c, "cache", cache->blocks, cache->n_blocks * block_bytes, CODES_ALIGNMENT);
     if (s == TERN_OK) s = check_vector(c, "row_table", rows->row_table, c.o->m);
     if (s == TERN_OK) s = check_vector(c, "row_position", rows->row_position, c.o->m);
-    if (s == TERN_OK) s = check_vector(c, "tables", rows->tables, rows->table_ld);
-    if (s != TERN_OK) return s;
-
-    const int32_t *row_table = cpu_at(rows->row_table), *row_position = cpu_at(rows->row_position);
-    const int32_t *tables = cpu_at(rows->tables);
-    uint64_t n_entries = (rows->tables.buffer->n_bytes - rows->tables.offset) / sizeof(int32_t);
-    for (uint32_t m = 0; m < c.o->m; m++) {
-        if (row_position[m] < 0 || (uint32_t)row_position[m] / KV_BLOCK >= rows->table_ld)
-            return error_set(c.err, TERN_INVALID_ARGUMENT, "%s: row %u has position %d, its table has %u blocks of 64",
-                             name, m, row_position[m], rows->table_ld);
-        uint32_t last = (uint32_t)row_position[m] / KV_BLOCK, first = c.o->kind == OP_ROPE_KV ? last : 0;
-        uint64_t base = (uint64_t)(uint32_t)row_table[m] * rows->table_ld;
-        if (row_table[m] < 0 || base + last >= n_entries)
-            return error_set(c.err, TERN_INVALID_ARGUMENT,
-                             "%s: row %u uses table %d, operand tables has %llu entries in all", name, m, row_table[m],
-                             (ull)n_entries);
-        for (uint64_t b = first; b <= last; b++)
-            if (tables[base + b] < 0 || (uint32_t)tables[base + b] >= cache->n_blocks)
-                return error_set(c.err, TERN_INVALID_ARGUMENT,
-                                 "%s: row %u: entry %llu of table %d is block %d, the cache has %u", name, m, (ull)b,
-                                 row_table[m], tables[base + b], cache->n_blocks);
-    }
-    return TERN_OK;
+    return s == TERN_OK ? check_vector(c, "tables", rows->tables, rows->table_ld) : s;
 }
 
 static tern_status check_rope_kv(checker c, const op_rope_kv *a)
@@ -183,12 +160,7 @@ static tern_status check_rope_kv(checker c, const op_rope_kv *a)
     if (a->cache.k_type != KV_F32 || a->cache.v_type != KV_F32) s = check_flag(c);
     if (s == TERN_OK) s = check_floats(c, "x", a->x, a->ld_x, width);
     if (s == TERN_OK) s = check_kv(c, &a->rows, &a->cache);
-    if (s != TERN_OK) return s;
-    const int32_t *row_position = cpu_at(a->rows.row_position);
-    int32_t last = 0;
-    for (uint32_t m = 0; m < c.o->m; m++)
-        if (row_position[m] > last) last = row_position[m];
-    return check_rows(c, "rope", a->rope, (uint64_t)last + 1, a->n_dims, a->n_dims, sizeof(float));
+    return s == TERN_OK ? check_vector(c, "rope", a->rope, a->n_dims) : s;
 }
 
 static tern_status check_attention(checker c, const op_attention *a)
@@ -220,16 +192,7 @@ static tern_status check_gather(checker c, const op_gather *a)
 {
     tern_status s = check_vector(c, "index", a->index, c.o->m);
     if (s == TERN_OK) s = check_floats(c, "y", a->y, a->ld_y, a->n);
-    if (s == TERN_OK) s = check_vector(c, "x", a->x, a->n);
-    if (s != TERN_OK) return s;
-    const int32_t *index = cpu_at(a->index);
-    uint64_t n_bytes = a->x.buffer->n_bytes - a->x.offset;
-    for (uint32_t m = 0; m < c.o->m; m++)
-        if (index[m] < 0 || ((uint64_t)index[m] * a->ld_x + a->n) * sizeof(float) > n_bytes)
-            return error_set(c.err, TERN_INVALID_ARGUMENT,
-                             "gather: index[%u] is %d, which lies outside operand x of %llu bytes", m, index[m],
-                             (ull)n_bytes);
-    return TERN_OK;
+    return s == TERN_OK ? check_vector(c, "x", a->x, a->n) : s;
 }
 
 static tern_status check_top_k(checker c, const op_top_k *a)
@@ -240,9 +203,9 @@ static tern_status check_top_k(checker c, const op_top_k *a)
     return s;
 }
 
-tern_status cpu_check_operands(const device *d, const op *o, tern_error *err)
+tern_status op_check_operands(const operand_access *access, const device *d, const op *o, tern_error *err)
 {
-    checker c = {d, o, err};
+    checker c = {access, d, o, err};
     switch (o->kind) {
     case OP_EMBED: return check_embed(c, &o->embed);
     case OP_NORM: return check_norm(c, &o->norm);
@@ -251,7 +214,8 @@ tern_status cpu_check_operands(const device *d, const op *o, tern_error *err)
     case OP_QUANT:
     case OP_QUANT2: return check_quant(c, &o->quant);
     case OP_TERNARY_MM: return check_ternary_mm(c, &o->ternary_mm);
-    case OP_DENSE_MM: return check_dense_mm(c, &o->dense_mm);
+    case OP_DENSE_MM:
+    case OP_BLAS_MM: return check_dense_mm(c, &o->dense_mm);
     case OP_ROPE_KV: return check_rope_kv(c, &o->rope_kv);
     case OP_ATTENTION: return check_attention(c, &o->attention);
     case OP_GATE: return check_gate(c, &o->gate);

@@ -1,6 +1,5 @@
-// Which shapes the CPU devices take: one question per op kind, answered with a sentence for users. Both devices take
-// the same.
-#include "cpu.h"
+// Which shapes the ops take, one question per op kind, answered with a sentence for users; the same on every backend.
+#include "op_check.h"
 
 #define ROWS_TOO_SHORT "a row stride is smaller than the row"
 
@@ -22,12 +21,19 @@ static const char *refuse_quantized(uint32_t n, uint32_t ld)
 
 static const char *refuse_eps(float eps) { return eps > 0.0f ? NULL : "the norm's epsilon must be above 0"; }
 
+static weights_desc shape_of(const operand_access *access, const weights *w)
+{
+    weights_desc shape;
+    access->weights_shape(w, &shape);
+    return shape;
+}
+
 static const char *first_of(const char *a, const char *b) { return a != NULL ? a : b; }
 
-static const char *refuse_embed(const op_embed *a)
+static const char *refuse_embed(const operand_access *access, const op_embed *a)
 {
     if (a->table == NULL) return "the embedding table is missing";
-    return refuse_rows(a->table->n_cols, a->ld_y);
+    return refuse_rows(shape_of(access, a->table).n_cols, a->ld_y);
 }
 
 static const char *refuse_norm(const op_norm *a)
@@ -52,24 +58,35 @@ static const char *refuse_quant(const op_quant *a)
     return first_of(refuse_rows(a->n, a->ld_x), refuse_quantized(a->n, a->y.ld));
 }
 
-static const char *refuse_ternary_mm(const op_ternary_mm *a)
+static const char *refuse_ternary_mm(const operand_access *access, const op_ternary_mm *a)
 {
     if (a->w == NULL) return "the weights are missing";
-    if (!a->w->is_ternary) return "ternary_mm takes ternary weights; dense ones go through dense_mm";
-    return first_of(refuse_quantized(a->w->n_cols, a->x.ld), refuse_rows(a->w->n_rows, a->ld_y));
+    weights_desc w = shape_of(access, a->w);
+    if (!w.is_ternary) return "ternary_mm takes ternary weights; dense ones go through dense_mm";
+    return first_of(refuse_quantized(w.n_cols, a->x.ld), refuse_rows(w.n_rows, a->ld_y));
 }
 
-static const char *refuse_dense_mm(const op_dense_mm *a)
+static const char *refuse_dense_mm(const operand_access *access, const op_dense_mm *a)
 {
     if (a->w == NULL) return "the weights are missing";
-    return first_of(refuse_rows(a->w->n_cols, a->ld_x), refuse_rows(a->w->n_rows, a->ld_y));
+    weights_desc w = shape_of(access, a->w);
+    return first_of(refuse_rows(w.n_cols, a->ld_x), refuse_rows(w.n_rows, a->ld_y));
+}
+
+static const char *refuse_blas_mm(const operand_access *access, const op_dense_mm *a)
+{
+    const char *reason = refuse_dense_mm(access, a);
+    if (reason != NULL) return reason;
+    weights_desc w = shape_of(access, a->w);
+    if (w.is_ternary || (w.type != DENSE_F32 && w.type != DENSE_F16)) return "BLAS takes F32 or F16 weights";
+    return a->check_finite ? "BLAS does not check its results for being finite" : NULL;
 }
 
 static const char *refuse_cache(const kv_cache *c, uint32_t n_heads)
 {
     if (!is_kv_type(c->k_type) || !is_kv_type(c->v_type)) return "the KV type is not one of f32, f16, int8";
     if (c->head_dim == 0 || c->head_dim % 2 != 0) return "head dimensions must be even";
-    if (c->head_dim > CPU_MAX_HEAD_DIM) return "head dimensions above 1024 are not supported on the CPU";
+    if (c->head_dim > OP_MAX_HEAD_DIM) return "head dimensions above 1024 are not supported";
     if (c->n_kv_heads == 0 || n_heads == 0 || n_heads % c->n_kv_heads != 0)
         return "the number of heads must be a multiple of the number of KV heads";
     uint64_t head_bytes = (uint64_t)kv_head_bytes(c->k_type, c->v_type, (int)c->head_dim);
@@ -112,19 +129,18 @@ static const char *refuse_top_k(const op_top_k *a)
     return refuse_rows(a->n, a->ld_x);
 }
 
-const char *cpu_refusal(const device *d, const op *o)
+const char *op_refusal(const operand_access *access, const op *o)
 {
-    (void)d;
     if (o->m == 0 || o->m > INT32_MAX) return "an op works on at least one row";
     switch (o->kind) {
-    case OP_EMBED: return refuse_embed(&o->embed);
+    case OP_EMBED: return refuse_embed(access, &o->embed);
     case OP_NORM: return refuse_norm(&o->norm);
     case OP_HEAD_NORM: return refuse_head_norm(&o->head_norm);
     case OP_NORM_QUANT: return refuse_norm_quant(&o->norm_quant);
     case OP_QUANT:
     case OP_QUANT2: return refuse_quant(&o->quant);
-    case OP_TERNARY_MM: return refuse_ternary_mm(&o->ternary_mm);
-    case OP_DENSE_MM: return refuse_dense_mm(&o->dense_mm);
+    case OP_TERNARY_MM: return refuse_ternary_mm(access, &o->ternary_mm);
+    case OP_DENSE_MM: return refuse_dense_mm(access, &o->dense_mm);
     case OP_ROPE_KV: return refuse_rope_kv(&o->rope_kv);
     case OP_ATTENTION: return refuse_attention(&o->attention);
     case OP_GATE: return refuse_gate(&o->gate);
@@ -132,7 +148,8 @@ const char *cpu_refusal(const device *d, const op *o)
         return first_of(refuse_rows(o->residual.n, o->residual.ld_h), refuse_rows(o->residual.n, o->residual.ld_y));
     case OP_GATHER: return first_of(refuse_rows(o->gather.n, o->gather.ld_x), refuse_rows(o->gather.n, o->gather.ld_y));
     case OP_TOP_K: return refuse_top_k(&o->top_k);
+    case OP_BLAS_MM: return refuse_blas_mm(access, &o->dense_mm);
     case OP_N_KINDS: break;
     }
-    return "the CPU backend has no such op";
+    return "there is no such op";
 }

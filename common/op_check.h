@@ -1,0 +1,27 @@
+// What every backend asks of an op before running it: shapes it can take, and operands that are there.
+#ifndef TERN_COMMON_OP_CHECK_H
+#define TERN_COMMON_OP_CHECK_H
+
+#include "backend.h"
+#include "error.h"
+
+#define OP_MAX_HEAD_DIM 1024 // kernels keep a head's values on the stack or in local memory
+
+// How the checks look into a backend's own buffers and weights.
+typedef struct operand_access {
+    size_t (*buffer_bytes)(const buffer *b);
+    const device *(*weights_device)(const weights *w);
+    void (*weights_shape)(const weights *w, weights_desc *out);
+} operand_access;
+
+// NULL, or a static sentence for users on why no backend takes an op of these shapes.
+const char *op_refusal(const operand_access *access, const op *o);
+
+// That every operand is given, aligned and inside its buffer. INVALID_ARGUMENT names op and operand.
+tern_status op_check_operands(const operand_access *access, const device *d, const op *o, tern_error *err);
+
+// Shape and scale descriptor of a matrix: INVALID_ARGUMENT, or DEVICE_UNSUPPORTED for more ternary columns than 32-bit
+// sums hold. With a scale, *scale_bytes is what its values and row ranges take.
+tern_status weights_check(const weights_desc *desc, uint64_t *scale_bytes, tern_error *err);
+
+#endif
