@@ -27,12 +27,15 @@ typedef struct device_facts {
     char note[256];                     // what limits it, or empty
     uint64_t memory_total, memory_free; // bytes; free: what an allocation could get now
     uint32_t n_threads;                 // CPU threads this process may use there; 0: not a CPU
-    bool is_reference;                  // never chosen by itself
+    bool is_reference;                  // slow and obvious by design
+    bool is_chosen_only_by_name;        // "auto" passes it over: a reference, or a CPU behind a GPU interface
+    dense_type blas_type;               // the weights that blas_mm takes here; DENSE_N_TYPES: no BLAS
     uint64_t bytes_open;                // device memory that device_open takes for itself (scratch, staging)
 } device_facts;
 
 typedef struct device_options {
-    uint32_t n_threads; // CPU only; 0: all this process may use
+    uint32_t n_threads;    // CPU only; 0: all this process may use
+    const char *cache_dir; // where compiled kernels may be kept; NULL or "": nowhere
 } device_options;
 
 // Shape and form of a matrix to be put on a device. Ternary when `is_ternary`; else dense rows of `type`.

@@ -35,7 +35,7 @@ tern_status registry_find(backend_list backends, const char *name, device_ref *o
                 append(notes, sizeof notes, "; ", why.message);
                 continue;
             }
-            if (is_auto ? !facts.is_reference : strcmp(facts.name, name) == 0) {
+            if (is_auto ? !facts.is_chosen_only_by_name : strcmp(facts.name, name) == 0) {
                 *out = (device_ref){b, i};
                 return TERN_OK;
             }

@@ -13,7 +13,7 @@ typedef struct device_ref {
     size_t index;
 } device_ref;
 
-// "auto": the first device that is not a reference. A device name: that device. NO_DEVICE lists what there is.
+// "auto": the first device that is not chosen only by name. A device name: that device. NO_DEVICE lists what there is.
 tern_status registry_find(backend_list backends, const char *name, device_ref *out, tern_error *err);
 
 #endif

@@ -11,15 +11,22 @@
 #pragma OPENCL FP_CONTRACT OFF
 #define SCALAR_FN static inline
 typedef uint scalar_u32;
+typedef ulong scalar_u64;
 #define scalar_as_u32(x)    as_uint(x)
 #define scalar_as_float(x)  as_float(x)
 #define scalar_fma(a, b, c) fma((a), (b), (c))
-#define scalar_div(a, b)    ((a) / (b)) // needs -cl-fp32-correctly-rounded-divide-sqrt
-#define scalar_sqrt(x)      sqrt(x)
-#define scalar_rint(x)      rint(x)
+#if defined(SCALAR_SOFT_DIVIDE) // a device without -cl-fp32-correctly-rounded-divide-sqrt
+#define scalar_div(a, b) scalar_soft_div((a), (b))
+#define scalar_sqrt(x)   scalar_soft_sqrt(x)
+#else
+#define scalar_div(a, b) ((a) / (b))
+#define scalar_sqrt(x)   sqrt(x)
+#endif
+#define scalar_rint(x) rint(x)
 #elif defined(__CUDA_ARCH__)
 #define SCALAR_FN           static __device__ __forceinline__
 typedef unsigned int scalar_u32;
+typedef unsigned long long scalar_u64;
 #define scalar_as_u32(x)    __float_as_uint(x)
 #define scalar_as_float(x)  __uint_as_float(x)
 #define scalar_fma(a, b, c) __fmaf_rn((a), (b), (c))
@@ -35,6 +42,7 @@ typedef unsigned int scalar_u32;
 #define SCALAR_FN static inline
 #endif
 typedef uint32_t scalar_u32;
+typedef uint64_t scalar_u64;
 SCALAR_FN scalar_u32 scalar_as_u32(float x)
 {
     scalar_u32 bits;
@@ -52,6 +60,81 @@ SCALAR_FN float scalar_as_float(scalar_u32 bits)
 #define scalar_sqrt(x)      __builtin_sqrtf(x)
 #define scalar_rint(x)      __builtin_rintf(x)
 #endif
+
+// Quotient and square root rounded to nearest even by integer arithmetic alone, for devices that divide or take roots
+// only approximately. Results are those of IEEE 754 for every input; an invalid operation gives the NaN 0x7fc00000.
+
+// The leading bits of a finite magnitude that is not 0: bit 23 is set, value = result * 2^(*exponent - 23).
+SCALAR_FN scalar_u32 scalar_soft_unpack(scalar_u32 magnitude, int *exponent)
+{
+    scalar_u32 m = magnitude & 0x007fffffu;
+    int e = (int)(magnitude >> 23);
+    if (e != 0)
+        m |= 0x00800000u;
+    else
+        for (e = 1; m < 0x00800000u; e--) m <<= 1;
+    *exponent = e - 127;
+    return m;
+}
+
+// q * 2^(exponent - 25) rounded to fp32; q has 26 bits, the lowest of which also stands for all that was cut off.
+SCALAR_FN float scalar_soft_pack(scalar_u32 sign, int exponent, scalar_u32 q)
+{
+    int e = exponent + 127;
+    if (e >= 255) return scalar_as_float(sign | 0x7f800000u);
+    if (e < 1) { // subnormal: fewer bits
+        int shift = 1 - e < 31 ? 1 - e : 31;
+        q = (q >> shift) | ((q & ((1u << shift) - 1u)) != 0u ? 1u : 0u);
+        e = 1;
+    }
+    scalar_u32 m = q >> 2, rest = q & 3u;
+    if (rest > 2u || (rest == 2u && (m & 1u) != 0u)) m++;
+    // A normal m has bit 23 set, which adds one to the exponent field below it; so does a carry out of rounding.
+    return scalar_as_float(sign | ((((scalar_u32)e - 1u) << 23) + m));
+}
+
+SCALAR_FN float scalar_soft_div(float a, float b)
+{
+    scalar_u32 ua = scalar_as_u32(a), ub = scalar_as_u32(b), sign = (ua ^ ub) & 0x80000000u;
+    ua &= 0x7fffffffu;
+    ub &= 0x7fffffffu;
+    if (ua > 0x7f800000u || ub > 0x7f800000u || (ua == ub && (ua == 0u || ua == 0x7f800000u)))
+        return scalar_as_float(0x7fc00000u);
+    if (ua == 0x7f800000u || ub == 0u) return scalar_as_float(sign | 0x7f800000u);
+    if (ua == 0u || ub == 0x7f800000u) return scalar_as_float(sign);
+    int ea, eb;
+    scalar_u32 ma = scalar_soft_unpack(ua, &ea), mb = scalar_soft_unpack(ub, &eb);
+    if (ma < mb) { // so that the quotient lies in [1, 2)
+        ma <<= 1;
+        ea--;
+    }
+    scalar_u64 n = (scalar_u64)ma << 25, q = n / mb;
+    return scalar_soft_pack(sign, ea - eb, (scalar_u32)q | (q * mb != n ? 1u : 0u));
+}
+
+SCALAR_FN float scalar_soft_sqrt(float x)
+{
+    scalar_u32 u = scalar_as_u32(x);
+    if ((u & 0x7fffffffu) == 0u || u == 0x7f800000u) return x;
+    if (u > 0x7f800000u) return scalar_as_float(0x7fc00000u); // negative, or NaN
+    int e;
+    scalar_u64 n = (scalar_u64)scalar_soft_unpack(u, &e) << 27; // x = n * 2^(e - 50)
+    if ((e & 1) != 0) {
+        n <<= 1;
+        e--;
+    }
+    scalar_u64 root = 0, rest = 0; // digit by digit: root of the leading bits of n, and what they leave
+    for (int bit = 50; bit >= 0; bit -= 2) {
+        rest = rest << 2 | (n >> bit & 3u);
+        scalar_u64 trial = root << 2 | 1u;
+        root <<= 1;
+        if (rest >= trial) {
+            rest -= trial;
+            root |= 1u;
+        }
+    }
+    return scalar_soft_pack(0u, e / 2, (scalar_u32)root | (rest != 0u ? 1u : 0u));
+}
 
 // e^x within 0.954 ulp: range reduction by ln 2 in two parts, a degree-6 polynomial, scaling by two multiplications (so
 // that results near the ends of the range are rounded once, never built from exponent bits). No subnormal results:
@@ -71,9 +154,9 @@ SCALAR_FN float scalar_exp(float x)
     p = scalar_fma(p, r, 1.0f);
     p = scalar_fma(p, r, 1.0f);
     int k = (int)n;
-    int half = k >> 1;
-    float a = scalar_as_float((scalar_u32)(half + 127) << 23);
-    float b = scalar_as_float((scalar_u32)(k - half + 127) << 23);
+    int k1 = k >> 1; // `half` is a type in OpenCL
+    float a = scalar_as_float((scalar_u32)(k1 + 127) << 23);
+    float b = scalar_as_float((scalar_u32)(k - k1 + 127) << 23);
     return p * a * b;
 }
 

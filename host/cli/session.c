@@ -44,7 +44,7 @@ tern_status cli_device_find(const tern_engine *engine, const char *name, tern_de
         tern_device_info info;
         tern_status status = tern_engine_device_info(engine, i, &info, err);
         if (status != TERN_OK) return status;
-        if (is_auto ? !info.is_reference : strcmp(info.name, name) == 0) {
+        if (is_auto ? !info.is_chosen_only_by_name : strcmp(info.name, name) == 0) {
             *out = info;
             return TERN_OK;
         }

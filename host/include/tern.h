@@ -49,16 +49,18 @@ typedef struct tern_engine_options {
     size_t size;                                             // set by tern_engine_options_init
     void (*log)(void *user, int level, const char *message); // NULL: silent
     void *log_user;
+    const char *cache_dir; // where compiled device programs may be kept between runs; NULL: nowhere
 } tern_engine_options;
 
 typedef struct tern_device_info {
-    char name[32];         // what -dev takes: "cpu", later "cuda0", "opencl0"
-    char backend[16];      // "cpu"
-    char description[128]; // "AMD EPYC, 2 threads, AVX2"
-    uint64_t memory_total; // bytes
-    uint64_t memory_free;  // bytes that an allocation could get now
-    bool is_reference;     // slow and obvious by design: never chosen by itself
-    char note[256];        // what limits it, or empty
+    char name[32];               // what -dev takes: "cpu", later "cuda0", "opencl0"
+    char backend[16];            // "cpu"
+    char description[128];       // "AMD EPYC, 2 threads, AVX2"
+    uint64_t memory_total;       // bytes
+    uint64_t memory_free;        // bytes that an allocation could get now
+    bool is_reference;           // slow and obvious by design
+    bool is_chosen_only_by_name; // "auto" passes it over: the reference, and CPUs behind OpenCL
+    char note[256];              // what limits it, or empty
 } tern_device_info;
 
 TERN_API void tern_engine_options_init(tern_engine_options *options);

@@ -10,8 +10,18 @@
 #include "registry.h"
 #include "version.h"
 
-// The list is fixed when the program is linked; CUDA and OpenCL join in front of the CPU.
-const backend *const engine_backends[] = {&cpu_backend, NULL};
+#if defined(TERN_HAS_OPENCL)
+extern const backend opencl_backend; // its own header needs OpenCL's
+#endif
+
+// Fixed when the program is linked, best first.
+const backend *const engine_backends[] = {
+#if defined(TERN_HAS_OPENCL)
+    &opencl_backend,
+#endif
+    &cpu_backend,
+    NULL,
+};
 
 const char *tern_version(void) { return TERN_VERSION; }
 const char *tern_build_commit(void) { return TERN_BUILD_COMMIT; }
@@ -40,7 +50,9 @@ static void find_unused(tern_engine *engine)
     append(engine->unused, sizeof engine->unused,
            nvidia ? "cuda: an NVIDIA driver is present, but this build has no CUDA support"
                   : "cuda: not in this build");
+#if !defined(TERN_HAS_OPENCL)
     append(engine->unused, sizeof engine->unused, "opencl: not in this build");
+#endif
 }
 
 tern_status tern_engine_open(const tern_engine_options *options, tern_engine **out, tern_error *err)
@@ -51,6 +63,12 @@ tern_status tern_engine_open(const tern_engine_options *options, tern_engine **o
     if (status != TERN_OK) return status;
     tern_engine *engine = calloc(1, sizeof *engine);
     if (engine == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for the engine");
+    if (o.cache_dir != NULL && strlen(o.cache_dir) >= sizeof engine->cache_dir) {
+        free(engine);
+        return error_set(err, TERN_INVALID_ARGUMENT, "the cache directory's path is longer than %zu bytes",
+                         sizeof engine->cache_dir - 1);
+    }
+    if (o.cache_dir != NULL) snprintf(engine->cache_dir, sizeof engine->cache_dir, "%s", o.cache_dir);
     engine->log = (log_sink){.write = o.log, .user = o.log_user};
     engine->references = 1;
     find_unused(engine);
@@ -97,13 +115,15 @@ static tern_status find_device(size_t index, device_ref *out, tern_error *err)
 tern_status tern_engine_device_info(const tern_engine *engine, size_t index, tern_device_info *out, tern_error *err)
 {
     (void)engine;
-    device_ref where;
+    device_ref where = {0};
     device_facts facts;
     tern_status status = find_device(index, &where, err);
     if (status == TERN_OK) status = where.backend->device_describe(where.index, &facts, err);
     if (status != TERN_OK) return status;
-    tern_device_info info = {
-        .memory_total = facts.memory_total, .memory_free = facts.memory_free, .is_reference = facts.is_reference};
+    tern_device_info info = {.memory_total = facts.memory_total,
+                             .memory_free = facts.memory_free,
+                             .is_reference = facts.is_reference,
+                             .is_chosen_only_by_name = facts.is_chosen_only_by_name};
     snprintf(info.name, sizeof info.name, "%s", facts.name);
     snprintf(info.backend, sizeof info.backend, "%s", where.backend->name);
     snprintf(info.description, sizeof info.description, "%s", facts.description);
@@ -114,11 +134,11 @@ tern_status tern_engine_device_info(const tern_engine *engine, size_t index, ter
 
 tern_status tern_engine_device_probe(const tern_engine *engine, size_t index, bool *is_reproducible, tern_error *err)
 {
-    (void)engine;
-    device_ref where;
+    device_ref where = {0};
     device *d = NULL;
+    const device_options options = {.cache_dir = engine->cache_dir};
     tern_status status = find_device(index, &where, err);
-    if (status == TERN_OK) status = where.backend->device_open(where.index, NULL, &d, err);
+    if (status == TERN_OK) status = where.backend->device_open(where.index, &options, &d, err);
     if (status != TERN_OK) return status;
     status = where.backend->device_probe(d, is_reproducible, err);
     where.backend->device_close(d);

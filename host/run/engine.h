@@ -11,7 +11,8 @@ extern const backend *const engine_backends[]; // best first, ended by NULL
 struct tern_engine {
     log_sink log;
     char unused[1024]; // tern_engine_unused_devices
-    int references;    // models keep the engine alive
+    char cache_dir[512];
+    int references; // models keep the engine alive
 };
 
 void engine_retain(tern_engine *engine);

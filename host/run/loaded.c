@@ -231,8 +231,11 @@ tern_status tern_model_load(tern_model *model, const tern_plan *plan, tern_progr
     tern_status status = registry_find(engine_backends, plan->device, &where, err);
     if (status == TERN_OK) status = check_plan(model, &where, plan, err);
     if (status != TERN_OK) return status;
-    resident_options options = {
-        .n_ctx = plan->n_ctx, .n_threads = plan->n_threads, .progress = progress, .progress_user = user};
+    resident_options options = {.n_ctx = plan->n_ctx,
+                                .n_threads = plan->n_threads,
+                                .cache_dir = model->engine->cache_dir,
+                                .progress = progress,
+                                .progress_user = user};
     fp_env env = fp_env_enter();
     status = resident_load(model->source, &where, &options, &model->resident, err);
     fp_env_leave(env);

@@ -307,7 +307,7 @@ tern_status resident_load(const model_source *model, const device_ref *where, co
     if (status == TERN_OK) {
         r->backend = b;
         r->n_layers = hp->n_layers;
-        device_options device_opts = {.n_threads = options->n_threads};
+        device_options device_opts = {.n_threads = options->n_threads, .cache_dir = options->cache_dir};
         status = b->device_open(where->index, &device_opts, &r->device, err);
     }
     if (status == TERN_OK) status = b->device_probe(r->device, &r->is_reproducible, err);

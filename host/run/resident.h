@@ -69,6 +69,7 @@ uint64_t resident_norm_floats(const model_source *model);
 typedef struct resident_options {
     uint32_t n_ctx;
     uint32_t n_threads;
+    const char *cache_dir;
     tern_progress progress;
     void *progress_user;
 } resident_options;

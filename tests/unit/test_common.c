@@ -347,7 +347,7 @@ static size_t no_devices(const char **note)
 static tern_status describe(size_t index, device_facts *out, tern_error *err)
 {
     (void)err;
-    *out = (device_facts){.is_reference = index == 0};
+    *out = (device_facts){.is_chosen_only_by_name = index == 0};
     strcpy(out->name, index == 0 ? "slow" : "quick");
     return TERN_OK;
 }

@@ -1,0 +1,166 @@
+// Dense matrix products (dot64 of ops.h) and embedding rows, for one encoding of the weights a program: WEIGHT_TYPE is a
+// dense_type (common/dense.h, where the blocks are described), or WEIGHT_TERNARY for scale * trit of a T64 matrix;
+// NAME(x) makes x's kernel name end with the encoding.
+
+#define WEIGHT_F32     0
+#define WEIGHT_F16     1
+#define WEIGHT_BF16    2
+#define WEIGHT_Q8_0    3
+#define WEIGHT_Q4_0    4
+#define WEIGHT_Q4_K    5
+#define WEIGHT_Q5_K    6
+#define WEIGHT_Q6_K    7
+#define WEIGHT_TERNARY 8
+
+#define JOIN_(a, b) a##b
+#define JOIN(a, b)  JOIN_(a, b)
+#define NAME(x)     JOIN(x, WEIGHT_NAME)
+
+typedef struct row_of_weights {
+    const __global uchar *data; // dense: the row's first block; ternary: the whole matrix
+    uint row, n_granules, group;
+    const __global float *scales; // ternary: one a group
+} row_of_weights;
+
+static float half_at(const __global uchar *p) { return load_half((const __global ushort *)p); }
+
+// The 6-bit scale and minimum of sub-block j of Q4_K and Q5_K.
+static int2 k_scale(const __global uchar *s, uint j)
+{
+    if (j < 4) return (int2)(s[j] & 63, s[j + 4] & 63);
+    return (int2)((s[j + 4] & 15) | (s[j - 4] >> 6) << 4, (s[j + 4] >> 4) | (s[j] >> 6) << 4);
+}
+
+// Elements [i, i + 8) of a row, i a multiple of 8; of the first n only.
+static void load8(row_of_weights w, uint i, uint n, float out[8])
+{
+#if WEIGHT_TYPE == WEIGHT_F32
+    for (uint e = 0; e < n; e++) out[e] = ((const __global float *)w.data)[i + e];
+#elif WEIGHT_TYPE == WEIGHT_F16
+    for (uint e = 0; e < n; e++) out[e] = load_half((const __global ushort *)w.data + i + e);
+#elif WEIGHT_TYPE == WEIGHT_BF16
+    for (uint e = 0; e < n; e++) out[e] = bf16_to_float(((const __global ushort *)w.data)[i + e]);
+#elif WEIGHT_TYPE == WEIGHT_Q8_0
+    const __global uchar *block = w.data + i / 32 * 34;
+    float d = half_at(block);
+    for (uint e = 0; e < 8; e++) out[e] = d * (float)(char)block[2 + i % 32 + e];
+#elif WEIGHT_TYPE == WEIGHT_Q4_0
+    const __global uchar *block = w.data + i / 32 * 18;
+    float d = half_at(block);
+    uint shift = i % 32 < 16 ? 0 : 4;
+    for (uint e = 0; e < 8; e++) out[e] = d * (float)((int)(block[2 + i % 16 + e] >> shift & 15) - 8);
+#elif WEIGHT_TYPE == WEIGHT_Q4_K
+    const __global uchar *block = w.data + i / 256 * 144;
+    uint j = i % 256 / 32;
+    int2 s = k_scale(block + 4, j);
+    float factor = half_at(block) * (float)s.x, low = -(half_at(block + 2) * (float)s.y);
+    const __global uchar *qs = block + 16 + 32 * (j / 2) + i % 32;
+    for (uint e = 0; e < 8; e++) out[e] = scalar_fma(factor, (float)(qs[e] >> (4 * (j % 2)) & 15), low);
+#elif WEIGHT_TYPE == WEIGHT_Q5_K
+    const __global uchar *block = w.data + i / 256 * 176;
+    uint j = i % 256 / 32;
+    int2 s = k_scale(block + 4, j);
+    float factor = half_at(block) * (float)s.x, low = -(half_at(block + 2) * (float)s.y);
+    const __global uchar *qh = block + 16 + i % 32, *qs = block + 48 + 32 * (j / 2) + i % 32;
+    for (uint e = 0; e < 8; e++)
+        out[e] = scalar_fma(factor, (float)((qs[e] >> (4 * (j % 2)) & 15) | (qh[e] >> j & 1) << 4), low);
+#elif WEIGHT_TYPE == WEIGHT_Q6_K
+    const __global uchar *block = w.data + i / 256 * 210;
+    uint part = i % 256 / 128, span = i % 128 / 32, at = i % 32;
+    const __global uchar *ql = block + 64 * part + 32 * (span % 2) + at, *qh = block + 128 + 32 * part + at;
+    float scale = half_at(block + 208) * (float)(char)block[192 + 8 * part + 2 * span + at / 16];
+    for (uint e = 0; e < 8; e++)
+        out[e] = scale * (float)((int)((ql[e] >> (span < 2 ? 0 : 4) & 15) | (qh[e] >> (2 * span) & 3) << 4) - 32);
+#else
+    uint c = i % 64; // eight columns are one field of two neighbouring words
+    const __global uint *words = (const __global uint *)w.data + 4 * t64_granule(w.n_granules, w.row, i / 64);
+    for (uint e = 0; e < n; e++) {
+        uint word = words[2 * (c / 32) + e / 4];
+        int trit = (int)(word >> (8 * (e % 4) + 2 * (c % 32 / 8)) & 3u) - 1;
+        out[e] = w.scales[(i + e) / w.group] * (float)trit;
+    }
+#endif
+}
+
+#define MATRIX                                                                                                         \
+    const __global uchar *w, uint n_rows, uint n_cols, ulong row_bytes, ulong scale_at, ulong begin_at, uint n_sets,   \
+        uint has_ranges, uint n_groups, uint group
+
+static row_of_weights open_row(MATRIX, uint row)
+{
+    row_of_weights r;
+    r.row = row;
+    r.n_granules = (n_cols + 63) / 64;
+    r.group = group;
+#if WEIGHT_TYPE == WEIGHT_TERNARY
+    r.data = w;
+    r.scales = (const __global float *)(w + scale_at) +
+               (size_t)scale_set(row, n_sets, has_ranges, (const __global uint *)(w + begin_at)) * n_groups;
+#else
+    r.data = w + (size_t)row * row_bytes;
+    r.scales = 0;
+#endif
+    return r;
+}
+
+#define OPEN_ROW(row)                                                                                                  \
+    open_row(w, n_rows, n_cols, row_bytes, scale_at, begin_at, n_sets, has_ranges, n_groups, group, (row))
+
+// Dimension 1 is the row of the result; an item gives eight values.
+__kernel GROUP(64) void NAME(embed_)(MATRIX, const __global int *ids, ulong ids_at, __global float *y, ulong y_at, uint ld_y)
+{
+    uint i = 8 * (uint)get_global_id(0);
+    size_t m = get_global_id(1);
+    if (i >= n_cols) return;
+    uint n = min(n_cols - i, 8u);
+    float values[8];
+    load8(OPEN_ROW((uint)ids[ids_at + m]), i, n, values);
+    for (uint e = 0; e < n; e++) y[y_at + m * ld_y + i + e] = values[e];
+}
+
+// 8 rows a work-group, 8 lanes a row: lane l holds accumulators 8l .. 8l + 7 for each of T tokens (dimension 1 counts
+// tiles of T). The tree of dot64: lanes l + 4, + 2, + 1, then elements e + 4, + 2, + 1; lane e folds element e.
+#define DENSE_MM(name, T)                                                                                              \
+    __kernel GROUP(64) void name(MATRIX, const __global float *x, ulong x_at, __global float *y, ulong y_at, uint m,   \
+                                 uint ld_x, uint ld_y, uint check_finite, volatile __global uint *flag, ulong flag_at, \
+                                 uint place)                                                                           \
+    {                                                                                                                  \
+        __local float lanes[8][8][8], folded[8][8]; /* [row][lane][element] */                                         \
+        uint r = get_local_id(0) / 8, lane = get_local_id(0) % 8, row = (uint)get_group_id(0) * 8 + r;                 \
+        uint token0 = (uint)get_group_id(1) * T;                                                                       \
+        float acc[T][8];                                                                                               \
+        for (uint t = 0; t < T; t++)                                                                                   \
+            for (uint e = 0; e < 8; e++) acc[t][e] = 0.0f;                                                             \
+        if (row < n_rows) {                                                                                            \
+            row_of_weights weights = OPEN_ROW(row);                                                                    \
+            for (uint i = 8 * lane; i < n_cols; i += 64) {                                                             \
+                uint n = min(n_cols - i, 8u);                                                                          \
+                float values[8];                                                                                       \
+                load8(weights, i, n, values);                                                                          \
+                for (uint t = 0; t < T; t++) {                                                                         \
+                    if (token0 + t >= m) continue;                                                                     \
+                    const __global float *xs = x + x_at + (size_t)(token0 + t) * ld_x + i;                             \
+                    if (n == 8)                                                                                        \
+                        for (uint e = 0; e < 8; e++) acc[t][e] = scalar_fma(values[e], xs[e], acc[t][e]);              \
+                    else                                                                                               \
+                        for (uint e = 0; e < n; e++) acc[t][e] = scalar_fma(values[e], xs[e], acc[t][e]);              \
+                }                                                                                                      \
+            }                                                                                                          \
+        }                                                                                                              \
+        for (uint t = 0; t < T; t++) {                                                                                 \
+            for (uint e = 0; e < 8; e++) lanes[r][lane][e] = acc[t][e];                                                \
+            BARRIER();                                                                                                 \
+            folded[r][lane] = ((lanes[r][0][lane] + lanes[r][4][lane]) + (lanes[r][2][lane] + lanes[r][6][lane])) +    \
+                              ((lanes[r][1][lane] + lanes[r][5][lane]) + (lanes[r][3][lane] + lanes[r][7][lane]));     \
+            BARRIER();                                                                                                 \
+            if (lane == 0 && row < n_rows && token0 + t < m) {                                                         \
+                __local float *v = folded[r];                                                                          \
+                float sum = ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));                         \
+                if (check_finite && !scalar_is_finite(sum)) raise_flag(flag + flag_at, place);                         \
+                y[y_at + (size_t)(token0 + t) * ld_y + row] = sum;                                                     \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+
+DENSE_MM(NAME(dense_mm_m1_), 1)
+DENSE_MM(NAME(dense_mm_m4_), 4)

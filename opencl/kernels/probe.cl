@@ -1,0 +1,30 @@
+// What a device is asked when it is opened: whether its scalar functions give the defined bits (scalar_probe.h follows
+// half.h in this program), and whether the chosen fast paths compute what their names say.
+
+// Adds the fingerprints of one index a lane to *sum.
+__kernel void scalar_probe(__global uint *sum, uint n)
+{
+    uint i = (uint)get_global_id(0);
+    if (i < n) atomic_add(sum, scalar_probe_value(i));
+}
+
+// Raises *wrong where a packed dot product or a shuffle gives another result than plain code.
+__kernel GROUP(64) void fast_path_probe(volatile __global uint *wrong)
+{
+    uint i = (uint)get_global_id(0), w = (i * 2654435761u) >> 3, x = (i + 77u) * 2246822519u;
+#if defined(TERN_DOT_SIGNED)
+    uint codes = w & 0x7f7f7f7fu;
+#else
+    uint codes = ((w & 0x01010101u) << 7) | ((~w & 0x01010101u) * (i & 127u)); // bytes up to 128
+#endif
+    char4 a = as_char4(w), b = as_char4(x);
+    uchar4 u = as_uchar4(codes);
+    int us = u.x * b.x + u.y * b.y + u.z * b.z + u.w * b.w, ss = a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
+    if (dot_us(codes, x, (int)i) != us + (int)i || dot_ss(w, x, -3) != ss - 3) atomic_or(wrong, 1u);
+#if defined(TERN_SUBGROUPS)
+    for (uint mask = 1; mask < 4; mask <<= 1) {
+        uint other = sub_group_shuffle_xor((uint)get_local_id(0), mask);
+        if (other != ((uint)get_local_id(0) ^ mask)) atomic_or(wrong, 2u);
+    }
+#endif
+}

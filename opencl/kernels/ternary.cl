@@ -1,0 +1,272 @@
+// Products of T64 matrices with quantised rows (common/ops.h, ternary_mm). A "column" is one term of one token: column c
+// is term c % n_terms of token c / n_terms. Sums of codes times activations are exact int32 in any order; the sum of the
+// activations comes off before the one conversion to fp32.
+//
+// A granule's word j, field m holds columns 32*(j/2) + 8*m + 4*(j%2) .. + 3, that is word 8*(j/2) + 2*m + j%2 of the 16
+// words of 64 activations. Fields are masked, not shifted: field m gives 4^m times the product, and one exact shift of the
+// granule's sum takes that back.
+
+typedef struct activations {
+    uint4 x[4];
+} activations;
+
+static activations load_activations(const __global char *x, uint granule)
+{
+    const __global uint4 *from = (const __global uint4 *)x + 4 * (size_t)granule;
+    activations a;
+    for (int i = 0; i < 4; i++) a.x[i] = from[i];
+    return a;
+}
+
+static int dot_field(uint4 w, uint mask, uint a, uint b, uint c, uint d)
+{
+    return dot_us(w.s0 & mask, a, dot_us(w.s1 & mask, b, dot_us(w.s2 & mask, c, dot_us(w.s3 & mask, d, 0))));
+}
+
+// Sum of codes times activations over a granule.
+static int granule_dot(uint4 w, activations a)
+{
+    int p0 = dot_field(w, 0x03030303u, a.x[0].s0, a.x[0].s1, a.x[2].s0, a.x[2].s1);
+    int p1 = dot_field(w, 0x0c0c0c0cu, a.x[0].s2, a.x[0].s3, a.x[2].s2, a.x[2].s3);
+    int p2 = dot_field(w, 0x30303030u, a.x[1].s0, a.x[1].s1, a.x[3].s0, a.x[3].s1);
+#if defined(TERN_DOT_SIGNED)
+    int p3 = dot_field(w >> 2, 0x30303030u, a.x[1].s2, a.x[1].s3, a.x[3].s2, a.x[3].s3) << 2;
+#else
+    int p3 = dot_field(w, 0xc0c0c0c0u, a.x[1].s2, a.x[1].s3, a.x[3].s2, a.x[3].s3);
+#endif
+    return p0 + (p1 >> 2) + (p2 >> 4) + (p3 >> 6);
+}
+
+static int granule_sum(activations a)
+{
+    int sum = 0;
+    for (int i = 0; i < 4; i++) {
+        sum = dot_us(0x01010101u, a.x[i].s0, dot_us(0x01010101u, a.x[i].s1, sum));
+        sum = dot_us(0x01010101u, a.x[i].s2, dot_us(0x01010101u, a.x[i].s3, sum));
+    }
+    return sum;
+}
+
+// Both terms of the quantised rows; the second is given again as the first where there is only one.
+#define QUANTISED_ROWS                                                                                                 \
+    const __global char *hi, ulong hi_at, const __global float *hi_scale, ulong hi_scale_at, const __global int *hi_sum, \
+        ulong hi_sum_at, const __global char *lo, ulong lo_at, const __global float *lo_scale, ulong lo_scale_at,      \
+        const __global int *lo_sum, ulong lo_sum_at, uint n_terms, uint ld_x
+
+// The matrix, its scales (at their byte offsets in the same buffer), and where results go.
+#define MATRIX_AND_RESULT                                                                                              \
+    const __global uchar *w, uint n_rows, uint n_granules, ulong scale_at, ulong begin_at, uint n_sets, uint has_ranges, \
+        uint n_groups, __global float *y, ulong y_at, uint ld_y
+
+#define SCALES(row)                                                                                                    \
+    ((const __global float *)(w + scale_at) +                                                                          \
+     (size_t)scale_set((row), n_sets, has_ranges, (const __global uint *)(w + begin_at)) * n_groups)
+
+// The codes of column c.
+#define COLUMN(c) ((n_terms == 2 && (c) % 2 == 1 ? lo + lo_at : hi + hi_at) + (size_t)((c) / n_terms) * ld_x)
+
+// The result for token m from the sums of its columns.
+#define RESULT(m, s, row)                                                                                              \
+    (n_terms == 1 ? scalar_ternary((s)[0] - hi_sum[hi_sum_at + (m)], hi_scale[hi_scale_at + (m)], *SCALES(row))        \
+                  : scalar_ternary2((s)[0] - hi_sum[hi_sum_at + (m)], (s)[1] - lo_sum[lo_sum_at + (m)],                \
+                                    hi_scale[hi_scale_at + (m)], lo_scale[lo_scale_at + (m)], *SCALES(row)))
+
+// ---- up to 8 columns: the weights stream through once
+//
+// One work-group of 128 lanes for a row group of 16 rows. Lanes of a span of 32 share a tile as 8 rows (and the 8 below
+// them) times 4 granules; the four spans take every fourth tile. Row g of a tile with r granules a row begins at granule
+// r*g, so a full tile is read in two consecutive stretches.
+
+#if defined(TERN_SUBGROUPS)
+#define GEMV_PARTS 4 // the four lanes of a row are summed by shuffles
+#else
+#define GEMV_PARTS 16
+#endif
+
+// Sums of row r, column c, part p are at sums[(p * 16 + r) * C + c].
+#define GEMV(C)                                                                                                        \
+    __kernel GROUP(128) void tmm_t64_m##C(MATRIX_AND_RESULT, QUANTISED_ROWS, uint first, uint n_columns)               \
+    {                                                                                                                  \
+        __local int sums[GEMV_PARTS * 16 * C];                                                                         \
+        uint lane = get_local_id(0), span = lane / 32, g = lane % 32 / 4, t = lane % 4;                                \
+        const __global uint4 *tiles = (const __global uint4 *)w + get_group_id(0) * TILE_ROWS * (size_t)n_granules;    \
+        int upper[C], lower[C];                                                                                        \
+        for (int c = 0; c < C; c++) upper[c] = lower[c] = 0;                                                           \
+        for (uint tile = span; tile * TILE_GRANULES < n_granules; tile += 4) {                                         \
+            uint r = min(n_granules - tile * TILE_GRANULES, TILE_GRANULES);                                            \
+            if (t >= r) continue;                                                                                      \
+            const __global uint4 *at = tiles + (size_t)tile * TILE_ROWS * TILE_GRANULES + r * g + t;                   \
+            uint4 a = at[0], b = at[8 * r];                                                                            \
+            for (uint c = 0; c < C; c++) {                                                                             \
+                if (first + c >= n_columns) continue;                                                                  \
+                activations x = load_activations(COLUMN(first + c), tile * TILE_GRANULES + t);                         \
+                upper[c] += granule_dot(a, x);                                                                         \
+                lower[c] += granule_dot(b, x);                                                                         \
+            }                                                                                                          \
+        }                                                                                                              \
+        GEMV_STORE(C)                                                                                                  \
+        BARRIER();                                                                                                     \
+        for (uint i = lane; i < 16 * C; i += 128) {                                                                    \
+            int sum = 0;                                                                                               \
+            for (uint p = 0; p < GEMV_PARTS; p++) sum += sums[p * 16 * C + i];                                         \
+            sums[i] = sum; /* this lane alone reads and writes element i of every part */                              \
+        }                                                                                                              \
+        BARRIER();                                                                                                     \
+        for (uint i = lane; i < 16 * C; i += 128) {                                                                    \
+            uint row = (uint)get_group_id(0) * TILE_ROWS + i / C, c = i % C;                                           \
+            if (row >= n_rows || first + c >= n_columns || (first + c) % n_terms != 0) continue;                       \
+            uint m = (first + c) / n_terms;                                                                            \
+            y[y_at + (size_t)m * ld_y + row] = RESULT(m, sums + i, row);                                               \
+        }                                                                                                              \
+    }
+
+#if defined(TERN_SUBGROUPS)
+#define GEMV_STORE(C)                                                                                                  \
+    for (int c = 0; c < C; c++) {                                                                                      \
+        int u = upper[c], l = lower[c];                                                                                \
+        u += sub_group_shuffle_xor(u, 1u);                                                                             \
+        u += sub_group_shuffle_xor(u, 2u);                                                                             \
+        l += sub_group_shuffle_xor(l, 1u);                                                                             \
+        l += sub_group_shuffle_xor(l, 2u);                                                                             \
+        if (t == 0) {                                                                                                  \
+            sums[(span * 16 + g) * C + c] = u;                                                                         \
+            sums[(span * 16 + g + 8) * C + c] = l;                                                                     \
+        }                                                                                                              \
+    }
+#else
+#define GEMV_STORE(C)                                                                                                  \
+    for (int c = 0; c < C; c++) {                                                                                      \
+        sums[((span * 4 + t) * 16 + g) * C + c] = upper[c];                                                            \
+        sums[((span * 4 + t) * 16 + g + 8) * C + c] = lower[c];                                                        \
+    }
+#endif
+
+GEMV(1)
+GEMV(2)
+GEMV(4)
+GEMV(8)
+
+// ---- more columns: tiles of 64 rows and 16*P columns through local memory
+//
+// 256 lanes, lane (i, j) = (lane / 16, lane % 16) sums rows i + 16*a and columns j + 16*b. Each step decodes 64 columns of
+// K: code words in the order of the activations, a row padded to 17 words so that the 16 rows of a span lie in different
+// banks.
+
+#define STEP_LD 17
+
+#define GEMM(name, P)                                                                                                  \
+    __kernel GROUP(256) void name(MATRIX_AND_RESULT, QUANTISED_ROWS, uint n_columns)                                   \
+    {                                                                                                                  \
+        __local uint codes[64 * STEP_LD], x[16 * P * STEP_LD];                                                         \
+        uint lane = get_local_id(0), i = lane / 16, j = lane % 16;                                                     \
+        uint row0 = (uint)get_group_id(0) * 64, column0 = (uint)get_group_id(1) * 16 * P;                              \
+        uint n_padded = (n_rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;                                              \
+        int sum[4][P];                                                                                                 \
+        for (int a = 0; a < 4; a++)                                                                                    \
+            for (int b = 0; b < P; b++) sum[a][b] = 0;                                                                 \
+        for (uint granule = 0; granule < n_granules; granule++) {                                                      \
+            uint r = lane / 4, word = lane % 4; /* a word of a granule of each row */                                  \
+            uint packed = 0x55555555u;                                                                                 \
+            if (row0 + r < n_padded)                                                                                   \
+                packed = ((const __global uint *)w)[4 * t64_granule(n_granules, row0 + r, granule) + word];            \
+            for (uint m = 0; m < 4; m++)                                                                               \
+                codes[r * STEP_LD + 8 * (word / 2) + 2 * m + word % 2] = packed >> (2 * m) & 0x03030303u;              \
+            for (uint k = lane; k < 16 * P * 16; k += 256) {                                                           \
+                uint c = k / 16;                                                                                       \
+                x[c * STEP_LD + k % 16] =                                                                              \
+                    column0 + c < n_columns ? ((const __global uint *)COLUMN(column0 + c))[16 * granule + k % 16] : 0; \
+            }                                                                                                          \
+            BARRIER();                                                                                                 \
+            for (uint k = 0; k < 16; k++) {                                                                            \
+                uint cw[4], xw[P];                                                                                     \
+                for (int a = 0; a < 4; a++) cw[a] = codes[(i + 16 * a) * STEP_LD + k];                                 \
+                for (int b = 0; b < P; b++) xw[b] = x[(j + 16 * b) * STEP_LD + k];                                     \
+                for (int a = 0; a < 4; a++)                                                                            \
+                    for (int b = 0; b < P; b++) sum[a][b] = dot_us(cw[a], xw[b], sum[a][b]);                           \
+            }                                                                                                          \
+            BARRIER();                                                                                                 \
+        }                                                                                                              \
+        /* Columns 2m and 2m + 1 belong to neighbouring lanes: exchanged through local memory, one row block at a time. */ \
+        __local int *sums = (__local int *)x;                                                                          \
+        for (int a = 0; a < 4; a++)                                                                                    \
+            for (int b = 0; b < P; b++) {                                                                              \
+                sums[i * 16 + j] = sum[a][b];                                                                          \
+                BARRIER();                                                                                             \
+                uint row = row0 + i + 16 * a, c = column0 + j + 16 * b;                                                \
+                if (row < n_rows && c < n_columns && c % n_terms == 0) {                                               \
+                    uint token = c / n_terms;                                                                          \
+                    y[y_at + (size_t)token * ld_y + row] = RESULT(token, sums + i * 16 + j, row);                      \
+                }                                                                                                      \
+                BARRIER();                                                                                             \
+            }                                                                                                          \
+    }
+
+GEMM(tmm_t64_gemm16, 1)
+GEMM(tmm_t64_gemm64, 4)
+
+// ---- several scales along K, groups of whole granules
+//
+// 8 rows a work-group, 8 lanes a row: lane p walks part p of the groups (ops.h), a chain of fma. Dimension 1 is the token.
+
+static float parts_tree(__local float *parts, uint lane, float acc)
+{
+    parts[lane] = acc;
+    BARRIER();
+    __local float *t = parts + lane / 8 * 8;
+    return ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]));
+}
+
+__kernel GROUP(64) void tmm_t64_groups(MATRIX_AND_RESULT, QUANTISED_ROWS, uint group_granules)
+{
+    __local float parts[64];
+    uint lane = get_local_id(0), p = lane % 8, row = (uint)get_group_id(0) * 8 + lane / 8, m = (uint)get_group_id(1);
+    const __global char *x = hi + hi_at + (size_t)m * ld_x, *x2 = lo + lo_at + (size_t)m * ld_x;
+    float acc = 0.0f, a = hi_scale[hi_scale_at + m], b = lo_scale[lo_scale_at + m];
+    if (row < n_rows) {
+        const __global float *d = SCALES(row);
+        uint end = (uint)((ulong)(p + 1) * n_groups / 8);
+        for (uint g = (uint)((ulong)p * n_groups / 8); g < end; g++) {
+            int sum = 0, sum2 = 0;
+            uint last = min((g + 1) * group_granules, n_granules);
+            for (uint granule = g * group_granules; granule < last; granule++) {
+                uint4 codes = ((const __global uint4 *)w)[t64_granule(n_granules, row, granule)];
+                activations v = load_activations(x, granule);
+                sum += granule_dot(codes, v) - granule_sum(v);
+                if (n_terms == 1) continue;
+                v = load_activations(x2, granule);
+                sum2 += granule_dot(codes, v) - granule_sum(v);
+            }
+            float v = n_terms == 1 ? (float)sum * a : scalar_fma((float)sum, a, (float)sum2 * b);
+            acc = scalar_fma(v, d[g], acc);
+        }
+    }
+    float result = parts_tree(parts, lane, acc);
+    if (row < n_rows && p == 0) y[y_at + (size_t)m * ld_y + row] = result;
+}
+
+// Groups that do not end on granules: element by element, since no known model has them at a size that matters.
+__kernel GROUP(64) void tmm_t64_ragged(MATRIX_AND_RESULT, QUANTISED_ROWS, uint group, uint n_cols)
+{
+    __local float parts[64];
+    uint lane = get_local_id(0), p = lane % 8, row = (uint)get_group_id(0) * 8 + lane / 8, m = (uint)get_group_id(1);
+    const __global char *x = hi + hi_at + (size_t)m * ld_x, *x2 = lo + lo_at + (size_t)m * ld_x;
+    float acc = 0.0f, a = hi_scale[hi_scale_at + m], b = lo_scale[lo_scale_at + m];
+    if (row < n_rows) {
+        const __global float *d = SCALES(row);
+        uint end = (uint)((ulong)(p + 1) * n_groups / 8);
+        for (uint g = (uint)((ulong)p * n_groups / 8); g < end; g++) {
+            int sum = 0, sum2 = 0;
+            for (uint c = g * group; c < min((g + 1) * group, n_cols); c++) {
+                uint k = c % 64;
+                const __global uchar *granule = w + 16 * t64_granule(n_granules, row, c / 64);
+                int trit = (granule[8 * (k / 32) + 4 * (k / 4 % 2) + k % 4] >> (2 * (k % 32 / 8)) & 3) - 1;
+                sum += trit * x[c];
+                sum2 += trit * x2[c];
+            }
+            float v = n_terms == 1 ? (float)sum * a : scalar_fma((float)sum, a, (float)sum2 * b);
+            acc = scalar_fma(v, d[g], acc);
+        }
+    }
+    float result = parts_tree(parts, lane, acc);
+    if (row < n_rows && p == 0) y[y_at + (size_t)m * ld_y + row] = result;
+}

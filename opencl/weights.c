@@ -1,0 +1,196 @@
+// Weight matrices: one buffer each, T64 (common/ternary.h) or the stored rows, followed by the scales. Canonical rows
+// are packed and unpacked on the device.
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "opencl.h"
+
+#define PADDING 64u // readable bytes after the matrix
+
+// Where the parts of a matrix lie, in bytes.
+typedef struct layout {
+    uint64_t scale_at, begin_at, n_bytes;
+} layout;
+
+static tern_status lay_out(const weights_desc *desc, layout *out, tern_error *err)
+{
+    uint64_t scale_bytes = 0, matrix, end;
+    tern_status status = weights_check(desc, &scale_bytes, err);
+    if (status != TERN_OK) return status;
+    matrix = desc->is_ternary ? t64_bytes(desc->n_rows, desc->n_cols)
+                              : (uint64_t)desc->n_rows * dense_row_bytes(desc->type, desc->n_cols);
+    uint64_t ranges = desc->scale != NULL && desc->scale->set_begin != NULL ? 4 * (uint64_t)desc->scale->n_sets : 0;
+    size_t unused;
+    if (!check_align(matrix + PADDING, 64, &out->scale_at) || !check_add(out->scale_at, scale_bytes, &end) ||
+        !check_size(end, &unused))
+        return error_set(err, TERN_DEVICE_MEMORY, "weights: %u rows of %u columns do not fit the address space",
+                         desc->n_rows, desc->n_cols);
+    out->begin_at = end - ranges;
+    out->n_bytes = end;
+    return TERN_OK;
+}
+
+tern_status opencl_weights_bytes(device *d, const weights_desc *desc, uint64_t *out, tern_error *err)
+{
+    (void)d;
+    layout l = {0};
+    tern_status status = lay_out(desc, &l, err);
+    if (status == TERN_OK) *out = l.n_bytes;
+    return status;
+}
+
+static tern_status fill_matrix(const weights *w, tern_error *err)
+{
+    device *d = w->device;
+    const cl_uchar byte = w->shape.is_ternary ? 0x55 : 0; // four fields of code 1
+    cl_int code = cl.clEnqueueFillBuffer(d->queue, w->mem, &byte, 1, 0, w->scale_at, 0, NULL, NULL);
+    return code == CL_SUCCESS ? TERN_OK : opencl_error(d, code, TERN_INTERNAL, "filling a matrix", err);
+}
+
+static tern_status write_scales(const weights *w, const ternary_scale *scale, tern_error *err)
+{
+    device *d = w->device;
+    size_t n_values = (size_t)scale->n_sets * scale->n_groups * sizeof(float);
+    cl_int code = cl.clEnqueueWriteBuffer(d->queue, w->mem, CL_TRUE, w->scale_at, n_values, scale->values, 0, NULL,
+                                          NULL);
+    if (code == CL_SUCCESS && scale->set_begin != NULL)
+        code = cl.clEnqueueWriteBuffer(d->queue, w->mem, CL_TRUE, w->begin_at, 4 * (size_t)scale->n_sets,
+                                       scale->set_begin, 0, NULL, NULL);
+    return code == CL_SUCCESS ? TERN_OK : opencl_error(d, code, TERN_INTERNAL, "writing scales", err);
+}
+
+tern_status opencl_weights_create(device *d, const weights_desc *desc, weights **out, tern_error *err)
+{
+    layout l = {0};
+    tern_status status = opencl_check_lost(d, err);
+    if (status != TERN_OK) return status;
+    if (desc->is_ternary && (desc->scale == NULL || desc->scale->values == NULL))
+        return error_set(err, TERN_INVALID_ARGUMENT, "weights: a ternary matrix is created with its scale");
+    status = lay_out(desc, &l, err);
+    if (status == TERN_OK)
+        status = opencl_dense_kernels(d, desc->is_ternary ? DENSE_N_TYPES : (uint32_t)desc->type, err);
+    if (status != TERN_OK) return status;
+    weights *w = calloc(1, sizeof *w);
+    if (w == NULL) return error_set(err, TERN_HOST_MEMORY, "weights: no memory for a descriptor");
+    w->device = d;
+    w->shape = *desc;
+    w->shape.scale = NULL;
+    if (desc->is_ternary) w->shape.type = DENSE_F32;
+    w->n_bytes = (size_t)l.n_bytes;
+    w->row_bytes = desc->is_ternary ? ternary_row_bytes(desc->n_cols) : dense_row_bytes(desc->type, desc->n_cols);
+    w->scale_at = (size_t)l.scale_at;
+    w->begin_at = (size_t)l.begin_at;
+    w->n_sets = w->n_groups = 1;
+    w->group = desc->n_cols;
+    if (desc->is_ternary) {
+        w->n_sets = desc->scale->n_sets;
+        w->n_groups = desc->scale->n_groups;
+        w->group = desc->scale->group;
+        w->has_ranges = desc->scale->set_begin != NULL;
+    }
+    status = opencl_mem_create(d, w->n_bytes, "a weight matrix", &w->mem, err);
+    if (status == TERN_OK) status = fill_matrix(w, err);
+    if (status == TERN_OK && desc->is_ternary) status = write_scales(w, desc->scale, err);
+    if (status != TERN_OK) {
+        opencl_weights_destroy(w);
+        return status;
+    }
+    *out = w;
+    return TERN_OK;
+}
+
+void opencl_weights_destroy(weights *w)
+{
+    if (w == NULL) return;
+    opencl_mem_destroy(w->device, w->mem, w->n_bytes);
+    free(w);
+}
+
+void opencl_weights_shape(const weights *w, weights_desc *out) { *out = w->shape; }
+
+// ---- rows
+
+static tern_status check_rows(const weights *w, uint32_t first, uint32_t count, tern_error *err)
+{
+    tern_status status = opencl_check_lost(w->device, err);
+    if (status != TERN_OK) return status;
+    if (check_range(first, count, w->shape.n_rows)) return TERN_OK;
+    return error_set(err, TERN_INVALID_ARGUMENT, "weights: rows %u to %llu of a matrix of %u", first,
+                     (unsigned long long)first + count, w->shape.n_rows);
+}
+
+// t64_pack or t64_unpack of `count` rows from `first` on, between the staging area and the matrix.
+static tern_status repack(const weights *w, opencl_kernel kernel, cl_mem rows, uint32_t first, uint32_t count,
+                          tern_error *err)
+{
+    launch l = launch_begin(w->device, kernel);
+    uint32_t n_granules = ternary_padded(w->shape.n_cols) / TERNARY_GRANULE;
+    launch_mem(&l, kernel == KERNEL_T64_PACK ? rows : w->mem);
+    launch_mem(&l, kernel == KERNEL_T64_PACK ? w->mem : rows);
+    launch_u32(&l, n_granules);
+    launch_u32(&l, first);
+    return launch_end(&l, ((size_t)n_granules + 63) / 64, count, 1, 64, err);
+}
+
+// Rows that go through the staging area at a time.
+static tern_status rows_at_once(const weights *w, uint32_t *out, tern_error *err)
+{
+    *out = (uint32_t)(OPENCL_STAGING_BYTES / w->row_bytes);
+    if (*out != 0) return TERN_OK;
+    return error_set(err, TERN_DEVICE_UNSUPPORTED, "weights: a row of %zu bytes is over the staging area of %zu",
+                     w->row_bytes, OPENCL_STAGING_BYTES);
+}
+
+static tern_status upload_some(weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err)
+{
+    device *d = w->device;
+    opencl_staging *s = NULL;
+    size_t n_bytes = count * w->row_bytes;
+    tern_status status = opencl_staging_take(d, &s, err);
+    if (status != TERN_OK) return status;
+    memcpy(s->host, rows, n_bytes);
+    cl_mem to = w->shape.is_ternary ? s->device : w->mem;
+    size_t at = w->shape.is_ternary ? 0 : first * w->row_bytes;
+    cl_int code = cl.clEnqueueWriteBuffer(d->queue, to, CL_FALSE, at, n_bytes, s->host, 0, NULL, &s->done);
+    if (code != CL_SUCCESS) return opencl_error(d, code, TERN_INTERNAL, "uploading weights", err);
+    return w->shape.is_ternary ? repack(w, KERNEL_T64_PACK, s->device, first, count, err) : TERN_OK;
+}
+
+tern_status opencl_weights_upload_rows(weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err)
+{
+    uint32_t step = 0;
+    tern_status status = check_rows(w, first, count, err);
+    if (status == TERN_OK) status = rows_at_once(w, &step, err);
+    if (status != TERN_OK) return status;
+    for (uint32_t r = 0; r < count && w->shape.is_ternary; r++)
+        if (!ternary_row_is_valid(rows + r * w->row_bytes, ternary_padded(w->shape.n_cols)))
+            return error_set(err, TERN_INVALID_ARGUMENT, "weights: row %u holds code 3; codes are 0, 1 and 2",
+                             first + r);
+    for (uint32_t r = 0; r < count && status == TERN_OK; r += step)
+        status = upload_some(w, first + r, count - r < step ? count - r : step, rows + r * w->row_bytes, err);
+    return status;
+}
+
+static tern_status download_some(const weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err)
+{
+    device *d = w->device;
+    opencl_staging *s = NULL;
+    tern_status status = opencl_staging_take(d, &s, err);
+    if (status == TERN_OK && w->shape.is_ternary) status = repack(w, KERNEL_T64_UNPACK, s->device, first, count, err);
+    if (status != TERN_OK) return status;
+    cl_mem from = w->shape.is_ternary ? s->device : w->mem;
+    size_t at = w->shape.is_ternary ? 0 : first * w->row_bytes;
+    cl_int code = cl.clEnqueueReadBuffer(d->queue, from, CL_TRUE, at, count * w->row_bytes, rows, 0, NULL, NULL);
+    return code == CL_SUCCESS ? TERN_OK : opencl_error(d, code, TERN_DEVICE_LOST, "downloading weights", err);
+}
+
+tern_status opencl_weights_download_rows(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err)
+{
+    uint32_t step = 0;
+    tern_status status = check_rows(w, first, count, err);
+    if (status == TERN_OK) status = rows_at_once(w, &step, err);
+    for (uint32_t r = 0; r < count && status == TERN_OK; r += step)
+        status = download_some(w, first + r, count - r < step ? count - r : step, rows + r * w->row_bytes, err);
+    return status;
+}
