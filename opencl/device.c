@@ -147,7 +147,8 @@ static void release_programs(device *d)
 static tern_status choose_fast_paths(device *d, tern_error *err)
 {
     uint32_t wrong = 0;
-    bool is_plain = d->traits.dot == OPENCL_DOT_PLAIN && !d->traits.has_subgroup_shuffle && !d->traits.has_fp16;
+    bool is_plain = d->traits.dot == OPENCL_DOT_PLAIN && d->traits.subgroups == OPENCL_SUBGROUPS_NONE &&
+                    !d->traits.has_fp16;
     tern_error ignored = {0};
     tern_status status = create_topic(d, TOPIC_PROBE, is_plain ? err : &ignored);
     if (status == TERN_OK) status = run_probe(d, KERNEL_FAST_PATH_PROBE, 256, &wrong, is_plain ? err : &ignored);
@@ -159,7 +160,8 @@ static tern_status choose_fast_paths(device *d, tern_error *err)
     release_programs(d);
     d->is_lost = false;
     d->traits.dot = OPENCL_DOT_PLAIN;
-    d->traits.has_subgroup_shuffle = d->traits.has_fp16 = false;
+    d->traits.subgroups = OPENCL_SUBGROUPS_NONE;
+    d->traits.has_fp16 = false;
     return choose_fast_paths(d, err);
 }
 

@@ -18,13 +18,21 @@ static size_t n_devices;
 static const char *note = "";
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+// Some devices answer to every type.
+static bool is_known(cl_device_id id)
+{
+    for (size_t i = 0; i < n_devices; i++)
+        if (devices[i].id == id) return true;
+    return false;
+}
+
 static void add_devices(cl_platform_id platform, cl_device_type type, bool is_gpu)
 {
     cl_device_id ids[MAX_DEVICES];
     cl_uint n = 0;
     if (cl.clGetDeviceIDs(platform, type, MAX_DEVICES, ids, &n) != CL_SUCCESS) return;
     for (cl_uint i = 0; i < n && i < MAX_DEVICES && n_devices < MAX_DEVICES; i++)
-        devices[n_devices++] = (opencl_device){platform, ids[i], is_gpu};
+        if (!is_known(ids[i])) devices[n_devices++] = (opencl_device){platform, ids[i], is_gpu};
 }
 
 static void discover(void)
@@ -68,7 +76,8 @@ tern_status opencl_device_at(size_t index, opencl_device *out, tern_error *err)
 static uint64_t free_memory(cl_device_id id, uint64_t total)
 {
     size_t kib[2] = {0};
-    if (cl.clGetDeviceInfo(id, CL_DEVICE_GLOBAL_FREE_MEMORY_AMD, sizeof kib, kib, NULL) == CL_SUCCESS && kib[0] != 0)
+    if (opencl_has_extension(id, "cl_amd_device_attribute_query") &&
+        cl.clGetDeviceInfo(id, CL_DEVICE_GLOBAL_FREE_MEMORY_AMD, sizeof kib, kib, NULL) == CL_SUCCESS && kib[0] != 0)
         return (uint64_t)kib[0] << 10;
     return total; // OpenCL has no question for it
 }

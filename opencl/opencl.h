@@ -90,9 +90,15 @@ typedef enum opencl_dot {
     OPENCL_DOT_SIGNED // plain code in the signed form, so that tests execute it anywhere
 } opencl_dot;
 
+typedef enum opencl_subgroups {
+    OPENCL_SUBGROUPS_NONE,
+    OPENCL_SUBGROUPS_KHR,
+    OPENCL_SUBGROUPS_EMULATED // shuffles through local memory, so that tests execute their indexing anywhere
+} opencl_subgroups;
+
 typedef struct opencl_traits {
     opencl_dot dot;
-    bool has_subgroup_shuffle;
+    opencl_subgroups subgroups;
     bool has_fp16;
     bool has_exact_division; // CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT
     bool has_command_buffer;

@@ -75,7 +75,6 @@ tern_status opencl_ternary_mm(device *d, const op *o, tern_error *err)
     arg_matrix(&l, a);
     arg_rows(&l, &a->x);
     bool is_gemv = f.columns <= GEMV_COLUMNS;
-    if (is_gemv) launch_u32(&l, 0);
     launch_u32(&l, n_columns);
     return launch_end(&l, (a->w->shape.n_rows + f.rows - 1) / f.rows,
                       is_gemv ? 1 : (n_columns + f.columns - 1) / f.columns, 1, f.group, err);

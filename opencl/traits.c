@@ -59,7 +59,8 @@ static bool has_fast_khr_dot(cl_device_id id)
 static bool is_nvidia_dp4a(cl_device_id id)
 {
     cl_uint major = 0, minor = 0;
-    if (cl.clGetDeviceInfo(id, CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV, sizeof major, &major, NULL) != CL_SUCCESS ||
+    if (!opencl_has_extension(id, "cl_nv_device_attribute_query") ||
+        cl.clGetDeviceInfo(id, CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV, sizeof major, &major, NULL) != CL_SUCCESS ||
         cl.clGetDeviceInfo(id, CL_DEVICE_COMPUTE_CAPABILITY_MINOR_NV, sizeof minor, &minor, NULL) != CL_SUCCESS)
         return false;
     return major > 6 || (major == 6 && minor >= 1);
@@ -93,7 +94,8 @@ void opencl_traits_query(const opencl_device *from, opencl_traits *out)
     cl.clGetDeviceInfo(from->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof config, &config, NULL);
     *out = (opencl_traits){
         .dot = choose_dot(from->id),
-        .has_subgroup_shuffle = opencl_has_extension(from->id, "cl_khr_subgroup_shuffle"),
+        .subgroups = opencl_has_extension(from->id, "cl_khr_subgroup_shuffle") ? OPENCL_SUBGROUPS_KHR
+                                                                               : OPENCL_SUBGROUPS_NONE,
         .has_fp16 = opencl_has_extension(from->id, "cl_khr_fp16"),
         .has_exact_division = (config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0,
         .has_command_buffer = opencl_has_extension(from->id, "cl_khr_command_buffer"),
@@ -114,20 +116,25 @@ static const struct {
     [OPENCL_DOT_SIGNED] = {" -DTERN_DOT_SIGNED", "plain code, signed"},
 };
 
+static const char *const subgroups[] = {
+    [OPENCL_SUBGROUPS_NONE] = "",
+    [OPENCL_SUBGROUPS_KHR] = " -DTERN_SUBGROUPS",
+    [OPENCL_SUBGROUPS_EMULATED] = " -DTERN_SUBGROUPS -DTERN_SUBGROUPS_EMULATED",
+};
+
 // The language version that has what the traits need: shuffles came with 2.0, everything else runs as 1.2.
 void opencl_traits_options(const opencl_traits *traits, char *out, size_t n_bytes)
 {
-    snprintf(out, n_bytes, "-cl-std=%s%s%s%s%s%s", traits->has_subgroup_shuffle ? "CL2.0" : "CL1.2",
+    snprintf(out, n_bytes, "-cl-std=%s%s%s%s%s%s", traits->subgroups == OPENCL_SUBGROUPS_KHR ? "CL2.0" : "CL1.2",
              traits->has_exact_division ? " -cl-fp32-correctly-rounded-divide-sqrt" : " -DSCALAR_SOFT_DIVIDE",
-             dots[traits->dot].option, traits->has_subgroup_shuffle ? " -DTERN_SUBGROUPS" : "",
-             traits->has_fp16 ? " -DTERN_FP16" : "",
+             dots[traits->dot].option, subgroups[traits->subgroups], traits->has_fp16 ? " -DTERN_FP16" : "",
              traits->is_intel_large ? " -cl-intel-greater-than-4GB-buffer-required" : "");
 }
 
 void opencl_traits_describe(const opencl_traits *traits, char *out, size_t n_bytes)
 {
     snprintf(out, n_bytes, "4x8 dot: %s%s%s%s%s", dots[traits->dot].name,
-             traits->has_subgroup_shuffle ? ", subgroup shuffles" : "", traits->has_fp16 ? ", fp16" : "",
+             traits->subgroups == OPENCL_SUBGROUPS_KHR ? ", subgroup shuffles" : "", traits->has_fp16 ? ", fp16" : "",
              traits->has_command_buffer ? ", command buffers" : "",
              traits->has_exact_division ? "" : ", division in software");
 }

@@ -6,20 +6,17 @@
 #define ATTENTION_FLOOR  0x1p-100f
 #define BLOCKS_PER_GROUP 4
 
-// Running state of positions: maximum score m, sum of weights l; the weighted sum of V lies in local memory.
-typedef struct state {
-    float m, l;
-} state;
+// The state of some positions: x their maximum score, y the sum of their weights; the weighted sum of V lies in local
+// memory.
+typedef float2 state;
 
 // Folds what follows (next, with its sums next_o) into s. Each lane folds its own dimensions.
 static state merge(state s, __local float *o, state next, const __local float *next_o, uint head_dim)
 {
-    float m = next.m > s.m ? next.m : s.m;
-    float al = scalar_exp(s.m - m), be = scalar_exp(next.m - m);
+    float m = next.x > s.x ? next.x : s.x;
+    float al = scalar_exp(s.x - m), be = scalar_exp(next.x - m);
     for (uint d = get_local_id(0); d < head_dim; d += 64) o[d] = scalar_fma(o[d], al, next_o[d] * be);
-    s.l = scalar_fma(s.l, al, next.l * be);
-    s.m = m;
-    return s;
+    return (state)(m, scalar_fma(s.y, al, next.y * be));
 }
 
 static void copy_own(__local float *to, const __local float *from, uint head_dim)
@@ -27,34 +24,28 @@ static void copy_own(__local float *to, const __local float *from, uint head_dim
     for (uint d = get_local_id(0); d < head_dim; d += 64) to[d] = from[d];
 }
 
-// Two-term quantisation of n values of absmax m with the floor: codes of lane i's values; scales are the same in all lanes.
-typedef struct two_terms {
-    float a, b;
-} two_terms;
-
-static two_terms floor_scales(uint largest)
+// Two-term quantisation with the floor, from absmax as bits: the scales a and b of the terms, and the codes of a value.
+static float2 floor_scales(uint largest)
 {
     float m = scalar_as_float(largest);
     float c = m >= ATTENTION_FLOOR ? m : ATTENTION_FLOOR;
-    two_terms t;
-    t.a = scalar_div(c, 127.0f);
-    t.b = scalar_div(t.a, 254.0f);
-    return t;
+    float a = scalar_div(c, 127.0f);
+    return (float2)(a, scalar_div(a, 254.0f));
 }
 
-static char2 floor_codes(float x, uint largest, two_terms t)
+static char2 floor_codes(float x, uint largest, float2 terms)
 {
     float m = scalar_as_float(largest);
     float c = m >= ATTENTION_FLOOR ? m : ATTENTION_FLOOR;
     int hi = scalar_code(x * scalar_div(127.0f, c));
-    int lo = scalar_code(scalar_fma(-(float)hi, t.a, x) * scalar_div(254.0f, t.a));
+    int lo = scalar_code(scalar_fma(-(float)hi, terms.x, x) * scalar_div(254.0f, terms.x));
     return (char2)((char)hi, (char)lo);
 }
 
 typedef struct query {
     const __local float *q;        // f32, f16 K
     const __local char *hi, *lo;   // int8 K
-    two_terms t;
+    float2 terms;
     float scale; // 1 / sqrt(head_dim)
 } query;
 
@@ -75,7 +66,7 @@ static float score(query q, const __global uchar *k, int type, uint slot, uint h
             hi += codes[i] * q.hi[i];
             lo += codes[i] * q.lo[i];
         }
-        return scalar_fma((float)hi, q.t.a * ak, (float)lo * (q.t.b * ak)) * q.scale;
+        return scalar_fma((float)hi, q.terms.x * ak, (float)lo * (q.terms.y * ak)) * q.scale;
     }
     float s = 0.0f;
     for (uint d = 0; d < head_dim; d++) {
@@ -101,7 +92,6 @@ static state attend_block(query q, const __global uchar *k, const __global uchar
     bool is_present = j < n;
     float s = is_present ? score(q, k, k_type, j, head_dim) : 0.0f;
     __local float *lanes = (__local float *)local_.lanes;
-    state out;
 
     local_.p[j] = s;
     BARRIER();
@@ -111,10 +101,10 @@ static state attend_block(query q, const __global uchar *k, const __global uchar
         lanes[0] = m;
     }
     BARRIER();
-    out.m = lanes[0];
+    float largest_score = lanes[0];
     BARRIER();
 
-    float p = is_present ? scalar_exp(s - out.m) : 0.0f;
+    float p = is_present ? scalar_exp(s - largest_score) : 0.0f;
     local_.p[j] = p;
     lanes[j] = p;
     BARRIER();
@@ -122,7 +112,7 @@ static state attend_block(query q, const __global uchar *k, const __global uchar
         if (j < width) lanes[j] += lanes[j + width];
         BARRIER();
     }
-    out.l = lanes[0];
+    state out = (state)(largest_score, lanes[0]);
     BARRIER();
 
     if (v_type != KV_INT8) {
@@ -142,8 +132,8 @@ static state attend_block(query q, const __global uchar *k, const __global uchar
     float w = is_present ? p * scales[j] : 0.0f;
     uint largest = max_lanes(scalar_magnitude(w), local_.lanes, 64);
     if (j == 0 && !scalar_is_finite(scalar_as_float(largest))) raise_flag(flag, place);
-    two_terms t = floor_scales(largest);
-    char2 codes = floor_codes(w, largest, t);
+    float2 terms = floor_scales(largest);
+    char2 codes = floor_codes(w, largest, terms);
     local_.hi[j] = codes.x;
     local_.lo[j] = codes.y;
     BARRIER();
@@ -154,7 +144,7 @@ static state attend_block(query q, const __global uchar *k, const __global uchar
             hi += local_.hi[i] * x;
             lo += local_.lo[i] * x;
         }
-        o[d] = scalar_fma((float)hi, t.a, (float)lo * t.b);
+        o[d] = scalar_fma((float)hi, terms.x, (float)lo * terms.y);
     }
     BARRIER();
     return out;
@@ -186,7 +176,7 @@ __kernel GROUP(64) void attention(const __global float *q, ulong q_at, __global 
     query_.hi = (const __local char *)q_hi;
     query_.lo = (const __local char *)q_lo;
     query_.scale = scale;
-    query_.t.a = query_.t.b = 0.0f;
+    query_.terms = (float2)(0.0f, 0.0f);
     uint largest = 0;
     for (uint i = lane; i < head_dim; i += 64) {
         values[i] = head[i];
@@ -195,9 +185,9 @@ __kernel GROUP(64) void attention(const __global float *q, ulong q_at, __global 
     largest = max_lanes(largest, lanes, 64);
     if (k_type == KV_INT8) {
         if (lane == 0 && !scalar_is_finite(scalar_as_float(largest))) raise_flag(flag + flag_at, place);
-        query_.t = floor_scales(largest);
+        query_.terms = floor_scales(largest);
         for (uint i = lane; i < head_dim; i += 64) {
-            char2 codes = floor_codes(values[i], largest, query_.t);
+            char2 codes = floor_codes(values[i], largest, query_.terms);
             ((__local char *)q_hi)[i] = codes.x;
             ((__local char *)q_lo)[i] = codes.y;
         }
@@ -211,8 +201,7 @@ __kernel GROUP(64) void attention(const __global float *q, ulong q_at, __global 
     local_.lo = w_lo;
     const __global int *table = tables + tables_at + (size_t)row_table[row_table_at + m] * table_ld;
     uint kv_head = h / (n_heads / n_kv_heads);
-    state group, result;
-    group.m = group.l = result.m = result.l = 0.0f;
+    state group = (state)(0.0f, 0.0f), result = group;
     for (uint b = first; b < end; b++) {
         uint n = b < last_block ? KV_BLOCK : position % KV_BLOCK + 1;
         const __global uchar *k = cache + cache_at +
@@ -233,14 +222,14 @@ __kernel GROUP(64) void attention(const __global float *q, ulong q_at, __global 
     }
     if (n_splits == 1) {
         __global float *out = y + y_at + m * ld_y + (size_t)h * head_dim;
-        for (uint d = lane; d < head_dim; d += 64) out[d] = scalar_div(result_o[d], result.l);
+        for (uint d = lane; d < head_dim; d += 64) out[d] = scalar_div(result_o[d], result.y);
         return;
     }
     __global float *out = partial + ((m * n_heads + h) * n_splits + get_group_id(2)) * (head_dim + 2);
     for (uint d = lane; d < head_dim; d += 64) out[2 + d] = result_o[d];
     if (lane == 0) {
-        out[0] = result.m;
-        out[1] = result.l;
+        out[0] = result.x;
+        out[1] = result.y;
     }
 }
 

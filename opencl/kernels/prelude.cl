@@ -2,7 +2,7 @@
 //   SCALAR_SOFT_DIVIDE   division and roots by integer arithmetic (scalar.h)
 //   TERN_DOT_KHR, _AMD_MIXED, _AMD_SIGNED, _NVIDIA, _ARM, _QUALCOMM   which packed 4x8 dot product; none: plain code
 //   TERN_DOT_SIGNED      only signed operands: codes times 4^3 = 128 do not fit (set with _AMD_SIGNED, or to test it)
-//   TERN_SUBGROUPS       lanes exchange values by shuffles; otherwise through local memory
+//   TERN_SUBGROUPS       lanes exchange values by shuffles (_EMULATED: by local memory, in the same places)
 //   TERN_FP16            the device has fp16, so conversion of stored halves is an instruction
 //
 // Operands are a buffer and an element offset, because sub-buffers demand more alignment than operands have.
@@ -58,6 +58,21 @@ static int dot_ss(uint a, uint x, int c)
     int4 p = convert_int4(as_char4(a)) * convert_int4(as_char4(x));
     return c + ((p.x + p.y) + (p.z + p.w));
 }
+#endif
+
+// The value of the lane whose number differs by `mask` (1 or 2). The whole work-group calls this together.
+#if defined(TERN_SUBGROUPS_EMULATED)
+static int lane_xor(int x, uint mask, __local int *exchange)
+{
+    uint lane = get_local_id(0);
+    exchange[lane] = x;
+    BARRIER();
+    int other = exchange[lane ^ mask];
+    BARRIER();
+    return other;
+}
+#elif defined(TERN_SUBGROUPS)
+static int lane_xor(int x, uint mask, __local int *exchange) { return sub_group_shuffle_xor(x, mask); }
 #endif
 
 static float load_half(const __global ushort *x)

@@ -22,8 +22,9 @@ __kernel GROUP(64) void fast_path_probe(volatile __global uint *wrong)
     int us = u.x * b.x + u.y * b.y + u.z * b.z + u.w * b.w, ss = a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
     if (dot_us(codes, x, (int)i) != us + (int)i || dot_ss(w, x, -3) != ss - 3) atomic_or(wrong, 1u);
 #if defined(TERN_SUBGROUPS)
+    __local int exchange[64];
     for (uint mask = 1; mask < 4; mask <<= 1) {
-        uint other = sub_group_shuffle_xor((uint)get_local_id(0), mask);
+        uint other = (uint)lane_xor((int)get_local_id(0), mask, exchange);
         if (other != ((uint)get_local_id(0) ^ mask)) atomic_or(wrong, 2u);
     }
 #endif

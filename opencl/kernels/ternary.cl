@@ -62,8 +62,9 @@ static int granule_sum(activations a)
     ((const __global float *)(w + scale_at) +                                                                          \
      (size_t)scale_set((row), n_sets, has_ranges, (const __global uint *)(w + begin_at)) * n_groups)
 
-// The codes of column c.
-#define COLUMN(c) ((n_terms == 2 && (c) % 2 == 1 ? lo + lo_at : hi + hi_at) + (size_t)((c) / n_terms) * ld_x)
+// The token of column c, and the column's codes.
+#define TOKEN(c)  ((c) >> (n_terms - 1))
+#define COLUMN(c) (((c) & (n_terms - 1) ? lo + lo_at : hi + hi_at) + (size_t)TOKEN(c) * ld_x)
 
 // The result for token m from the sums of its columns.
 #define RESULT(m, s, row)                                                                                              \
@@ -82,12 +83,17 @@ static int granule_sum(activations a)
 #else
 #define GEMV_PARTS 16
 #endif
+#if defined(TERN_SUBGROUPS_EMULATED)
+#define GEMV_EXCHANGE 128
+#else
+#define GEMV_EXCHANGE 1 // not used
+#endif
 
 // Sums of row r, column c, part p are at sums[(p * 16 + r) * C + c].
 #define GEMV(C)                                                                                                        \
-    __kernel GROUP(128) void tmm_t64_m##C(MATRIX_AND_RESULT, QUANTISED_ROWS, uint first, uint n_columns)               \
+    __kernel GROUP(128) void tmm_t64_m##C(MATRIX_AND_RESULT, QUANTISED_ROWS, uint n_columns)                           \
     {                                                                                                                  \
-        __local int sums[GEMV_PARTS * 16 * C];                                                                         \
+        __local int sums[GEMV_PARTS * 16 * C], exchange[GEMV_EXCHANGE];                                                \
         uint lane = get_local_id(0), span = lane / 32, g = lane % 32 / 4, t = lane % 4;                                \
         const __global uint4 *tiles = (const __global uint4 *)w + get_group_id(0) * TILE_ROWS * (size_t)n_granules;    \
         int upper[C], lower[C];                                                                                        \
@@ -98,8 +104,8 @@ static int granule_sum(activations a)
             const __global uint4 *at = tiles + (size_t)tile * TILE_ROWS * TILE_GRANULES + r * g + t;                   \
             uint4 a = at[0], b = at[8 * r];                                                                            \
             for (uint c = 0; c < C; c++) {                                                                             \
-                if (first + c >= n_columns) continue;                                                                  \
-                activations x = load_activations(COLUMN(first + c), tile * TILE_GRANULES + t);                         \
+                if (c >= n_columns) continue;                                                                          \
+                activations x = load_activations(COLUMN(c), tile * TILE_GRANULES + t);                                 \
                 upper[c] += granule_dot(a, x);                                                                         \
                 lower[c] += granule_dot(b, x);                                                                         \
             }                                                                                                          \
@@ -114,8 +120,8 @@ static int granule_sum(activations a)
         BARRIER();                                                                                                     \
         for (uint i = lane; i < 16 * C; i += 128) {                                                                    \
             uint row = (uint)get_group_id(0) * TILE_ROWS + i / C, c = i % C;                                           \
-            if (row >= n_rows || first + c >= n_columns || (first + c) % n_terms != 0) continue;                       \
-            uint m = (first + c) / n_terms;                                                                            \
+            if (row >= n_rows || c >= n_columns || (c & (n_terms - 1)) != 0) continue;                                 \
+            uint m = TOKEN(c);                                                                                         \
             y[y_at + (size_t)m * ld_y + row] = RESULT(m, sums + i, row);                                               \
         }                                                                                                              \
     }
@@ -124,10 +130,10 @@ static int granule_sum(activations a)
 #define GEMV_STORE(C)                                                                                                  \
     for (int c = 0; c < C; c++) {                                                                                      \
         int u = upper[c], l = lower[c];                                                                                \
-        u += sub_group_shuffle_xor(u, 1u);                                                                             \
-        u += sub_group_shuffle_xor(u, 2u);                                                                             \
-        l += sub_group_shuffle_xor(l, 1u);                                                                             \
-        l += sub_group_shuffle_xor(l, 2u);                                                                             \
+        u += lane_xor(u, 1u, exchange);                                                                                \
+        u += lane_xor(u, 2u, exchange);                                                                                \
+        l += lane_xor(l, 1u, exchange);                                                                                \
+        l += lane_xor(l, 2u, exchange);                                                                                \
         if (t == 0) {                                                                                                  \
             sums[(span * 16 + g) * C + c] = u;                                                                         \
             sums[(span * 16 + g + 8) * C + c] = l;                                                                     \
@@ -193,8 +199,8 @@ GEMV(8)
                 sums[i * 16 + j] = sum[a][b];                                                                          \
                 BARRIER();                                                                                             \
                 uint row = row0 + i + 16 * a, c = column0 + j + 16 * b;                                                \
-                if (row < n_rows && c < n_columns && c % n_terms == 0) {                                               \
-                    uint token = c / n_terms;                                                                          \
+                if (row < n_rows && c < n_columns && (c & (n_terms - 1)) == 0) {                                       \
+                    uint token = TOKEN(c);                                                                             \
                     y[y_at + (size_t)token * ld_y + row] = RESULT(token, sums + i * 16 + j, row);                      \
                 }                                                                                                      \
                 BARRIER();                                                                                             \
