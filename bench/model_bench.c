@@ -122,7 +122,10 @@ static void describe_model(model_bench_row *row, const tern_model *model, const 
 {
     tern_model_info info;
     tern_model_get_info(model, &info);
-    snprintf(row->weights, sizeof row->weights, "%s", info.is_ternary ? "t64" : "dense");
+    bool is_twin = plan->weights == TERN_WEIGHTS_F16;
+    snprintf(row->weights, sizeof row->weights, "%s", is_twin ? "f16" : info.is_ternary ? "t64" : "dense");
+    if (is_twin && strstr(plan->products, "F32 weights") != NULL) snprintf(row->weights, sizeof row->weights, "f32");
+    snprintf(row->products, sizeof row->products, "%s", plan->products);
     // A synthetic model is called so wherever its numbers go.
     bool says_so = strncmp(info.name, "synthetic", 9) == 0;
     snprintf(row->model_type, sizeof row->model_type, "%s%s %s", info.name,

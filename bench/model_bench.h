@@ -27,7 +27,8 @@ typedef struct model_bench_row {
     uint64_t model_size, model_n_params; // bytes as loaded; weights
     uint32_t n_batch, n_threads, n_gpu_layers;
     tern_kv_type type_k, type_v;
-    char weights[8]; // "t64", or "dense" for a float model
+    char weights[8];   // "t64"; "dense": a float model as stored; "f16", "f32": a float twin as the device holds it
+    char products[64]; // how matrices are multiplied: "as defined", or the plan's words for a twin
     bool is_synthetic;
     uint64_t *samples_ns; // n_samples, owned
     uint32_t n_samples;

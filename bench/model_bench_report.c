@@ -42,12 +42,12 @@ static json_t *row_json(const model_bench_row *r)
         "n_ubatch", (json_int_t)r->n_batch, "n_threads", (json_int_t)r->n_threads, "type_k", kv_name(r->type_k),
         "type_v", kv_name(r->type_v), "n_gpu_layers", (json_int_t)r->n_gpu_layers, "n_prompt",
         (json_int_t)r->test.n_prompt, "n_gen", (json_int_t)r->test.n_gen, "n_depth", (json_int_t)r->test.n_depth);
-    json_t *more = json_pack("{s:s, s:f, s:f, s:f, s:f, s:o, s:o, s:f, s:f, s:f, s:b, s:s, s:s, s:I}", "test_time",
-                             r->test_time, "avg_ns", r->avg_ns, "stddev_ns", r->stddev_ns, "avg_ts", r->avg_ts,
-                             "stddev_ts", r->stddev_ts, "samples_ns", samples_ns_json(r), "samples_ts",
-                             samples_ts_json(r), "gbps", r->gbps, "peak_gbps", r->peak_gbps, "pct_peak_bw",
-                             r->pct_peak_bw, "synthetic_weights", (int)r->is_synthetic, "weights", r->weights, "device",
-                             r->device, "bytes_weights", (json_int_t)r->bytes_weights);
+    json_t *more = json_pack(
+        "{s:s, s:f, s:f, s:f, s:f, s:o, s:o, s:f, s:f, s:f, s:b, s:s, s:s, s:s, s:I}", "test_time", r->test_time,
+        "avg_ns", r->avg_ns, "stddev_ns", r->stddev_ns, "avg_ts", r->avg_ts, "stddev_ts", r->stddev_ts, "samples_ns",
+        samples_ns_json(r), "samples_ts", samples_ts_json(r), "gbps", r->gbps, "peak_gbps", r->peak_gbps, "pct_peak_bw",
+        r->pct_peak_bw, "synthetic_weights", (int)r->is_synthetic, "weights", r->weights, "products", r->products,
+        "device", r->device, "bytes_weights", (json_int_t)r->bytes_weights);
     if (o == NULL || more == NULL || json_object_update(o, more) != 0) {
         json_decref(o);
         o = NULL;

@@ -30,6 +30,7 @@ typedef struct device_facts {
     bool is_reference;                  // slow and obvious by design
     bool is_chosen_only_by_name;        // "auto" passes it over: a reference, or a CPU behind a GPU interface
     dense_type blas_type;               // the weights that blas_mm takes here; DENSE_N_TYPES: no BLAS
+    const char *blas_name;              // static: "cuBLAS"; NULL without one
     uint64_t bytes_open;                // device memory that device_open takes for itself (scratch, staging)
 } device_facts;
 

@@ -108,6 +108,7 @@ tern_status opencl_device_describe(size_t index, device_facts *out, tern_error *
                                        : traits.has_fp16          ? DENSE_F16
                                                                   : DENSE_F32,
                           .bytes_open = OPENCL_SCRATCH_BYTES + OPENCL_N_STAGING * OPENCL_STAGING_BYTES};
+    if (facts.blas_type != DENSE_N_TYPES) facts.blas_name = traits.has_fp16 ? "CLBlast Hgemm" : "CLBlast Sgemm";
     snprintf(facts.name, sizeof facts.name, "opencl%zu", index);
     snprintf(facts.description, sizeof facts.description, "%.60s, %u compute units, %.30s", name, units, platform);
     version[10] = 0; // "OpenCL 3.0"

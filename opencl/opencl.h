@@ -81,6 +81,7 @@ tern_status opencl_device_describe(size_t index, device_facts *out, tern_error *
 
 typedef enum opencl_dot {
     OPENCL_DOT_PLAIN,
+    OPENCL_DOT_VECTOR, // plain code over 16 bytes at a time, which CPUs have instructions for
     OPENCL_DOT_KHR,
     OPENCL_DOT_AMD_MIXED,
     OPENCL_DOT_AMD_SIGNED,

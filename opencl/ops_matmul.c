@@ -1,8 +1,6 @@
 // Launches of products with weights, and of embedding rows.
 #include "opencl.h"
 
-#define GEMV_COLUMNS 8u // up to here the weights stream through once
-
 // ---- ternary
 
 // The kernel for a number of columns (tokens times terms), its tile and its work-group.
@@ -11,8 +9,9 @@ typedef struct form {
     uint32_t rows, columns, group;
 } form;
 
-// For more columns than a GEMV takes: the smaller tile while it wastes less.
-static form choose_form(uint32_t n_columns)
+// For more columns than a GEMV takes at once: the smaller tile while it wastes less. On a CPU local memory is memory
+// like any other and barriers cost much, so blocks of 8 columns are better than tiles.
+static form choose_form(const device *d, uint32_t n_columns)
 {
     static const form gemv[] = {{KERNEL_TMM_M1, 16, 1, 128},
                                 {KERNEL_TMM_M2, 16, 2, 128},
@@ -20,6 +19,7 @@ static form choose_form(uint32_t n_columns)
                                 {KERNEL_TMM_M8, 16, 8, 128}};
     for (size_t i = 0; i < sizeof gemv / sizeof gemv[0]; i++)
         if (n_columns <= gemv[i].columns) return gemv[i];
+    if (d->traits.dot == OPENCL_DOT_VECTOR) return gemv[3];
     return n_columns <= 32 ? (form){KERNEL_TMM_GEMM16, 64, 16, 256} : (form){KERNEL_TMM_GEMM64, 64, 64, 256};
 }
 
@@ -70,14 +70,13 @@ tern_status opencl_ternary_mm(device *d, const op *o, tern_error *err)
     const op_ternary_mm *a = &o->ternary_mm;
     if (a->w->n_groups > 1) return ternary_groups(d, o, err);
     uint32_t n_columns = o->m * (a->x.lo_codes.buffer != NULL ? 2 : 1);
-    form f = choose_form(n_columns);
+    form f = choose_form(d, n_columns);
     launch l = launch_begin(d, f.kernel);
     arg_matrix(&l, a);
     arg_rows(&l, &a->x);
-    bool is_gemv = f.columns <= GEMV_COLUMNS;
     launch_u32(&l, n_columns);
-    return launch_end(&l, (a->w->shape.n_rows + f.rows - 1) / f.rows,
-                      is_gemv ? 1 : (n_columns + f.columns - 1) / f.columns, 1, f.group, err);
+    return launch_end(&l, (a->w->shape.n_rows + f.rows - 1) / f.rows, (n_columns + f.columns - 1) / f.columns, 1,
+                      f.group, err);
 }
 
 // ---- dense

@@ -78,8 +78,9 @@ static opencl_dot amd_dot(cl_device_id id)
     return OPENCL_DOT_PLAIN;
 }
 
-static opencl_dot choose_dot(cl_device_id id)
+static opencl_dot choose_dot(cl_device_id id, bool is_gpu)
 {
+    if (!is_gpu) return OPENCL_DOT_VECTOR;
     if (has_fast_khr_dot(id)) return OPENCL_DOT_KHR;
     if (is_nvidia_dp4a(id)) return OPENCL_DOT_NVIDIA;
     if (opencl_has_extension(id, "cl_amd_device_attribute_query")) return amd_dot(id);
@@ -93,7 +94,7 @@ void opencl_traits_query(const opencl_device *from, opencl_traits *out)
     cl_device_fp_config config = 0;
     cl.clGetDeviceInfo(from->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof config, &config, NULL);
     *out = (opencl_traits){
-        .dot = choose_dot(from->id),
+        .dot = choose_dot(from->id, from->is_gpu),
         .subgroups = opencl_has_extension(from->id, "cl_khr_subgroup_shuffle") ? OPENCL_SUBGROUPS_KHR
                                                                                : OPENCL_SUBGROUPS_NONE,
         .has_fp16 = opencl_has_extension(from->id, "cl_khr_fp16"),
@@ -107,6 +108,7 @@ static const struct {
     const char *option, *name;
 } dots[] = {
     [OPENCL_DOT_PLAIN] = {"", "plain code"},
+    [OPENCL_DOT_VECTOR] = {" -DTERN_DOT_VECTOR", "plain code for vectors"},
     [OPENCL_DOT_KHR] = {" -DTERN_DOT_KHR", "cl_khr_integer_dot_product"},
     [OPENCL_DOT_AMD_MIXED] = {" -DTERN_DOT_AMD_MIXED", "AMD sudot4"},
     [OPENCL_DOT_AMD_SIGNED] = {" -DTERN_DOT_AMD_SIGNED -DTERN_DOT_SIGNED", "AMD sdot4"},

@@ -58,6 +58,8 @@ typedef enum opt_id {
     OPT_KV_K,
     OPT_KV_V,
     OPT_VRAM,
+    OPT_WEIGHTS,
+    OPT_CACHE_DIR,
     OPT_SEED,
     OPT_TEMP,
     OPT_TOP_K,

@@ -157,6 +157,14 @@ const opt_spec opt_table[] = {
      .help = "how values are kept in the KV cache; like -ctk unless given"},
     {.id = OPT_VRAM, .kind = OPT_SIZE, .commands = ON_COMPUTE | ON(BENCH), .names = "--vram", .value = "SIZE",
      .help = "device memory that may be used, as 20GiB or 90% of the device's total; what is free unless given"},
+    {.id = OPT_WEIGHTS, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH), .names = "--weights", .value = "KIND",
+     .choices = "stored|f16", .default_text = "stored",
+     .help = "f16: the model's float twin for comparison, its matrices as fp16 and multiplied by the device's BLAS "
+             "library (cuBLAS, CLBlast) where it has one"},
+    {.id = OPT_CACHE_DIR, .kind = OPT_PATH, .commands = ON_DEVICE | ON(DEVICES), .names = "--cache-dir",
+     .value = "DIR",
+     .help = "where compiled device programs are kept between runs; none: nowhere; tern in the user's cache directory "
+             "unless given"},
     {.id = OPT_SEED, .kind = OPT_INTEGER, .commands = ON_GENERATE, .names = "-s --seed", .value = "N",
      .min = -1, .max = 4294967295.0, .default_text = "-1",
      .help = "seed of the sampler; -1: a new one, shown at the end"},

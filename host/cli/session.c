@@ -1,4 +1,5 @@
 // From the options to a loaded model with a session.
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
@@ -26,11 +27,29 @@ static void log_to_stderr(void *user, int level, const char *message)
         cli_note(options, "%s", message);
 }
 
+// DIR of --cache-dir, or tern in $XDG_CACHE_HOME or ~/.cache; "" where there is none.
+static void find_cache_dir(const opt_values *options, char *out, size_t n_bytes)
+{
+    const opt_value *given = &options->values[OPT_CACHE_DIR];
+    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n = 0;
+    if (given->given)
+        n = snprintf(out, n_bytes, "%s", strcmp(given->text, "none") == 0 ? "" : given->text);
+    else if (xdg != NULL && xdg[0] == '/')
+        n = snprintf(out, n_bytes, "%s/tern", xdg);
+    else if (home != NULL && home[0] == '/')
+        n = snprintf(out, n_bytes, "%s/.cache/tern", home);
+    if (n <= 0 || (size_t)n >= n_bytes) out[0] = 0;
+}
+
 tern_status cli_engine_open(const opt_values *options, tern_engine **out, tern_error *err)
 {
     tern_engine_options engine_options;
     tern_engine_options_init(&engine_options);
     engine_options.log = log_to_stderr;
+    char cache_dir[480];
+    find_cache_dir(options, cache_dir, sizeof cache_dir);
+    engine_options.cache_dir = cache_dir;                 // copied
     engine_options.log_user = (void *)(uintptr_t)options; // read only; the callback's parameter is not const
     return tern_engine_open(&engine_options, out, err);
 }
@@ -87,6 +106,7 @@ static void fill_plan_options(const opt_values *options, const tern_device_info 
     out->n_threads = (uint32_t)v[OPT_THREADS].integer;
     out->kv_k = (tern_kv_type)v[OPT_KV_K].integer; // the table lists f32, f16, int8 in the order of tern_kv_type
     out->kv_v = (tern_kv_type)v[OPT_KV_V].integer;
+    out->weights = (tern_weights)v[OPT_WEIGHTS].integer;
     if (vram->given)
         out->memory_budget = vram->is_percent ? (uint64_t)((double)device->memory_total * vram->real / 100)
                                               : vram->bytes;
@@ -104,6 +124,8 @@ tern_status cli_session_load(cli_session *s, const opt_values *options, uint32_t
     cli_announce_device(options, s->engine, &s->device);
     status = tern_plan_make(s->model, &plan_options, &s->plan, err);
     if (status != TERN_OK) return status;
+    if (s->plan.weights == TERN_WEIGHTS_F16)
+        cli_note(options, "float twin of the model; products: %s", s->plan.products);
 
     cli_progress progress;
     uint64_t start = clock_ns();

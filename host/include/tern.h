@@ -134,6 +134,12 @@ TERN_API const tern_tokenizer *tern_model_tokenizer(const tern_model *model);
 
 typedef enum tern_kv_type { TERN_KV_F32 = 0, TERN_KV_F16 = 1, TERN_KV_INT8 = 2 } tern_kv_type;
 
+// How matrices are held on the device. F16: the float twin of a model, the same graph over weights turned into fp16
+// (fp32 where the device's BLAS takes nothing shorter), multiplied by the device's BLAS library where it has one, with
+// float activations. For comparison: its results are not those of the model, and with BLAS not the same bits
+// everywhere.
+typedef enum tern_weights { TERN_WEIGHTS_STORED = 0, TERN_WEIGHTS_F16 = 1 } tern_weights;
+
 typedef struct tern_plan_options {
     size_t size;             // set by tern_plan_options_init
     const char *device;      // "auto" (default) or a device name
@@ -143,6 +149,7 @@ typedef struct tern_plan_options {
     tern_kv_type kv_k, kv_v; // int8
     uint32_t n_threads;      // CPU threads; 0: all this process may use
     uint64_t memory_budget;  // bytes the plan may use; 0: what the device has free
+    tern_weights weights;    // stored
 } tern_plan_options;
 
 // Plain data: may be copied and compared. Every size in bytes.
@@ -150,6 +157,9 @@ typedef struct tern_plan {
     char device[32];
     uint32_t n_ctx, n_sequences, n_batch, n_threads;
     tern_kv_type kv_k, kv_v;
+    tern_weights weights;
+    bool uses_blas;         // products of matrices by a BLAS library
+    char products[64];      // how, for reports: "as defined", "CLBlast Sgemm, F32 weights"
     uint64_t bytes_ternary; // packed ternary matrices with their scales
     uint64_t bytes_dense;   // dense matrices of the layers
     uint64_t bytes_embedding, bytes_head, bytes_norms, bytes_rope, bytes_kv, bytes_workspace;

@@ -61,20 +61,21 @@ static bool sum_total(tern_plan *plan)
            add(&plan->bytes_total, plan->bytes_device);
 }
 
-static tern_status weight_bytes(const model_source *model, const backend *b, tern_plan *plan, tern_error *err)
+static tern_status weight_bytes(const model_source *model, const backend *b, dense_type held, tern_plan *plan,
+                                tern_error *err)
 {
     const hparams *hp = &model->hp;
     for (uint32_t i = 0; i < hp->n_layers; i++) {
         linear_plan plans[LAYER_N_LINEARS];
-        layer_linear_plans(&model->layers[i], plans);
+        layer_linear_plans(&model->layers[i], held, plans);
         for (int k = 0; k < LAYER_N_LINEARS; k++) {
             for (uint32_t part = 0, source = 0; part < plans[k].n_parts; part++) {
                 while (plans[k].part_of[source] != part) source++;
                 uint64_t n;
                 tern_status status = linear_part_bytes(b, &plans[k], part, &n, err);
                 if (status != TERN_OK) return status;
-                uint64_t *class = matrix_is_ternary(plans[k].source[source]) ? &plan->bytes_ternary
-                                                                             : &plan->bytes_dense;
+                bool is_ternary = held == DENSE_N_TYPES && matrix_is_ternary(plans[k].source[source]);
+                uint64_t *class = is_ternary ? &plan->bytes_ternary : &plan->bytes_dense;
                 if (!add(class, n)) return error_set(err, TERN_LIMIT, "the model's weights are too large");
             }
         }
@@ -83,7 +84,7 @@ static tern_status weight_bytes(const model_source *model, const backend *b, ter
     uint64_t *classes[2] = {&plan->bytes_embedding, &plan->bytes_head};
     for (int i = 0; i < (hp->is_tied ? 1 : 2); i++) {
         linear_plan one;
-        linear_plan_make(&tables[i], 1, &one);
+        linear_plan_make(&tables[i], 1, held, &one);
         tern_status status = linear_part_bytes(b, &one, 0, classes[i], err);
         if (status != TERN_OK) return status;
     }
@@ -153,7 +154,27 @@ static tern_status check_options(const tern_plan_options *o, tern_error *err)
         return error_set(err, TERN_INVALID_ARGUMENT, "n_ctx is %u, expected at most %u", o->n_ctx, MAX_CONTEXT);
     if ((unsigned)o->kv_k > TERN_KV_INT8 || (unsigned)o->kv_v > TERN_KV_INT8)
         return error_set(err, TERN_INVALID_ARGUMENT, "unknown KV type");
+    if ((unsigned)o->weights > TERN_WEIGHTS_F16)
+        return error_set(err, TERN_INVALID_ARGUMENT, "weights is %d, expected 0 (stored) or 1 (f16)", (int)o->weights);
     return TERN_OK;
+}
+
+dense_type plan_held_type(const device_facts *facts, tern_weights kind)
+{
+    if (kind == TERN_WEIGHTS_STORED) return DENSE_N_TYPES;
+    return facts->blas_type == DENSE_F32 ? DENSE_F32 : DENSE_F16;
+}
+
+// How products are computed, in words.
+static void set_products(const device_facts *facts, tern_weights kind, tern_plan *plan)
+{
+    plan->weights = kind;
+    plan->uses_blas = kind == TERN_WEIGHTS_F16 && facts->blas_type != DENSE_N_TYPES;
+    if (kind == TERN_WEIGHTS_STORED)
+        snprintf(plan->products, sizeof plan->products, "as defined");
+    else
+        snprintf(plan->products, sizeof plan->products, "%s, %s weights", plan->uses_blas ? facts->blas_name : "dot64",
+                 dense_formats[plan_held_type(facts, kind)].name);
 }
 
 tern_status plan_make(const model_source *model, const device_ref *where, const tern_plan_options *options,
@@ -177,7 +198,8 @@ tern_status plan_make(const model_source *model, const device_ref *where, const 
     plan.memory_budget = options->memory_budget != 0 && options->memory_budget < facts.memory_free
                              ? options->memory_budget
                              : facts.memory_free;
-    status = weight_bytes(model, where->backend, &plan, err);
+    set_products(&facts, options->weights, &plan);
+    status = weight_bytes(model, where->backend, plan_held_type(&facts, options->weights), &plan, err);
     if (status == TERN_OK) status = context_bytes(hp, &plan, err);
     if (status != TERN_OK) return status;
     if (!sum_total(&plan)) return error_set(err, TERN_LIMIT, "the plan's sizes overflow");

@@ -14,6 +14,9 @@ tern_status plan_make(const model_source *model, const device_ref *where, const 
 // The step's shape under a plan: the same arithmetic for planning and for running.
 step_shape plan_step_shape(const hparams *hp, const tern_plan *plan);
 
+// The dense type that all matrices are turned into on such a device; DENSE_N_TYPES: held as stored.
+dense_type plan_held_type(const device_facts *facts, tern_weights kind);
+
 // KV_* of the public type.
 int plan_kv_type(tern_kv_type type);
 

@@ -212,6 +212,7 @@ static tern_status check_plan(const tern_model *model, const device_ref *where, 
     options.n_threads = plan->n_threads;
     options.kv_k = plan->kv_k;
     options.kv_v = plan->kv_v;
+    options.weights = plan->weights;
     tern_plan again;
     tern_status status = plan_make(model->source, where, &options, &again, err);
     if (status == TERN_BUDGET) error_prefix(err, "memory became scarce since the plan was made");
@@ -229,11 +230,15 @@ tern_status tern_model_load(tern_model *model, const tern_plan *plan, tern_progr
     if (model->resident != NULL) return error_set(err, TERN_BAD_STATE, "the model is already loaded");
     device_ref where;
     tern_status status = registry_find(engine_backends, plan->device, &where, err);
+    device_facts facts = {0};
     if (status == TERN_OK) status = check_plan(model, &where, plan, err);
+    if (status == TERN_OK) status = where.backend->device_describe(where.index, &facts, err);
     if (status != TERN_OK) return status;
     resident_options options = {.n_ctx = plan->n_ctx,
                                 .n_threads = plan->n_threads,
                                 .cache_dir = model->engine->cache_dir,
+                                .held = plan_held_type(&facts, plan->weights),
+                                .uses_blas = plan->uses_blas,
                                 .progress = progress,
                                 .progress_user = user};
     fp_env env = fp_env_enter();

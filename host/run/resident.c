@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "half.h"
 #include "rope.h"
 
 #define STAGING_BYTES ((size_t)4 << 20)
@@ -14,31 +15,33 @@ static bool has_input_norm(const matrix_source *m) { return m->input_norm.tensor
 
 // Two matrices can share one device matrix when a product over them has the same definition row by row and the same
 // input: both dense of one type, or both ternary with one scale along K.
-static bool can_stack(const matrix_source *a, const matrix_source *b)
+static bool can_stack(const matrix_source *a, const matrix_source *b, dense_type held)
 {
     if (has_input_norm(a) || has_input_norm(b)) return false;
+    if (held != DENSE_N_TYPES) return true;
     if (matrix_is_ternary(a) != matrix_is_ternary(b)) return false;
     if (!matrix_is_ternary(a)) return a->dense == b->dense;
     return matrix_scale_bound(a).group == 0 && matrix_scale_bound(b).group == 0;
 }
 
-void linear_plan_make(const matrix_source *const *sources, uint32_t n_sources, linear_plan *out)
+void linear_plan_make(const matrix_source *const *sources, uint32_t n_sources, dense_type held, linear_plan *out)
 {
     memset(out, 0, sizeof *out);
+    out->held = held;
     out->n_sources = n_sources;
     for (uint32_t i = 0; i < n_sources; i++) {
         out->source[i] = sources[i];
-        bool joins = i > 0 && can_stack(sources[i - 1], sources[i]);
+        bool joins = i > 0 && can_stack(sources[i - 1], sources[i], held);
         out->part_of[i] = joins ? out->n_parts - 1 : out->n_parts++;
     }
 }
 
-void layer_linear_plans(const layer_source *layer, linear_plan out[LAYER_N_LINEARS])
+void layer_linear_plans(const layer_source *layer, dense_type held, linear_plan out[LAYER_N_LINEARS])
 {
-    linear_plan_make((const matrix_source *const[]){&layer->q, &layer->k, &layer->v}, 3, &out[0]);
-    linear_plan_make((const matrix_source *const[]){&layer->o}, 1, &out[1]);
-    linear_plan_make((const matrix_source *const[]){&layer->gate, &layer->up}, 2, &out[2]);
-    linear_plan_make((const matrix_source *const[]){&layer->down}, 1, &out[3]);
+    linear_plan_make((const matrix_source *const[]){&layer->q, &layer->k, &layer->v}, 3, held, &out[0]);
+    linear_plan_make((const matrix_source *const[]){&layer->o}, 1, held, &out[1]);
+    linear_plan_make((const matrix_source *const[]){&layer->gate, &layer->up}, 2, held, &out[2]);
+    linear_plan_make((const matrix_source *const[]){&layer->down}, 1, held, &out[3]);
 }
 
 // The form of one part, its scale left open.
@@ -51,6 +54,10 @@ static weights_desc part_desc(const linear_plan *plan, uint32_t part)
         desc.n_cols = plan->source[i]->n_cols;
         desc.is_ternary = matrix_is_ternary(plan->source[i]);
         desc.type = plan->source[i]->dense;
+    }
+    if (plan->held != DENSE_N_TYPES) {
+        desc.is_ternary = false;
+        desc.type = plan->held;
     }
     return desc;
 }
@@ -97,7 +104,7 @@ uint64_t resident_norm_floats(const model_source *model)
 typedef struct loader {
     resident *r;
     const resident_options *options;
-    uint8_t *staging;
+    uint8_t *staging, *converted;     // stored rows, and the same in another type; STAGING_BYTES each
     size_t norm_offset;               // of the next norm in the norms buffer
     uint64_t bytes_done, bytes_total; // of the sources, for progress
 } loader;
@@ -110,12 +117,43 @@ static tern_status report_progress(loader *l, uint64_t n_bytes, tern_error *err)
     return error_set(err, TERN_CANCELLED, "loading was cancelled");
 }
 
-static tern_status upload_source(loader *l, const matrix_source *source, const ternary_scale *scale, weights *to,
-                                 uint32_t first_row, tern_error *err)
+static size_t stored_row_bytes(const matrix_source *source)
+{
+    return matrix_is_ternary(source) ? ternary_row_bytes(source->n_cols)
+                                     : dense_row_bytes(source->dense, source->n_cols);
+}
+
+// `count` stored rows from l->staging (the first of them is row `first`) as rows of `held` in l->converted.
+static void convert_rows(loader *l, const matrix_source *source, const ternary_scale *scale, uint32_t first,
+                         uint32_t count, dense_type held)
+{
+    for (uint32_t r = 0; r < count; r++) {
+        const uint8_t *row = l->staging + r * stored_row_bytes(source);
+        float *values = (float *)l->converted + (size_t)r * source->n_cols;
+        if (matrix_is_ternary(source)) {
+            const float *scales = scale->values + (size_t)ternary_scale_set(scale, first + r) * scale->n_groups;
+            for (uint32_t c = 0; c < source->n_cols; c++)
+                values[c] = scales[c / scale->group] * (float)(ternary_code(row, c) - 1);
+        } else {
+            dense_row_to_float(source->dense, row, source->n_cols, values);
+        }
+    }
+    if (held == DENSE_F32) return;
+    // In place: a short value stands before the float it comes from.
+    for (size_t i = 0; i < (size_t)count * source->n_cols; i++) {
+        float value;
+        memcpy(&value, l->converted + 4 * i, sizeof value);
+        uint16_t bits = (uint16_t)half_from_float(value);
+        memcpy(l->converted + 2 * i, &bits, sizeof bits);
+    }
+}
+
+static tern_status upload_source(loader *l, const matrix_source *source, const ternary_scale *scale, dense_type held,
+                                 weights *to, uint32_t first_row, tern_error *err)
 {
     const backend *b = l->r->backend;
-    size_t row_bytes = matrix_is_ternary(source) ? ternary_row_bytes(source->n_cols)
-                                                 : dense_row_bytes(source->dense, source->n_cols);
+    size_t row_bytes = stored_row_bytes(source);
+    if (held != DENSE_N_TYPES && row_bytes < source->n_cols * sizeof(float)) row_bytes = source->n_cols * sizeof(float);
     uint32_t step = (uint32_t)(STAGING_BYTES / row_bytes);
     if (step == 0)
         return error_set(err, TERN_LIMIT, "%s: a row of %zu bytes is over the staging size", source->name, row_bytes);
@@ -123,7 +161,10 @@ static tern_status upload_source(loader *l, const matrix_source *source, const t
     for (uint32_t row = 0; row < source->n_rows; row += step) {
         uint32_t count = source->n_rows - row < step ? source->n_rows - row : step;
         tern_status status = matrix_read_rows(source, scale, row, count, l->staging, err);
-        if (status == TERN_OK) status = b->weights_upload_rows(to, first_row + row, count, l->staging, err);
+        if (status == TERN_OK && held != DENSE_N_TYPES) convert_rows(l, source, scale, row, count, held);
+        if (status == TERN_OK)
+            status = b->weights_upload_rows(to, first_row + row, count,
+                                            held != DENSE_N_TYPES ? l->converted : l->staging, err);
         if (status != TERN_OK) return status;
         uint64_t bytes_so_far = source->n_bytes * (uint64_t)(row + count) / source->n_rows;
         status = report_progress(l, bytes_so_far - reported, err);
@@ -180,7 +221,7 @@ static tern_status load_part(loader *l, const linear_plan *plan, uint32_t part, 
     for (uint32_t i = 0; i < plan->n_sources && status == TERN_OK; i++) {
         if (plan->part_of[i] != part) continue;
         n_in_part++;
-        if (!desc.is_ternary) continue;
+        if (!matrix_is_ternary(plan->source[i])) continue;
         status = matrix_scale(plan->source[i], &scales[i], err);
         whole = &scales[i];
     }
@@ -188,12 +229,12 @@ static tern_status load_part(loader *l, const linear_plan *plan, uint32_t part, 
         status = stack_scales(plan, part, scales, &stacked, err);
         whole = &stacked;
     }
-    desc.scale = whole;
+    desc.scale = desc.is_ternary ? whole : NULL;
     if (status == TERN_OK) status = b->weights_create(l->r->device, &desc, out, err);
     uint32_t row = 0;
     for (uint32_t i = 0; i < plan->n_sources && status == TERN_OK; i++) {
         if (plan->part_of[i] != part) continue;
-        status = upload_source(l, plan->source[i], desc.is_ternary ? &scales[i] : NULL, *out, row, err);
+        status = upload_source(l, plan->source[i], &scales[i], plan->held, *out, row, err);
         row += plan->source[i]->n_rows;
     }
     for (uint32_t i = 0; i < LINEAR_MAX_PARTS; i++) ternary_scale_free(&scales[i]);
@@ -235,7 +276,7 @@ static tern_status load_linear(loader *l, const linear_plan *plan, linear *out, 
 static tern_status load_matrix(loader *l, const matrix_source *source, linear *out, tern_error *err)
 {
     linear_plan plan;
-    linear_plan_make(&source, 1, &plan);
+    linear_plan_make(&source, 1, l->options->held, &plan);
     return load_linear(l, &plan, out, err);
 }
 
@@ -262,7 +303,7 @@ static tern_status load_layer(loader *l, const model_source *model, uint32_t i, 
     resident_layer *to = &l->r->layers[i];
     tern_status status = load_layer_norms(l, hp, from, to, err);
     linear_plan plans[LAYER_N_LINEARS];
-    layer_linear_plans(from, plans);
+    layer_linear_plans(from, l->options->held, plans);
     linear *linears[LAYER_N_LINEARS] = {&to->qkv, &to->o, &to->gate_up, &to->down};
     for (int k = 0; k < LAYER_N_LINEARS && status == TERN_OK; k++) status = load_linear(l, &plans[k], linears[k], err);
     if (status != TERN_OK) error_prefix(err, "loading layer %u of %u", i, hp->n_layers);
@@ -293,6 +334,17 @@ static uint64_t source_bytes(const model_source *model)
     return n;
 }
 
+// That the device multiplies weights as they are held now; the head stands for all.
+static tern_status check_blas(const resident *r, tern_error *err)
+{
+    const linear *head = &r->head;
+    const char *reason = "";
+    op o = {.kind = OP_BLAS_MM, .m = 1};
+    o.dense_mm = (op_dense_mm){.w = head->part[0], .ld_x = head->n_cols, .ld_y = head->n_rows[0]};
+    if (r->backend->supports(r->device, &o, &reason)) return TERN_OK;
+    return error_set(err, TERN_DEVICE_UNSUPPORTED, "%s: %s", op_kind_name(OP_BLAS_MM), reason);
+}
+
 tern_status resident_load(const model_source *model, const device_ref *where, const resident_options *options,
                           resident **out, tern_error *err)
 {
@@ -300,13 +352,16 @@ tern_status resident_load(const model_source *model, const device_ref *where, co
     const backend *b = where->backend;
     resident *r = calloc(1, sizeof *r);
     loader l = {.r = r, .options = options, .staging = malloc(STAGING_BYTES), .bytes_total = source_bytes(model)};
+    if (options->held != DENSE_N_TYPES) l.converted = malloc(STAGING_BYTES);
     linear embedding = {0};
     tern_status status = TERN_OK;
-    if (r == NULL || l.staging == NULL || (r->layers = calloc(hp->n_layers, sizeof *r->layers)) == NULL)
+    if (r == NULL || l.staging == NULL || (options->held != DENSE_N_TYPES && l.converted == NULL) ||
+        (r->layers = calloc(hp->n_layers, sizeof *r->layers)) == NULL)
         status = error_set(err, TERN_HOST_MEMORY, "out of memory while loading");
     if (status == TERN_OK) {
         r->backend = b;
         r->n_layers = hp->n_layers;
+        r->uses_blas = options->uses_blas;
         device_options device_opts = {.n_threads = options->n_threads, .cache_dir = options->cache_dir};
         status = b->device_open(where->index, &device_opts, &r->device, err);
     }
@@ -326,7 +381,9 @@ tern_status resident_load(const model_source *model, const device_ref *where, co
             status = load_matrix(&l, &model->head, &r->head, err);
     }
     if (status == TERN_OK) status = b->stream_sync(r->stream, err);
+    if (status == TERN_OK && r->uses_blas) status = check_blas(r, err);
     free(l.staging);
+    free(l.converted);
     if (status != TERN_OK) {
         resident_free(r);
         return status;

@@ -35,21 +35,23 @@ typedef struct resident {
     resident_layer *layers;
     uint32_t n_layers;
     bool is_reproducible; // the device gives the defined bits
+    bool uses_blas;       // float products are OP_BLAS_MM
 } resident;
 
 // How the matrices of one linear map are grouped: fills `linear` members other than `part`, and for each part the
 // sources that are stacked in it. Shared by the loader and the planner.
 typedef struct linear_plan {
+    dense_type held; // all matrices are turned into this type; DENSE_N_TYPES: held as they are stored
     const matrix_source *source[LINEAR_MAX_PARTS];
     uint32_t n_sources;
     uint32_t part_of[LINEAR_MAX_PARTS]; // part of each source
     uint32_t n_parts;
 } linear_plan;
-void linear_plan_make(const matrix_source *const *sources, uint32_t n_sources, linear_plan *out);
+void linear_plan_make(const matrix_source *const *sources, uint32_t n_sources, dense_type held, linear_plan *out);
 
 // The linear maps of a layer in the order qkv, o, gate_up, down.
 #define LAYER_N_LINEARS 4
-void layer_linear_plans(const layer_source *layer, linear_plan out[LAYER_N_LINEARS]);
+void layer_linear_plans(const layer_source *layer, dense_type held, linear_plan out[LAYER_N_LINEARS]);
 
 // The seven matrices of a layer, for code that treats them alike.
 #define LAYER_N_MATRICES 7
@@ -70,6 +72,8 @@ typedef struct resident_options {
     uint32_t n_ctx;
     uint32_t n_threads;
     const char *cache_dir;
+    dense_type held; // see linear_plan
+    bool uses_blas;
     tern_progress progress;
     void *progress_user;
 } resident_options;

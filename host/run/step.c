@@ -208,10 +208,15 @@ static tern_status make_operand(const step *s, uint32_t m, uint32_t layer, step_
 static tern_status product(const step *s, uint32_t m, uint32_t layer, step_place place, const weights *w,
                            operand_form form, const operand *x, view y, uint32_t ld_y, tern_error *err)
 {
-    op o = make_op(form == FORM_FLOAT ? OP_DENSE_MM : OP_TERNARY_MM, m, layer, place);
+    bool uses_blas = s->r->uses_blas;
+    op o = make_op(form != FORM_FLOAT ? OP_TERNARY_MM : uses_blas ? OP_BLAS_MM : OP_DENSE_MM, m, layer, place);
     if (form == FORM_FLOAT)
-        o.dense_mm = (op_dense_mm){
-            .w = w, .x = x->x, .y = y, .ld_x = x->ld_x, .ld_y = ld_y, .check_finite = place == PLACE_HEAD};
+        o.dense_mm = (op_dense_mm){.w = w,
+                                   .x = x->x,
+                                   .y = y,
+                                   .ld_x = x->ld_x,
+                                   .ld_y = ld_y,
+                                   .check_finite = place == PLACE_HEAD && !uses_blas};
     else
         o.ternary_mm = (op_ternary_mm){.w = w, .x = x->q, .y = y, .ld_y = ld_y};
     return enqueue(s, &o, err);

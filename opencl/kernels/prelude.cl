@@ -1,6 +1,7 @@
 // What all kernels share. Follows scalar.h, half.h and kv.h in every program. Options that program.c may define:
 //   SCALAR_SOFT_DIVIDE   division and roots by integer arithmetic (scalar.h)
 //   TERN_DOT_KHR, _AMD_MIXED, _AMD_SIGNED, _NVIDIA, _ARM, _QUALCOMM   which packed 4x8 dot product; none: plain code
+//   TERN_DOT_VECTOR      a CPU: granules are multiplied 16 bytes at a time, everything else by plain code
 //   TERN_DOT_SIGNED      only signed operands: codes times 4^3 = 128 do not fit (set with _AMD_SIGNED, or to test it)
 //   TERN_SUBGROUPS       lanes exchange values by shuffles (_EMULATED: by local memory, in the same places)
 //   TERN_FP16            the device has fp16, so conversion of stored halves is an instruction

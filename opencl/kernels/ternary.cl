@@ -23,7 +23,24 @@ static int dot_field(uint4 w, uint mask, uint a, uint b, uint c, uint d)
     return dot_us(w.s0 & mask, a, dot_us(w.s1 & mask, b, dot_us(w.s2 & mask, c, dot_us(w.s3 & mask, d, 0))));
 }
 
-// Sum of codes times activations over a granule.
+#if defined(TERN_DOT_VECTOR)
+// Sum of codes times activations over a granule. A field of all four words meets four words of activations; four products
+// of codes 0..2 with int8 fit 16 bits.
+static int granule_dot(uint4 w, activations a)
+{
+    const uint4 three = (uint4)(0x03030303u);
+    short16 sum = convert_short16(as_uchar16(w & three)) *
+                  convert_short16(as_char16((uint4)(a.x[0].s01, a.x[2].s01)));
+    sum += convert_short16(as_uchar16(w >> 2 & three)) * convert_short16(as_char16((uint4)(a.x[0].s23, a.x[2].s23)));
+    sum += convert_short16(as_uchar16(w >> 4 & three)) * convert_short16(as_char16((uint4)(a.x[1].s01, a.x[3].s01)));
+    sum += convert_short16(as_uchar16(w >> 6 & three)) * convert_short16(as_char16((uint4)(a.x[1].s23, a.x[3].s23)));
+    short8 s8 = sum.lo + sum.hi; // at most 2 * 4 * 254
+    short4 s4 = s8.lo + s8.hi;
+    short2 s2 = s4.lo + s4.hi; // at most 8 * 4 * 254 = 8,128
+    return s2.x + s2.y;
+}
+#else
+// The same by packed dot products of four bytes.
 static int granule_dot(uint4 w, activations a)
 {
     int p0 = dot_field(w, 0x03030303u, a.x[0].s0, a.x[0].s1, a.x[2].s0, a.x[2].s1);
@@ -36,6 +53,7 @@ static int granule_dot(uint4 w, activations a)
 #endif
     return p0 + (p1 >> 2) + (p2 >> 4) + (p3 >> 6);
 }
+#endif
 
 static int granule_sum(activations a)
 {
@@ -72,9 +90,9 @@ static int granule_sum(activations a)
                   : scalar_ternary2((s)[0] - hi_sum[hi_sum_at + (m)], (s)[1] - lo_sum[lo_sum_at + (m)],                \
                                     hi_scale[hi_scale_at + (m)], lo_scale[lo_scale_at + (m)], *SCALES(row)))
 
-// ---- up to 8 columns: the weights stream through once
+// ---- up to 8 columns at a time: the weights stream through once for them
 //
-// One work-group of 128 lanes for a row group of 16 rows. Lanes of a span of 32 share a tile as 8 rows (and the 8 below
+// One work-group of 128 lanes for a row group of 16 rows and (dimension 1) a block of C columns. Lanes of a span of 32 share a tile as 8 rows (and the 8 below
 // them) times 4 granules; the four spans take every fourth tile. Row g of a tile with r granules a row begins at granule
 // r*g, so a full tile is read in two consecutive stretches.
 
@@ -95,6 +113,7 @@ static int granule_sum(activations a)
     {                                                                                                                  \
         __local int sums[GEMV_PARTS * 16 * C], exchange[GEMV_EXCHANGE];                                                \
         uint lane = get_local_id(0), span = lane / 32, g = lane % 32 / 4, t = lane % 4;                                \
+        uint first = (uint)get_group_id(1) * C;                                                                        \
         const __global uint4 *tiles = (const __global uint4 *)w + get_group_id(0) * TILE_ROWS * (size_t)n_granules;    \
         int upper[C], lower[C];                                                                                        \
         for (int c = 0; c < C; c++) upper[c] = lower[c] = 0;                                                           \
@@ -104,8 +123,8 @@ static int granule_sum(activations a)
             const __global uint4 *at = tiles + (size_t)tile * TILE_ROWS * TILE_GRANULES + r * g + t;                   \
             uint4 a = at[0], b = at[8 * r];                                                                            \
             for (uint c = 0; c < C; c++) {                                                                             \
-                if (c >= n_columns) continue;                                                                          \
-                activations x = load_activations(COLUMN(c), tile * TILE_GRANULES + t);                                 \
+                if (first + c >= n_columns) continue;                                                                  \
+                activations x = load_activations(COLUMN(first + c), tile * TILE_GRANULES + t);                         \
                 upper[c] += granule_dot(a, x);                                                                         \
                 lower[c] += granule_dot(b, x);                                                                         \
             }                                                                                                          \
@@ -119,7 +138,7 @@ static int granule_sum(activations a)
         }                                                                                                              \
         BARRIER();                                                                                                     \
         for (uint i = lane; i < 16 * C; i += 128) {                                                                    \
-            uint row = (uint)get_group_id(0) * TILE_ROWS + i / C, c = i % C;                                           \
+            uint row = (uint)get_group_id(0) * TILE_ROWS + i / C, c = first + i % C;                                   \
             if (row >= n_rows || c >= n_columns || (c & (n_terms - 1)) != 0) continue;                                 \
             uint m = TOKEN(c);                                                                                         \
             y[y_at + (size_t)m * ld_y + row] = RESULT(m, sums + i, row);                                               \
