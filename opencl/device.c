@@ -50,14 +50,21 @@ static const char *const weight_names[OPENCL_DENSE_KINDS] = {
 static const char *const dense_names[DENSE_KERNEL_COUNT] = {
     [DENSE_EMBED] = "embed", [DENSE_MM_M1] = "dense_mm_m1", [DENSE_MM_M4] = "dense_mm_m4"};
 
+static launch begin(device *d, cl_kernel kernel, const char *name)
+{
+    launch l = {.device = d, .kernel = kernel, .name = name};
+    if (d->recording != NULL) l.code = opencl_graph_own_kernel(d->recording, kernel, &l.kernel);
+    return l;
+}
+
 launch launch_begin(device *d, opencl_kernel kernel)
 {
-    return (launch){.device = d, .kernel = d->kernels[kernel], .name = kernel_table[kernel].name};
+    return begin(d, d->kernels[kernel], kernel_table[kernel].name);
 }
 
 launch launch_begin_dense(device *d, uint32_t kind, opencl_dense_kernel kernel)
 {
-    return (launch){.device = d, .kernel = d->dense[kind][kernel], .name = dense_names[kernel]};
+    return begin(d, d->dense[kind][kernel], dense_names[kernel]);
 }
 
 tern_status opencl_check_lost(const device *d, tern_error *err)

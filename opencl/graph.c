@@ -22,6 +22,8 @@ struct graph {
     cl_command_buffer_khr commands;
     cl_sync_point_khr last; // every command waits for the one before
     bool has_last;
+    cl_kernel *kernels; // one a call
+    size_t n_kernels, capacity;
 };
 
 const opencl_commands *opencl_commands_load(const opencl_device *from)
@@ -39,6 +41,27 @@ const opencl_commands *opencl_commands_load(const opencl_device *from)
         return NULL;
     commands = c;
     return &commands;
+}
+
+// A recorded call should keep the arguments its kernel had then, but PoCL 3.1 looks at them when the call runs. So each call
+// gets a kernel object of its own.
+cl_int opencl_graph_own_kernel(graph *g, cl_kernel kernel, cl_kernel *out)
+{
+    char name[64];
+    cl_program program;
+    if (g->n_kernels == g->capacity) {
+        size_t capacity = g->capacity == 0 ? 256 : 2 * g->capacity;
+        cl_kernel *kernels = realloc(g->kernels, capacity * sizeof(cl_kernel));
+        if (kernels == NULL) return CL_OUT_OF_HOST_MEMORY;
+        g->kernels = kernels;
+        g->capacity = capacity;
+    }
+    cl_int code = cl.clGetKernelInfo(kernel, CL_KERNEL_FUNCTION_NAME, sizeof name, name, NULL);
+    if (code == CL_SUCCESS) code = cl.clGetKernelInfo(kernel, CL_KERNEL_PROGRAM, sizeof program, &program, NULL);
+    if (code != CL_SUCCESS) return code;
+    *out = cl.clCreateKernel(program, name, &code);
+    if (*out != NULL) g->kernels[g->n_kernels++] = *out;
+    return code;
 }
 
 cl_int opencl_graph_add_kernel(graph *g, cl_kernel kernel, const size_t global[3], const size_t local[3])
@@ -101,5 +124,7 @@ void opencl_graph_destroy(graph *g)
 {
     if (g == NULL) return;
     g->device->commands->release(g->commands);
+    for (size_t i = 0; i < g->n_kernels; i++) cl.clReleaseKernel(g->kernels[i]);
+    free(g->kernels);
     free(g);
 }

@@ -5,8 +5,8 @@
 
 static void set(launch *l, size_t n_bytes, const void *value)
 {
-    cl_int code = cl.clSetKernelArg(l->kernel, l->n_args++, n_bytes, value);
-    if (l->code == CL_SUCCESS) l->code = code;
+    if (l->code != CL_SUCCESS) return;
+    l->code = cl.clSetKernelArg(l->kernel, l->n_args++, n_bytes, value);
 }
 
 void launch_mem(launch *l, cl_mem mem) { set(l, sizeof mem, &mem); }

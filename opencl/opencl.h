@@ -33,6 +33,7 @@
     X(clReleaseProgram)                                                                                                \
     X(clCreateKernel)                                                                                                  \
     X(clReleaseKernel)                                                                                                 \
+    X(clGetKernelInfo)                                                                                                 \
     X(clSetKernelArg)                                                                                                  \
     X(clEnqueueNDRangeKernel)                                                                                          \
     X(clEnqueueReadBuffer)                                                                                             \
@@ -307,7 +308,8 @@ tern_status opencl_graph_begin(stream *s, tern_error *err);
 tern_status opencl_graph_end(stream *s, graph **out, tern_error *err);
 tern_status opencl_graph_launch(stream *s, graph *g, tern_error *err);
 void opencl_graph_destroy(graph *g);
-// While recording: adds a kernel to the graph.
+// While recording: another object of a kernel, owned by the graph; and a call of it.
+cl_int opencl_graph_own_kernel(graph *g, cl_kernel kernel, cl_kernel *out);
 cl_int opencl_graph_add_kernel(graph *g, cl_kernel kernel, const size_t global[3], const size_t local[3]);
 
 // ---- blas.c: CLBlast, opened at run time

@@ -2,7 +2,7 @@
 # The second command: installs what is missing (as root), builds, and runs all tests.
 set -eu
 cd "$(dirname "$0")/.."
-./scripts/setup.sh
+./scripts/setup.sh --tests
 ./scripts/build.sh build -DTERN_TESTS=ON
 ./scripts/build.sh build-asan -DTERN_TESTS=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTERN_SANITIZE=address,undefined
 jobs=$(nproc)

@@ -6,7 +6,7 @@
 #include "check.h"
 #include "clock.h"
 #include "kv.h"
-#include "step.h"
+#include "step_graph.h"
 
 typedef struct sequence {
     tern_token *tokens; // [n_ctx]
@@ -20,6 +20,7 @@ struct tern_session {
     tern_model *model;
     const backend *backend;
     step step;
+    step_graphs graphs;
     buffer *workspace;
     buffer **kv; // per layer
     uint32_t n_valid;
@@ -109,6 +110,7 @@ tern_status tern_session_create(tern_model *model, tern_session **out, tern_erro
 void tern_session_free(tern_session *s)
 {
     if (s == NULL) return;
+    step_graphs_free(&s->graphs, &s->step);
     for (uint32_t i = 0; s->kv != NULL && i < s->step.hp->n_layers; i++) s->backend->buffer_destroy(s->kv[i]);
     s->backend->buffer_destroy(s->workspace);
     for (uint32_t i = 0; s->sequences != NULL && i < s->model->plan.n_sequences; i++) {
@@ -233,14 +235,21 @@ static tern_status finish(tern_session *s, tern_error *err)
     return error_set(err, TERN_NUMERIC, "a value is not finite (or too large for an f16 KV cache) at %s", place);
 }
 
+// Rows [first, first + n) of the last evaluation whose logits are computed together with those of row i.
+static size_t head_block(const tern_session *s, size_t i, size_t *n)
+{
+    size_t block = s->step.shape.n_logits, first = i / block * block;
+    *n = s->n_out - first < block ? s->n_out - first : block;
+    return first;
+}
+
 // Brings the logits of row i of the last evaluation to the device: the block of rows it belongs to.
 static tern_status ensure_head(tern_session *s, size_t i, tern_error *err)
 {
     if (i >= s->n_out)
         return error_set(err, TERN_INVALID_ARGUMENT, "row %zu of logits, but the last evaluation has %zu", i, s->n_out);
     if (i >= s->head_first && i < s->head_first + s->head_n) return TERN_OK;
-    size_t block = s->step.shape.n_logits;
-    size_t first = i / block * block, n = s->n_out - first < block ? s->n_out - first : block;
+    size_t n, first = head_block(s, i, &n);
     s->head_n = 0;
     tern_status status = step_head(&s->step, (uint32_t)first, (uint32_t)n, err);
     if (status == TERN_OK) status = finish(s, err);
@@ -254,11 +263,16 @@ static tern_status run_rows(tern_session *s, size_t n_rows, size_t n_out, tern_e
 {
     const step_buffers *b = &s->step.buffers;
     tern_status status = s->backend->buffer_write(s->step.r->stream, b->inputs, s->inputs, b->input_bytes, err);
-    if (status == TERN_OK) status = step_layers(&s->step, (uint32_t)n_rows, (uint32_t)n_out, err);
-    if (status == TERN_OK && n_out == 0) status = finish(s, err);
+    size_t n_head = 0;
     s->n_out = n_out;
-    if (status == TERN_OK && n_out > 0) status = ensure_head(s, 0, err);
-    return status;
+    if (n_out > 0) head_block(s, 0, &n_head);
+    if (status == TERN_OK)
+        status = step_graphs_run(&s->graphs, &s->step, (uint32_t)n_rows, (uint32_t)n_out, (uint32_t)n_head, err);
+    if (status == TERN_OK) status = finish(s, err);
+    if (status != TERN_OK) return status;
+    s->head_first = 0;
+    s->head_n = n_head;
+    return TERN_OK;
 }
 
 tern_status tern_session_eval(tern_session *s, const tern_row *rows, size_t n_rows, tern_error *err)
