@@ -98,6 +98,7 @@ tern_status opencl_device_describe(size_t index, device_facts *out, tern_error *
         cl.clGetDeviceInfo(d.id, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof max_alloc, &max_alloc, NULL) != CL_SUCCESS)
         return error_set(err, TERN_NO_DEVICE, "opencl%zu does not say how much memory it has", index);
     cl.clGetDeviceInfo(d.id, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof units, &units, NULL);
+    bool has_half = opencl_has_extension(d.id, "cl_khr_fp16"); // what Hgemm needs
     opencl_traits_query(&d, &traits);
     opencl_traits_describe(&traits, offers, sizeof offers);
 
@@ -105,10 +106,10 @@ tern_status opencl_device_describe(size_t index, device_facts *out, tern_error *
                           .memory_free = free_memory(d.id, total),
                           .is_chosen_only_by_name = !d.is_gpu,
                           .blas_type = opencl_blas_load() == NULL ? DENSE_N_TYPES
-                                       : traits.has_fp16          ? DENSE_F16
+                                       : has_half          ? DENSE_F16
                                                                   : DENSE_F32,
                           .bytes_open = OPENCL_SCRATCH_BYTES + OPENCL_N_STAGING * OPENCL_STAGING_BYTES};
-    if (facts.blas_type != DENSE_N_TYPES) facts.blas_name = traits.has_fp16 ? "CLBlast Hgemm" : "CLBlast Sgemm";
+    if (facts.blas_type != DENSE_N_TYPES) facts.blas_name = has_half ? "CLBlast Hgemm" : "CLBlast Sgemm";
     snprintf(facts.name, sizeof facts.name, "opencl%zu", index);
     snprintf(facts.description, sizeof facts.description, "%.60s, %u compute units, %.30s", name, units, platform);
     version[10] = 0; // "OpenCL 3.0"

@@ -101,7 +101,7 @@ typedef enum opencl_subgroups {
 typedef struct opencl_traits {
     opencl_dot dot;
     opencl_subgroups subgroups;
-    bool has_fp16;
+    bool has_fp16;           // stored halves are turned into floats by an instruction (vload_half)
     bool has_exact_division; // CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT
     bool has_command_buffer;
     bool is_intel_large; // buffers over 4 GiB need a flag and an option
@@ -110,7 +110,7 @@ typedef struct opencl_traits {
 void opencl_traits_query(const opencl_device *from, opencl_traits *out);
 // "-cl-std=... -D..." for these traits.
 void opencl_traits_options(const opencl_traits *traits, char *out, size_t n_bytes);
-// "dot KHR, subgroup shuffles, fp16", for people.
+// "4x8 dot: NVIDIA dp4a, half loads, command buffers", for people.
 void opencl_traits_describe(const opencl_traits *traits, char *out, size_t n_bytes);
 
 // A property of a device as NUL-terminated text, cut to fit; "" where it has none.

@@ -97,7 +97,7 @@ void opencl_traits_query(const opencl_device *from, opencl_traits *out)
         .dot = choose_dot(from->id, from->is_gpu),
         .subgroups = opencl_has_extension(from->id, "cl_khr_subgroup_shuffle") ? OPENCL_SUBGROUPS_KHR
                                                                                : OPENCL_SUBGROUPS_NONE,
-        .has_fp16 = opencl_has_extension(from->id, "cl_khr_fp16"),
+        .has_fp16 = !from->is_gpu || opencl_has_extension(from->id, "cl_khr_fp16"),
         .has_exact_division = (config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0,
         .has_command_buffer = opencl_has_extension(from->id, "cl_khr_command_buffer"),
         .is_intel_large = opencl_has_extension(from->id, "cl_intel_unified_shared_memory") && from->is_gpu,
@@ -136,7 +136,7 @@ void opencl_traits_options(const opencl_traits *traits, char *out, size_t n_byte
 void opencl_traits_describe(const opencl_traits *traits, char *out, size_t n_bytes)
 {
     snprintf(out, n_bytes, "4x8 dot: %s%s%s%s%s", dots[traits->dot].name,
-             traits->subgroups == OPENCL_SUBGROUPS_KHR ? ", subgroup shuffles" : "", traits->has_fp16 ? ", fp16" : "",
+             traits->subgroups == OPENCL_SUBGROUPS_KHR ? ", subgroup shuffles" : "", traits->has_fp16 ? ", half loads" : "",
              traits->has_command_buffer ? ", command buffers" : "",
              traits->has_exact_division ? "" : ", division in software");
 }

@@ -4,7 +4,7 @@
 //   TERN_DOT_VECTOR      a CPU: granules are multiplied 16 bytes at a time, everything else by plain code
 //   TERN_DOT_SIGNED      only signed operands: codes times 4^3 = 128 do not fit (set with _AMD_SIGNED, or to test it)
 //   TERN_SUBGROUPS       lanes exchange values by shuffles (_EMULATED: by local memory, in the same places)
-//   TERN_FP16            the device has fp16, so conversion of stored halves is an instruction
+//   TERN_FP16            conversion of stored halves is an instruction
 //
 // Operands are a buffer and an element offset, because sub-buffers demand more alignment than operands have.
 #define GROUP(n) __attribute__((reqd_work_group_size(n, 1, 1)))
