@@ -103,6 +103,7 @@ typedef struct setup {
     tern_kv_type kv;
     tern_act act;
     uint32_t n_batch, n_threads, n_ctx, n_sequences; // 0: 512, 1, the model's own, 1
+    tern_weights weights;
 } setup;
 
 typedef struct running {
@@ -110,13 +111,13 @@ typedef struct running {
     tern_model *model;
     tern_session *session;
     tern_model_info info;
+    tern_plan plan;
 } running;
 
 static inline running start(const char *path, setup s)
 {
     running r = {0};
     tern_plan_options options;
-    tern_plan plan;
     tern_model_options open;
     tern_model_options_init(&open);
     open.act = s.act;
@@ -128,9 +129,10 @@ static inline running start(const char *path, setup s)
     options.n_batch = s.n_batch != 0 ? s.n_batch : 512;
     options.n_threads = s.n_threads != 0 ? s.n_threads : 1;
     options.n_ctx = s.n_ctx;
+    options.weights = s.weights;
     options.n_sequences = s.n_sequences != 0 ? s.n_sequences : 1;
-    CHECK(tern_plan_make(r.model, &options, &plan, err));
-    CHECK(tern_model_load(r.model, &plan, NULL, NULL, err));
+    CHECK(tern_plan_make(r.model, &options, &r.plan, err));
+    CHECK(tern_model_load(r.model, &r.plan, NULL, NULL, err));
     CHECK(tern_session_create(r.model, &r.session, err));
     tern_model_get_info(r.model, &r.info);
     return r;

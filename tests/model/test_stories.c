@@ -403,6 +403,66 @@ static void logit_bias_forbids_and_forces(void **state)
     stop(&r);
 }
 
+// The largest relative L2 distance of a row.
+static double worst_row(const matrix *a, const matrix *b)
+{
+    double worst = 0;
+    for (size_t r = 0; r < a->n_rows; r++) {
+        double difference = 0, norm = 0;
+        for (size_t i = r * a->n_cols; i < (r + 1) * a->n_cols; i++) {
+            difference += ((double)a->values[i] - (double)b->values[i]) * ((double)a->values[i] - (double)b->values[i]);
+            norm += (double)b->values[i] * (double)b->values[i];
+        }
+        if (sqrt(difference / norm) > worst) worst = sqrt(difference / norm);
+    }
+    return worst;
+}
+
+static bool device_exists(const char *name)
+{
+    tern_engine *engine;
+    bool found = false;
+    CHECK(tern_engine_open(NULL, &engine, err));
+    for (size_t i = 0; i < tern_engine_device_count(engine); i++) {
+        tern_device_info info;
+        found |= tern_engine_device_info(engine, i, &info, NULL) == TERN_OK && strcmp(info.name, name) == 0;
+    }
+    tern_engine_close(engine);
+    return found;
+}
+
+// The twin is the model with float activations and its weights rounded to fp16, however products are computed.
+static void a_float_twin_is_close_to_float_activations(void **state)
+{
+    (void)state;
+    tern_token ids[N_LONG];
+    long_sequence(ids);
+    running exact = start(STORIES, (setup){.act = TERN_ACT_F32});
+    running twin = start(STORIES, (setup){.weights = TERN_WEIGHTS_F16});
+    assert_string_equal(exact.plan.products, "as defined");
+    assert_string_equal(twin.plan.products, "dot64, F16 weights");
+    assert_false(twin.plan.uses_blas);
+    assert_int_equal(twin.plan.bytes_ternary, 0);
+    assert_true(twin.plan.bytes_dense > 7 * exact.plan.bytes_ternary); // 16 bits for 2
+    matrix a = all_logits(&exact, ids, N_LONG, 512), b = all_logits(&twin, ids, N_LONG, 512);
+    double distance = worst_row(&b, &a);
+    printf("twin on the CPU: worst row %.2e\n", distance);
+    assert_true(distance > 0 && distance < 1e-2);
+    if (device_exists("opencl0")) {
+        running other = start(STORIES, (setup){.weights = TERN_WEIGHTS_F16, .device = "opencl0"});
+        matrix c = all_logits(&other, ids, N_LONG, 64);
+        distance = worst_row(&c, &b);
+        printf("twin on OpenCL (%s) against the CPU's: worst row %.2e\n", other.plan.products, distance);
+        assert_true(distance < 1e-2);
+        free(c.values);
+        stop(&other);
+    }
+    free(a.values);
+    free(b.values);
+    stop(&exact);
+    stop(&twin);
+}
+
 static void *cancel_later(void *session)
 {
     usleep(20000);
@@ -442,6 +502,7 @@ int main(void)
         cmocka_unit_test(cancel_ends_the_next_evaluation_once),
         cmocka_unit_test(cancel_from_another_thread),
         cmocka_unit_test(a_budget_too_small_says_what_would_fit),
+        cmocka_unit_test(a_float_twin_is_close_to_float_activations),
         cmocka_unit_test(sampling_repeats_by_seed),
         cmocka_unit_test(logit_bias_forbids_and_forces),
     };

@@ -294,6 +294,36 @@ static void test_exp_special_values(void **state)
     assert_true(scalar_exp(nextafterf(bottom, -INFINITY)) == 0.0f);
 }
 
+static void assert_same_float(const char *what, float a, float b, float expected, float got)
+{
+    if (expected != expected ? got != got : scalar_as_u32(expected) == scalar_as_u32(got)) return;
+    fail_msg("%s of %a and %a: expected %a, got %a", what, (double)a, (double)b, (double)expected, (double)got);
+}
+
+// Division and square root by integer arithmetic against the processor's.
+static void test_soft_division_and_root(void **state)
+{
+    (void)state;
+    static const uint32_t special[] = {0,          1,          2,          0x00400000, 0x007fffff, 0x00800000,
+                                       0x00800001, 0x00ffffff, 0x33800000, 0x3f7fffff, 0x3f800000, 0x3f800001,
+                                       0x40490fdb, 0x7effffff, 0x7f7fffff, 0x7f800000, 0x7f800001, 0x7fc00000};
+    enum { N_SPECIAL = sizeof special / sizeof special[0] };
+    for (uint32_t i = 0; i < N_SPECIAL * N_SPECIAL * 4; i++) {
+        float a = scalar_as_float(special[i / 4 % N_SPECIAL] | (i & 1) << 31);
+        float b = scalar_as_float(special[i / 4 / N_SPECIAL] | (i & 2) << 30);
+        assert_same_float("quotient", a, b, a / b, scalar_soft_div(a, b));
+        assert_same_float("root", a, a, sqrtf(a), scalar_soft_sqrt(a));
+    }
+    for (uint64_t i = 0; i < 2000000; i++) {
+        uint64_t r = rng_u64(2026, i);
+        float a = scalar_as_float((uint32_t)r), b = scalar_as_float((uint32_t)(r >> 32));
+        if (i % 3 == 0) a = scalar_as_float((uint32_t)r & 0x00ffffff); // subnormal quotients
+        if (i % 3 == 0) b = scalar_as_float(((uint32_t)(r >> 32) & 0x007fffff) | 0x3f800000);
+        assert_same_float("quotient", a, b, a / b, scalar_soft_div(a, b));
+        assert_same_float("root", fabsf(a), 0, sqrtf(fabsf(a)), scalar_soft_sqrt(fabsf(a)));
+    }
+}
+
 static void test_scalar_code(void **state)
 {
     (void)state;
@@ -389,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_short_floats_round_to_nearest_even),
         cmocka_unit_test(test_exp_within_one_ulp),
         cmocka_unit_test(test_exp_special_values),
+        cmocka_unit_test(test_soft_division_and_root),
         cmocka_unit_test(test_scalar_code),
         cmocka_unit_test(test_rng_is_stable),
         cmocka_unit_test(test_registry),
