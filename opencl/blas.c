@@ -71,10 +71,20 @@ static tern_status blas_error(device *d, int code, const char *name, tern_error 
     return error_set(err, TERN_KERNEL_LAUNCH, "%s: CLBlast%s failed with status %d", d->name, name, code);
 }
 
+// Gemv multiplies y by beta even where that is 0, so that a NaN in y would stay.
+static tern_status clear(device *d, cl_mem mem, size_t at, size_t n_bytes, tern_error *err)
+{
+    const cl_uchar zero = 0;
+    cl_int code = cl.clEnqueueFillBuffer(d->queue, mem, &zero, 1, at, n_bytes, 0, NULL, NULL);
+    return code == CL_SUCCESS ? TERN_OK : opencl_error(d, code, TERN_INTERNAL, "clearing the result", err);
+}
+
 static tern_status multiply_f32(device *d, const op *o, tern_error *err)
 {
     const op_dense_mm *a = &o->dense_mm;
     size_t n = a->w->shape.n_rows, k = a->w->shape.n_cols, x_at = a->x.offset / 4, y_at = a->y.offset / 4;
+    tern_status status = o->m == 1 ? clear(d, a->y.buffer->mem, a->y.offset, n * sizeof(float), err) : TERN_OK;
+    if (status != TERN_OK) return status;
     int code = o->m == 1 ? blas.sgemv(ROW_MAJOR, NOT_TRANSPOSED, n, k, 1.0f, a->w->mem, 0, k, a->x.buffer->mem, x_at, 1,
                                       0.0f, a->y.buffer->mem, y_at, 1, &d->queue, NULL)
                          : blas.sgemm(ROW_MAJOR, NOT_TRANSPOSED, TRANSPOSED, o->m, n, k, 1.0f, a->x.buffer->mem, x_at,
@@ -104,6 +114,7 @@ static tern_status multiply_f16(device *d, const op *o, uint32_t first, uint32_t
     x.offset += (size_t)first * a->ld_x * sizeof(float);
     y.offset += (size_t)first * a->ld_y * sizeof(float);
     tern_status status = convert(d, KERNEL_TO_HALF, x, x_half, k, a->ld_x, m, err);
+    if (status == TERN_OK && m == 1) status = clear(d, d->scratch, y_half.offset, n * sizeof(cl_half), err);
     if (status != TERN_OK) return status;
     int code = m == 1 ? blas.hgemv(ROW_MAJOR, NOT_TRANSPOSED, n, k, HALF_ONE, a->w->mem, 0, k, d->scratch, 0, 1, 0,
                                    d->scratch, y_half.offset / 2, 1, &d->queue, NULL)

@@ -13,31 +13,35 @@
 #define CL_DEVICE_INTEGER_DOT_PRODUCT_ACCELERATION_PROPERTIES_4x8BIT_PACKED_KHR 0x1075
 #endif
 
-void opencl_device_text(cl_device_id id, cl_device_info what, char *out, size_t n_bytes)
+#define TEXT_BYTES 4096
+
+// What a query gave, `n` bytes of it, as text that can be shown.
+static void finish_text(char text[TEXT_BYTES], cl_int code, size_t n, char *out, size_t n_bytes)
 {
-    size_t n = 0;
-    out[0] = 0;
-    char text[4096];
-    if (cl.clGetDeviceInfo(id, what, sizeof text - 1, text, &n) != CL_SUCCESS) return;
-    text[n < sizeof text ? n : sizeof text - 1] = 0;
+    text[code != CL_SUCCESS ? 0 : n < TEXT_BYTES ? n : TEXT_BYTES - 1] = 0;
     snprintf(out, n_bytes, "%s", text);
     error_make_printable(out);
+}
+
+void opencl_device_text(cl_device_id id, cl_device_info what, char *out, size_t n_bytes)
+{
+    char text[TEXT_BYTES];
+    size_t n = 0;
+    cl_int code = cl.clGetDeviceInfo(id, what, sizeof text - 1, text, &n);
+    finish_text(text, code, n, out, n_bytes);
 }
 
 void opencl_platform_text(cl_platform_id id, cl_platform_info what, char *out, size_t n_bytes)
 {
+    char text[TEXT_BYTES];
     size_t n = 0;
-    out[0] = 0;
-    char text[4096];
-    if (cl.clGetPlatformInfo(id, what, sizeof text - 1, text, &n) != CL_SUCCESS) return;
-    text[n < sizeof text ? n : sizeof text - 1] = 0;
-    snprintf(out, n_bytes, "%s", text);
-    error_make_printable(out);
+    cl_int code = cl.clGetPlatformInfo(id, what, sizeof text - 1, text, &n);
+    finish_text(text, code, n, out, n_bytes);
 }
 
 bool opencl_has_extension(cl_device_id id, const char *name)
 {
-    char text[4096];
+    char text[TEXT_BYTES];
     opencl_device_text(id, CL_DEVICE_EXTENSIONS, text, sizeof text);
     size_t n = strlen(name);
     for (const char *at = text; (at = strstr(at, name)) != NULL; at += n)
@@ -136,7 +140,7 @@ void opencl_traits_options(const opencl_traits *traits, char *out, size_t n_byte
 void opencl_traits_describe(const opencl_traits *traits, char *out, size_t n_bytes)
 {
     snprintf(out, n_bytes, "4x8 dot: %s%s%s%s%s", dots[traits->dot].name,
-             traits->subgroups == OPENCL_SUBGROUPS_KHR ? ", subgroup shuffles" : "", traits->has_fp16 ? ", half loads" : "",
-             traits->has_command_buffer ? ", command buffers" : "",
+             traits->subgroups == OPENCL_SUBGROUPS_KHR ? ", subgroup shuffles" : "",
+             traits->has_fp16 ? ", half loads" : "", traits->has_command_buffer ? ", command buffers" : "",
              traits->has_exact_division ? "" : ", division in software");
 }

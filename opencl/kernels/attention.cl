@@ -106,14 +106,7 @@ static state attend_block(query q, const __global uchar *k, const __global uchar
 
     float p = is_present ? scalar_exp(s - largest_score) : 0.0f;
     local_.p[j] = p;
-    lanes[j] = p;
-    BARRIER();
-    for (uint width = 32; width > 0; width >>= 1) {
-        if (j < width) lanes[j] += lanes[j + width];
-        BARRIER();
-    }
-    state out = (state)(largest_score, lanes[0]);
-    BARRIER();
+    state out = (state)(largest_score, sum_floats(p, lanes, 64));
 
     if (v_type != KV_INT8) {
         for (uint d = j; d < head_dim; d += 64) {

@@ -4,7 +4,7 @@ static float sumsq256(const __global float *x, uint n, __local float *lanes)
 {
     float acc = 0.0f;
     for (uint i = get_local_id(0); i < n; i += 256) acc = scalar_fma(x[i], x[i], acc);
-    return tree256(acc, lanes);
+    return sum_floats(acc, lanes, 256);
 }
 
 static void normalise(const __global float *x, const __global float *g, __global float *y, uint n, float eps,

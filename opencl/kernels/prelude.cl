@@ -85,49 +85,29 @@ static float load_half(const __global ushort *x)
 #endif
 }
 
-// ---- reductions over a work-group of 256 lanes, each through 256 words of local memory; every lane gets the result
-
-static float tree256(float x, __local float *lanes)
-{
-    uint lane = get_local_id(0);
-    lanes[lane] = x;
-    BARRIER();
-    for (uint width = 128; width > 0; width >>= 1) {
-        if (lane < width) lanes[lane] += lanes[lane + width];
-        BARRIER();
+// ---- reductions over the n lanes of a work-group (a power of two), in the order of a tree: lane j takes lane j + n/2, then
+// + n/4, and so on. Through n words of local memory; every lane gets the result.
+#define REDUCTION(name, type, combined)                                                                                \
+    static type name(type x, __local type *lanes, uint n)                                                              \
+    {                                                                                                                  \
+        uint lane = get_local_id(0);                                                                                   \
+        lanes[lane] = x;                                                                                               \
+        BARRIER();                                                                                                     \
+        for (uint width = n / 2; width > 0; width >>= 1) {                                                             \
+            if (lane < width) {                                                                                        \
+                type a = lanes[lane], b = lanes[lane + width];                                                         \
+                lanes[lane] = combined;                                                                                \
+            }                                                                                                          \
+            BARRIER();                                                                                                 \
+        }                                                                                                              \
+        type result = lanes[0];                                                                                        \
+        BARRIER();                                                                                                     \
+        return result;                                                                                                 \
     }
-    float sum = lanes[0];
-    BARRIER();
-    return sum;
-}
 
-static uint max_lanes(uint x, __local uint *lanes, uint n)
-{
-    uint lane = get_local_id(0);
-    lanes[lane] = x;
-    BARRIER();
-    for (uint width = n / 2; width > 0; width >>= 1) {
-        if (lane < width) lanes[lane] = max(lanes[lane], lanes[lane + width]);
-        BARRIER();
-    }
-    uint result = lanes[0];
-    BARRIER();
-    return result;
-}
-
-static int sum_lanes(int x, __local int *lanes, uint n)
-{
-    uint lane = get_local_id(0);
-    lanes[lane] = x;
-    BARRIER();
-    for (uint width = n / 2; width > 0; width >>= 1) {
-        if (lane < width) lanes[lane] += lanes[lane + width];
-        BARRIER();
-    }
-    int sum = lanes[0];
-    BARRIER();
-    return sum;
-}
+REDUCTION(sum_floats, float, a + b)
+REDUCTION(sum_lanes, int, a + b)
+REDUCTION(max_lanes, uint, max(a, b))
 
 // ---- T64 (common/ternary.h)
 

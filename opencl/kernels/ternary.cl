@@ -233,6 +233,12 @@ GEMM(tmm_t64_gemm64, 4)
 //
 // 8 rows a work-group, 8 lanes a row: lane p walks part p of the groups (ops.h), a chain of fma. Dimension 1 is the token.
 
+// The next step of a part's chain: the sums of a group's terms, the activation scales, the group's scale.
+static float fold_group(float acc, int sum, int sum2, uint n_terms, float a, float b, float d)
+{
+    return scalar_fma(n_terms == 1 ? (float)sum * a : scalar_fma((float)sum, a, (float)sum2 * b), d, acc);
+}
+
 static float parts_tree(__local float *parts, uint lane, float acc)
 {
     parts[lane] = acc;
@@ -261,8 +267,7 @@ __kernel GROUP(64) void tmm_t64_groups(MATRIX_AND_RESULT, QUANTISED_ROWS, uint g
                 v = load_activations(x2, granule);
                 sum2 += granule_dot(codes, v) - granule_sum(v);
             }
-            float v = n_terms == 1 ? (float)sum * a : scalar_fma((float)sum, a, (float)sum2 * b);
-            acc = scalar_fma(v, d[g], acc);
+            acc = fold_group(acc, sum, sum2, n_terms, a, b, d[g]);
         }
     }
     float result = parts_tree(parts, lane, acc);
@@ -288,8 +293,7 @@ __kernel GROUP(64) void tmm_t64_ragged(MATRIX_AND_RESULT, QUANTISED_ROWS, uint g
                 sum += trit * x[c];
                 sum2 += trit * x2[c];
             }
-            float v = n_terms == 1 ? (float)sum * a : scalar_fma((float)sum, a, (float)sum2 * b);
-            acc = scalar_fma(v, d[g], acc);
+            acc = fold_group(acc, sum, sum2, n_terms, a, b, d[g]);
         }
     }
     float result = parts_tree(parts, lane, acc);
