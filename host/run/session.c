@@ -33,6 +33,9 @@ struct tern_session {
     size_t n_out;              // rows of the last evaluation that wanted logits
     size_t head_first, head_n; // rows whose logits are on the device
     float *host_logits;        // one row
+    uint8_t *results;          // host copy of the step's results: flag, best ids, best logits
+    uint32_t top_k;            // what was asked for last: an evaluation of one logit row computes it along
+    uint32_t n_top;            // best ids of row 0 that `results` holds
     bool cancel;
     tern_session_stats stats;
 };
@@ -51,7 +54,9 @@ static tern_status create_sequences(tern_session *s, tern_error *err)
     s->free_blocks = malloc(shape->n_blocks * sizeof *s->free_blocks);
     s->inputs = calloc(1, s->step.buffers.input_bytes);
     s->host_logits = malloc((size_t)session_n_vocab(s) * sizeof *s->host_logits);
-    bool ok = s->sequences != NULL && s->free_blocks != NULL && s->inputs != NULL && s->host_logits != NULL;
+    s->results = calloc(1, s->step.buffers.result_bytes);
+    bool ok = s->results != NULL && s->sequences != NULL && s->free_blocks != NULL && s->inputs != NULL &&
+              s->host_logits != NULL;
     for (uint32_t i = 0; ok && i < plan->n_sequences; i++) {
         s->sequences[i].tokens = malloc(plan->n_ctx * sizeof(tern_token));
         s->sequences[i].blocks = malloc(shape->table_ld * sizeof(int32_t));
@@ -122,6 +127,7 @@ void tern_session_free(tern_session *s)
     free(s->free_blocks);
     free(s->inputs);
     free(s->host_logits);
+    free(s->results);
     loaded_release(s->model);
     free(s);
 }
@@ -224,11 +230,13 @@ static size_t fill_inputs(tern_session *s, const tern_row *rows, size_t n_rows)
     return n_out;
 }
 
-// Waits for the step and turns a raised flag into NUMERIC.
-static tern_status finish(tern_session *s, tern_error *err)
+// Waits for the step, reads its flag, or all its results, and turns a raised flag into NUMERIC.
+static tern_status finish(tern_session *s, bool with_top, tern_error *err)
 {
     uint32_t flag;
-    tern_status status = s->backend->buffer_read(s->step.r->stream, s->step.buffers.flag, &flag, sizeof flag, err);
+    size_t n_bytes = with_top ? s->step.buffers.result_bytes : sizeof flag;
+    tern_status status = s->backend->buffer_read(s->step.r->stream, s->step.buffers.flag, s->results, n_bytes, err);
+    memcpy(&flag, s->results, sizeof flag);
     if (status != TERN_OK || flag == UINT32_MAX) return status;
     char place[64];
     step_place_name(s->step.hp, flag, place, sizeof place);
@@ -252,7 +260,7 @@ static tern_status ensure_head(tern_session *s, size_t i, tern_error *err)
     size_t n, first = head_block(s, i, &n);
     s->head_n = 0;
     tern_status status = step_head(&s->step, (uint32_t)first, (uint32_t)n, err);
-    if (status == TERN_OK) status = finish(s, err);
+    if (status == TERN_OK) status = finish(s, false, err);
     if (status != TERN_OK) return status;
     s->head_first = first;
     s->head_n = n;
@@ -266,12 +274,17 @@ static tern_status run_rows(tern_session *s, size_t n_rows, size_t n_out, tern_e
     size_t n_head = 0;
     s->n_out = n_out;
     if (n_out > 0) head_block(s, 0, &n_head);
-    if (status == TERN_OK)
-        status = step_graphs_run(&s->graphs, &s->step, (uint32_t)n_rows, (uint32_t)n_out, (uint32_t)n_head, err);
-    if (status == TERN_OK) status = finish(s, err);
+    const step_work work = {.m = (uint32_t)n_rows,
+                            .n_out = (uint32_t)n_out,
+                            .n_head = (uint32_t)n_head,
+                            .top_k = n_out == 1 ? s->top_k : 0,
+                            .n_valid = s->n_valid};
+    if (status == TERN_OK) status = step_graphs_run(&s->graphs, &s->step, &work, err);
+    if (status == TERN_OK) status = finish(s, work.top_k > 0, err);
     if (status != TERN_OK) return status;
     s->head_first = 0;
     s->head_n = n_head;
+    s->n_top = work.top_k;
     return TERN_OK;
 }
 
@@ -279,7 +292,7 @@ tern_status tern_session_eval(tern_session *s, const tern_row *rows, size_t n_ro
 {
     tern_status status = check_rows(s, rows, n_rows, err);
     if (status != TERN_OK) return status;
-    s->n_out = s->head_n = 0;
+    s->n_out = s->head_n = s->n_top = 0;
     for (size_t i = 0; i < n_rows; i++) s->sequences[rows[i].sequence].n_pending++;
     status = take_blocks(s, err);
     if (status == TERN_OK) {
@@ -355,11 +368,16 @@ tern_status tern_session_top(tern_session *s, size_t i, size_t k, tern_token *id
                          TOP_K_MAX, s->n_valid);
     const step_buffers *b = &s->step.buffers;
     tern_status status = ensure_head(s, i, err);
-    if (status == TERN_OK) status = step_top(&s->step, (uint32_t)(i - s->head_first), s->n_valid, (uint32_t)k, err);
-    if (status == TERN_OK) status = s->backend->buffer_read(s->step.r->stream, b->top_ids, ids, k * sizeof *ids, err);
-    if (status == TERN_OK)
-        status = s->backend->buffer_read(s->step.r->stream, b->top_values, logits, k * sizeof *logits, err);
-    return status;
+    s->top_k = (uint32_t)k;
+    if (status == TERN_OK && (i != 0 || k > s->n_top)) {
+        status = step_top(&s->step, (uint32_t)(i - s->head_first), s->n_valid, (uint32_t)k, err);
+        if (status == TERN_OK) status = finish(s, true, err);
+        if (status == TERN_OK) s->n_top = i == 0 ? (uint32_t)k : 0;
+    }
+    if (status != TERN_OK) return status;
+    memcpy(ids, s->results + (b->top_ids.offset - b->flag.offset), k * sizeof *ids);
+    memcpy(logits, s->results + (b->top_values.offset - b->flag.offset), k * sizeof *logits);
+    return TERN_OK;
 }
 
 void tern_session_cancel(tern_session *s) { __atomic_store_n(&s->cancel, true, __ATOMIC_RELAXED); }

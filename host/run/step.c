@@ -89,6 +89,9 @@ tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *work
     b.tables = take(&l, shape->n_tables, shape->table_ld, 4);
     b.input_bytes = (size_t)l.offset;
     b.flag = take(&l, 1, 1, 4);
+    b.top_ids = take(&l, TOP_K_MAX, 1, 4);
+    b.top_values = take(&l, TOP_K_MAX, 1, 4);
+    b.result_bytes = (size_t)l.offset - b.flag.offset;
     b.hidden = take(&l, m, hp->n_embd, 4);
     b.normed = take(&l, m, widest_input(hp), 4);
     b.codes_ld = ternary_padded(widest_input(hp));
@@ -106,8 +109,6 @@ tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *work
     b.projected = take(&l, m, hp->n_embd, 4);
     b.out_hidden = take(&l, m, hp->n_embd, 4);
     b.logits = take(&l, shape->n_logits, hp->n_vocab, 4);
-    b.top_ids = take(&l, TOP_K_MAX, 1, 4);
-    b.top_values = take(&l, TOP_K_MAX, 1, 4);
     if (l.overflow)
         return error_set(err, TERN_LIMIT, "the workspace of %u rows at a time is too large; use a smaller batch (-b)",
                          shape->n_batch);

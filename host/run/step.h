@@ -19,16 +19,18 @@ typedef struct step_buffers {
     view inputs; // start of the row inputs
     size_t input_bytes;
     view ids, row_table, row_position, out_index, tables; // int32
-    view flag;                                            // uint32
-    view hidden;                                          // [n_batch, n_embd] residual stream
-    view normed;                                          // [n_batch, widest input] fp32 input of dense products
+    // What comes back to the host after a step stands together, so that one read brings it: the flag word (uint32), and
+    // the best ids and logits of one row [TOP_K_MAX].
+    view flag, top_ids, top_values;
+    size_t result_bytes;             // from flag on
+    view hidden;                     // [n_batch, n_embd] residual stream
+    view normed;                     // [n_batch, widest input] fp32 input of dense products
     view own_normed;                 // the same after a linear's own norm; empty unless the model has such norms
     view codes, scale, sum;          // the quantised input of ternary products
     view lo_codes, lo_scale, lo_sum; // its second term
     view qkv, attention, gate_up, gated, projected;
-    view out_hidden;          // [n_batch, n_embd] rows whose logits are wanted
-    view logits;              // [n_logits, n_vocab]
-    view top_ids, top_values; // [TOP_K_MAX]
+    view out_hidden; // [n_batch, n_embd] rows whose logits are wanted
+    view logits;     // [n_logits, n_vocab]
     uint32_t codes_ld;
     size_t n_bytes; // of the whole workspace
 } step_buffers;

@@ -1,6 +1,6 @@
-// Recorded steps: small batches of the same shape come again and again while text is generated, and a device with graphs
-// then takes the whole step in one call. What a step reads (ids, positions, block tables) lies on the device, so one
-// recording serves every position.
+// Recorded steps: small batches of the same shape come again and again while text is generated, and a device with
+// graphs then takes the whole step in one call. What a step reads (ids, positions, block tables) lies on the device, so
+// one recording serves every position.
 #ifndef TERN_RUN_STEP_GRAPH_H
 #define TERN_RUN_STEP_GRAPH_H
 
@@ -8,9 +8,15 @@
 
 #define STEP_GRAPHS 8 // shapes kept
 
+// All that one evaluation enqueues: the layers for m rows, the head for the first n_head of the n_out rows that want
+// logits, and the top_k best of the first of those among n_valid ids (0: not).
+typedef struct step_work {
+    uint32_t m, n_out, n_head, top_k, n_valid;
+} step_work;
+
 typedef struct step_graph {
-    uint32_t m, n_out; // m = 0: free
-    graph *recorded;   // NULL: the shape was seen once
+    step_work work;  // m = 0: free
+    graph *recorded; // NULL: the shape was seen once
 } step_graph;
 
 typedef struct step_graphs {
@@ -19,10 +25,9 @@ typedef struct step_graphs {
     bool is_refused; // the device records nothing, or not this
 } step_graphs;
 
-// step_layers, then step_head of the first n_head of the n_out rows: enqueued op by op the first time, recorded the second
-// time, replayed from then on; op by op throughout where the device has no graphs. The same bits either way.
-tern_status step_graphs_run(step_graphs *graphs, const step *s, uint32_t m, uint32_t n_out, uint32_t n_head,
-                            tern_error *err);
+// Enqueues the work op by op the first time, records it the second time and replays it from then on; op by op
+// throughout where the device has no graphs. The same bits either way.
+tern_status step_graphs_run(step_graphs *graphs, const step *s, const step_work *work, tern_error *err);
 void step_graphs_free(step_graphs *graphs, const step *s);
 
 #endif
