@@ -57,10 +57,7 @@ static launch begin(device *d, cl_kernel kernel, const char *name)
     return l;
 }
 
-launch launch_begin(device *d, opencl_kernel kernel)
-{
-    return begin(d, d->kernels[kernel], kernel_table[kernel].name);
-}
+launch launch_begin(device *d, opencl_kernel kernel) { return begin(d, d->kernels[kernel], kernel_table[kernel].name); }
 
 launch launch_begin_dense(device *d, uint32_t kind, opencl_dense_kernel kernel)
 {
@@ -149,27 +146,38 @@ static void release_programs(device *d)
     d->n_programs = 0;
 }
 
-// A driver may claim a fast path and not compile it, or compute something else: then plain code, which every device
-// runs.
-static tern_status choose_fast_paths(device *d, tern_error *err)
+// Builds the probes with the device's present traits and runs the one of fast paths.
+static tern_status try_traits(device *d, tern_error *err)
 {
     uint32_t wrong = 0;
-    bool is_plain = d->traits.dot == OPENCL_DOT_PLAIN && d->traits.subgroups == OPENCL_SUBGROUPS_NONE &&
-                    !d->traits.has_fp16;
-    tern_error ignored = {0};
-    tern_status status = create_topic(d, TOPIC_PROBE, is_plain ? err : &ignored);
-    if (status == TERN_OK) status = run_probe(d, KERNEL_FAST_PATH_PROBE, 256, &wrong, is_plain ? err : &ignored);
-    if (status == TERN_OK && wrong == 0) return TERN_OK;
-    if (is_plain)
-        return status != TERN_OK
-                   ? status
-                   : error_set(err, TERN_DEVICE_UNSUPPORTED, "%s computes wrong integer products", d->name);
     release_programs(d);
-    d->is_lost = false;
+    tern_status status = create_topic(d, TOPIC_PROBE, err);
+    if (status == TERN_OK) status = run_probe(d, KERNEL_FAST_PATH_PROBE, 256, &wrong, err);
+    if (status == TERN_OK && wrong != 0)
+        status = error_set(err, TERN_DEVICE_UNSUPPORTED, "%s computes wrong integer products", d->name);
+    return status;
+}
+
+// A driver may claim a fast path and not compile it, or compute something else. So each is tried by itself on top of
+// plain code, which every device must run, and stays only if it works.
+static tern_status choose_fast_paths(device *d, tern_error *err)
+{
+    const opencl_traits wanted = d->traits;
     d->traits.dot = OPENCL_DOT_PLAIN;
     d->traits.subgroups = OPENCL_SUBGROUPS_NONE;
     d->traits.has_fp16 = false;
-    return choose_fast_paths(d, err);
+    tern_status status = try_traits(d, err);
+    for (int path = 0; path < 3 && status == TERN_OK; path++) {
+        const opencl_traits before = d->traits;
+        if (path == 0) d->traits.dot = wanted.dot;
+        if (path == 1) d->traits.subgroups = wanted.subgroups;
+        if (path == 2) d->traits.has_fp16 = wanted.has_fp16;
+        if (memcmp(&before, &d->traits, sizeof before) == 0 || try_traits(d, NULL) == TERN_OK) continue;
+        d->traits = before;
+        d->is_lost = false;
+        status = try_traits(d, err);
+    }
+    return status;
 }
 
 // ---- open, close

@@ -106,7 +106,7 @@ tern_status opencl_device_describe(size_t index, device_facts *out, tern_error *
                           .memory_free = free_memory(d.id, total),
                           .is_chosen_only_by_name = !d.is_gpu,
                           .blas_type = opencl_blas_load() == NULL ? DENSE_N_TYPES
-                                       : has_half          ? DENSE_F16
+                                       : has_half                 ? DENSE_F16
                                                                   : DENSE_F32,
                           .bytes_open = OPENCL_SCRATCH_BYTES + OPENCL_N_STAGING * OPENCL_STAGING_BYTES};
     if (facts.blas_type != DENSE_N_TYPES) facts.blas_name = has_half ? "CLBlast Hgemm" : "CLBlast Sgemm";

@@ -43,8 +43,8 @@ const opencl_commands *opencl_commands_load(const opencl_device *from)
     return &commands;
 }
 
-// A recorded call should keep the arguments its kernel had then, but PoCL 3.1 looks at them when the call runs. So each call
-// gets a kernel object of its own.
+// A recorded call should keep the arguments its kernel had then, but PoCL 3.1 looks at them when the call runs. So each
+// call gets a kernel object of its own.
 cl_int opencl_graph_own_kernel(graph *g, cl_kernel kernel, cl_kernel *out)
 {
     char name[64];

@@ -128,10 +128,12 @@ static const char *const subgroups[] = {
     [OPENCL_SUBGROUPS_EMULATED] = " -DTERN_SUBGROUPS -DTERN_SUBGROUPS_EMULATED",
 };
 
-// The language version that has what the traits need: shuffles came with 2.0, everything else runs as 1.2.
+// The language version that has what the traits need: everything runs as OpenCL C 1.2 except functions of extensions
+// that are younger than 3.0.
 void opencl_traits_options(const opencl_traits *traits, char *out, size_t n_bytes)
 {
-    snprintf(out, n_bytes, "-cl-std=%s%s%s%s%s%s", traits->subgroups == OPENCL_SUBGROUPS_KHR ? "CL2.0" : "CL1.2",
+    bool is_young = traits->dot == OPENCL_DOT_KHR || traits->subgroups == OPENCL_SUBGROUPS_KHR;
+    snprintf(out, n_bytes, "-cl-std=%s%s%s%s%s%s", is_young ? "CL3.0" : "CL1.2",
              traits->has_exact_division ? " -cl-fp32-correctly-rounded-divide-sqrt" : " -DSCALAR_SOFT_DIVIDE",
              dots[traits->dot].option, subgroups[traits->subgroups], traits->has_fp16 ? " -DTERN_FP16" : "",
              traits->is_intel_large ? " -cl-intel-greater-than-4GB-buffer-required" : "");
