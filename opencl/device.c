@@ -105,6 +105,12 @@ tern_status opencl_dense_kernels(device *d, uint32_t kind, tern_error *err)
         snprintf(name, sizeof name, "%s_%s", dense_names[k], weight_names[kind]);
         status = create_kernel(d, program, name, &d->dense[kind][k], err);
     }
+    if (status == TERN_OK) return TERN_OK;
+    for (int k = 0; k < DENSE_KERNEL_COUNT; k++) { // nothing of it stays: the next try begins anew
+        if (d->dense[kind][k] != NULL) cl.clReleaseKernel(d->dense[kind][k]);
+        d->dense[kind][k] = NULL;
+    }
+    cl.clReleaseProgram(d->programs[--d->n_programs]);
     return status;
 }
 

@@ -9,9 +9,9 @@ enum {
     ON_GENERATE = ON(RUN) | ON(CHAT),
     ON_COMPUTE = ON_GENERATE | ON(LOGITS) | ON(PPL),
     ON_MODEL = ON_COMPUTE | ON(TOKENIZE) | ON(INFO),
-    ON_OPEN = ON_MODEL | ON(CONVERT) | ON(BENCH), // opens a model
+    ON_OPEN = ON_MODEL | ON(CONVERT) | ON(BENCH) | ON(PLAN), // opens a model
     ON_DEVICE = ON_COMPUTE | ON(SELFTEST) | ON(BENCH),
-    ON_REPORT = ON(INFO) | ON(DEVICES) | ON(TOKENIZE) | ON(PPL) | ON(SELFTEST),
+    ON_REPORT = ON(INFO) | ON(PLAN) | ON(DEVICES) | ON(TOKENIZE) | ON(PPL) | ON(SELFTEST),
 };
 
 #define MAX_COUNT 2147483647.0 // counts are 32-bit in tern.h
@@ -45,6 +45,12 @@ const command_spec opt_commands[COMMAND_N] = {
     [COMMAND_DEVICES] = {"devices", "", 0, "list the devices of this machine",
         "Lists devices in order of preference, and why others that were looked for cannot be used.",
         "tern devices"},
+    [COMMAND_PLAN] = {"plan", "[MODEL]", 1, "say what a model takes on a device, before loading it",
+        "From the file's header (or a synthetic shape) and the facts of a device that is here, or of a known card that "
+        "is not (--card): bytes by class, which contexts fit with which KV cache, the bytes that decoding a token must "
+        "read, and the time that takes at the card's bandwidth. Without -c a table over contexts; with -c the exit "
+        "code says whether it fits. Context and driver of a card that is not here count as 450 MiB.",
+        "tern plan synthetic:70b --card rtx4090 --vram 90%"},
     [COMMAND_CONVERT] = {"convert", "IN OUT.gguf", 2, "write a model as a GGUF file",
         "Reads any model Tern can open and writes one GGUF file with its ternary weights in the given encoding. i2_s "
         "keeps trits and scales exactly and needs one scale for each matrix; tq1_0 and tq2_0 take one for every 256 "
@@ -79,7 +85,7 @@ const command_spec opt_commands[COMMAND_N] = {
 };
 
 const opt_spec opt_table[] = {
-    {.id = OPT_MODEL, .kind = OPT_PATH, .commands = ON_MODEL, .names = "-m --model", .value = "MODEL",
+    {.id = OPT_MODEL, .kind = OPT_PATH, .commands = ON_MODEL | ON(PLAN), .names = "-m --model", .value = "MODEL",
      .help = "model: a .gguf file, a Hugging Face directory or synthetic:SHAPE; the same as the operand"},
     {.id = OPT_MODEL, .kind = OPT_PATH, .commands = ON(BENCH), .names = "-m --model", .value = "MODEL",
      .repeats = true, .help = "model; may be repeated, or be a list with commas"},
@@ -134,33 +140,42 @@ const opt_spec opt_table[] = {
      .max = 1048576, .default_text = "0", .help = "tokens already in the context of every test"},
     {.id = OPT_REPEATS, .kind = OPT_INTEGER, .commands = ON(BENCH), .names = "-r --repetitions", .value = "N",
      .min = 1, .max = 10000, .default_text = "5", .help = "timed repetitions of each test"},
-    {.id = OPT_CTX, .kind = OPT_INTEGER, .commands = ON_GENERATE, .names = "-c --ctx-size", .value = "N",
+    {.id = OPT_CTX, .kind = OPT_INTEGER, .commands = ON_GENERATE | ON(PLAN), .names = "-c --ctx-size", .value = "N",
      .min = 0, .max = MAX_COUNT, .default_text = "0", .help = "positions of context; 0: the model's own"},
     {.id = OPT_CTX, .kind = OPT_INTEGER, .commands = ON(PPL), .names = "-c --ctx-size", .value = "N",
      .min = 4, .max = 1048576, .default_text = "512", .help = "tokens of a chunk"},
     {.id = OPT_CHUNKS, .kind = OPT_INTEGER, .commands = ON(PPL), .names = "--chunks", .value = "N",
      .min = -1, .max = MAX_COUNT, .default_text = "-1", .help = "chunks to measure at most; -1: all"},
-    {.id = OPT_BATCH, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(BENCH), .names = "-b --batch-size",
+    {.id = OPT_BATCH, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "-b --batch-size",
      .value = "N",
      .min = 1, .max = 65536, .default_text = "512", .help = "rows evaluated at once; results do not depend on it"},
     {.id = OPT_THREADS, .kind = OPT_INTEGER, .commands = ON_DEVICE, .names = "-t --threads", .value = "N",
      .min = 0, .max = 1024, .default_text = "0", .help = "CPU threads; 0: all this process may use"},
-    {.id = OPT_DEVICE, .kind = OPT_TEXT, .commands = ON_DEVICE, .names = "-dev --device", .value = "NAME",
+    {.id = OPT_DEVICE, .kind = OPT_TEXT, .commands = ON_DEVICE | ON(PLAN), .names = "-dev --device", .value = "NAME",
      .default_text = "auto", .help = "device to run on (see tern devices); auto: the first"},
-    {.id = OPT_KV_K, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH), .names = "-ctk --cache-type-k",
+    {.id = OPT_KV_K, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "-ctk --cache-type-k",
      .value = "TYPE",
      .choices = "f32|f16|int8|q8_0=int8", .refused = "q4_0|int4|bf16|q4_1|iq4_nl|q5_0|q5_1", .default_text = "int8",
      .help = "how keys are kept in the KV cache"},
-    {.id = OPT_KV_V, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH), .names = "-ctv --cache-type-v",
+    {.id = OPT_KV_V, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "-ctv --cache-type-v",
      .value = "TYPE",
      .choices = "f32|f16|int8|q8_0=int8", .refused = "q4_0|int4|bf16|q4_1|iq4_nl|q5_0|q5_1",
      .help = "how values are kept in the KV cache; like -ctk unless given"},
-    {.id = OPT_VRAM, .kind = OPT_SIZE, .commands = ON_COMPUTE | ON(BENCH), .names = "--vram", .value = "SIZE",
+    {.id = OPT_VRAM, .kind = OPT_SIZE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--vram",
+     .value = "SIZE",
      .help = "device memory that may be used, as 20GiB or 90% of the device's total; what is free unless given"},
-    {.id = OPT_WEIGHTS, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH), .names = "--weights", .value = "KIND",
+    {.id = OPT_WEIGHTS, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--weights",
+     .value = "KIND",
      .choices = "stored|f16", .default_text = "stored",
      .help = "f16: the model's float twin for comparison, its matrices as fp16 and multiplied by the device's BLAS "
              "library (cuBLAS, CLBlast) where it has one"},
+    {.id = OPT_CARD, .kind = OPT_TEXT, .commands = ON(PLAN), .names = "--card", .value = "NAME",
+     .help = "plan for a card that need not be here: rtx3090, rtx4090, rtx5090, a100-40, h100, h200, ... (an unknown "
+             "name lists all)"},
+    {.id = OPT_BANDWIDTH, .kind = OPT_REAL, .commands = ON(PLAN), .names = "--bandwidth", .value = "GB/S",
+     .min = 1, .max = 100000, .help = "memory bandwidth for the floor, instead of the card's data sheet"},
+    {.id = OPT_PARALLEL, .kind = OPT_INTEGER, .commands = ON(PLAN), .names = "-np --parallel", .value = "N",
+     .min = 1, .max = 4096, .default_text = "1", .help = "sequences that share the context"},
     {.id = OPT_CACHE_DIR, .kind = OPT_PATH, .commands = ON_DEVICE | ON(DEVICES), .names = "--cache-dir",
      .value = "DIR",
      .help = "where compiled device programs are kept between runs; none: nowhere; tern in the user's cache directory "

@@ -150,6 +150,8 @@ typedef struct tern_plan_options {
     uint32_t n_threads;      // CPU threads; 0: all this process may use
     uint64_t memory_budget;  // bytes the plan may use; 0: what the device has free
     tern_weights weights;    // stored
+    const char *card;        // plan for this card (tern_card_find) instead of a device that is here; NULL: not
+    bool is_estimate;        // give the plan also when it does not fit: bytes_total then exceeds memory_budget
 } tern_plan_options;
 
 // Plain data: may be copied and compared. Every size in bytes.
@@ -169,6 +171,19 @@ typedef struct tern_plan {
     uint64_t memory_budget;   // what it had to fit
     uint32_t n_ctx_max;       // the largest context that fits with these options
 } tern_plan;
+
+// A graphics card that can be planned for without having one; figures from its maker.
+typedef struct tern_card {
+    const char *name;  // "rtx4090"
+    const char *title; // "NVIDIA GeForce RTX 4090"
+    uint64_t memory;   // bytes
+    double gbps;       // memory bandwidth, 1e9 bytes per second
+    double int8_tops;  // dense int8 rate of its tensor cores, 1e12 operations per second; 0: not stated
+} tern_card;
+
+TERN_API size_t tern_card_count(void);
+TERN_API const tern_card *tern_card_at(size_t i);           // NULL past the end
+TERN_API const tern_card *tern_card_find(const char *name); // NULL: not known
 
 TERN_API void tern_plan_options_init(tern_plan_options *options);
 // Pure: reads the model's header and the device's facts, allocates nothing. BUDGET if it does not fit; the message

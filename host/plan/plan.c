@@ -6,7 +6,8 @@
 #include "check.h"
 #include "kv.h"
 
-#define MAX_CONTEXT (1u << 24) // positions; keeps every index in 32 bits
+#define CARD_RESERVE_BYTES ((uint64_t)450 << 20) // context and driver of a card that is not here: an allowance
+#define MAX_CONTEXT        (1u << 24)            // positions; keeps every index in 32 bits
 
 int plan_kv_type(tern_kv_type type) { return type == TERN_KV_F32 ? KV_F32 : type == TERN_KV_F16 ? KV_F16 : KV_INT8; }
 
@@ -177,34 +178,42 @@ static void set_products(const device_facts *facts, tern_weights kind, tern_plan
                  dense_formats[plan_held_type(facts, kind)].name);
 }
 
-tern_status plan_make(const model_source *model, const device_ref *where, const tern_plan_options *options,
-                      tern_plan *out, tern_error *err)
+void plan_card_facts(const tern_card *card, device_facts *out)
+{
+    *out = (device_facts){.memory_total = card->memory,
+                          .memory_free = card->memory,
+                          .bytes_open = CARD_RESERVE_BYTES,
+                          .blas_type = DENSE_F16,
+                          .blas_name = "BLAS"};
+    snprintf(out->name, sizeof out->name, "%s", card->name);
+    snprintf(out->description, sizeof out->description, "%s", card->title);
+}
+
+tern_status plan_make(const model_source *model, const backend *b, const device_facts *facts,
+                      const tern_plan_options *options, tern_plan *out, tern_error *err)
 {
     tern_status status = check_options(options, err);
-    if (status != TERN_OK) return status;
-    device_facts facts;
-    status = where->backend->device_describe(where->index, &facts, err);
     if (status != TERN_OK) return status;
     const hparams *hp = &model->hp;
     tern_plan plan = {.n_ctx = options->n_ctx != 0 ? options->n_ctx : hp->n_ctx_train,
                       .n_sequences = options->n_sequences,
                       .n_batch = options->n_batch,
-                      .n_threads = options->n_threads != 0 ? options->n_threads : facts.n_threads,
+                      .n_threads = options->n_threads != 0 ? options->n_threads : facts->n_threads,
                       .kv_k = options->kv_k,
                       .kv_v = options->kv_v,
-                      .bytes_device = facts.bytes_open};
-    snprintf(plan.device, sizeof plan.device, "%s", facts.name);
+                      .bytes_device = facts->bytes_open};
+    snprintf(plan.device, sizeof plan.device, "%s", facts->name);
     if (plan.n_batch > plan.n_ctx) plan.n_batch = plan.n_ctx;
-    plan.memory_budget = options->memory_budget != 0 && options->memory_budget < facts.memory_free
+    plan.memory_budget = options->memory_budget != 0 && options->memory_budget < facts->memory_free
                              ? options->memory_budget
-                             : facts.memory_free;
-    set_products(&facts, options->weights, &plan);
-    status = weight_bytes(model, where->backend, plan_held_type(&facts, options->weights), &plan, err);
+                             : facts->memory_free;
+    set_products(facts, options->weights, &plan);
+    status = weight_bytes(model, b, plan_held_type(facts, options->weights), &plan, err);
     if (status == TERN_OK) status = context_bytes(hp, &plan, err);
     if (status != TERN_OK) return status;
     if (!sum_total(&plan)) return error_set(err, TERN_LIMIT, "the plan's sizes overflow");
     plan.n_ctx_max = largest_context(hp, &plan);
-    if (plan.bytes_total > plan.memory_budget) return does_not_fit(hp, &plan, err);
+    if (plan.bytes_total > plan.memory_budget && !options->is_estimate) return does_not_fit(hp, &plan, err);
     *out = plan;
     return TERN_OK;
 }

@@ -7,9 +7,12 @@
 #include "registry.h"
 #include "step.h"
 
-// `where` is the device that options->device named.
-tern_status plan_make(const model_source *model, const device_ref *where, const tern_plan_options *options,
-                      tern_plan *out, tern_error *err);
+// For a device of these facts, whose backend `b` lays the weights out.
+tern_status plan_make(const model_source *model, const backend *b, const device_facts *facts,
+                      const tern_plan_options *options, tern_plan *out, tern_error *err);
+
+// The facts of a card that is not here.
+void plan_card_facts(const tern_card *card, device_facts *out);
 
 // The step's shape under a plan: the same arithmetic for planning and for running.
 step_shape plan_step_shape(const hparams *hp, const tern_plan *plan);

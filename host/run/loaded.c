@@ -191,18 +191,39 @@ void tern_plan_options_init(tern_plan_options *options)
                                    .kv_v = TERN_KV_INT8};
 }
 
+// Weights take the same room on every GPU backend, and the first one listed stands for them.
+static tern_status plan_for_card(const tern_model *model, const tern_plan_options *options, tern_plan *out,
+                                 tern_error *err)
+{
+    const tern_card *card = tern_card_find(options->card);
+    if (card == NULL) {
+        char names[400] = "";
+        for (size_t i = 0; i < tern_card_count(); i++)
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i > 0 ? ", " : "",
+                     tern_card_at(i)->name);
+        return error_set(err, TERN_NOT_FOUND, "no card \"%.40s\" is known; there are %s", options->card, names);
+    }
+    device_facts facts;
+    plan_card_facts(card, &facts);
+    return plan_make(model->source, engine_backends[0], &facts, options, out, err);
+}
+
 tern_status tern_plan_make(const tern_model *model, const tern_plan_options *options, tern_plan *out, tern_error *err)
 {
     tern_plan_options o;
     tern_plan_options_init(&o);
-    device_ref where;
+    device_ref where = {0};
+    device_facts facts = {0};
     tern_status status = options_read(&o, sizeof o, options, "tern_plan_options", err);
+    if (status == TERN_OK && o.card != NULL) return plan_for_card(model, &o, out, err);
     if (status == TERN_OK) status = registry_find(engine_backends, o.device != NULL ? o.device : "auto", &where, err);
-    return status == TERN_OK ? plan_make(model->source, &where, &o, out, err) : status;
+    if (status == TERN_OK) status = where.backend->device_describe(where.index, &facts, err);
+    return status == TERN_OK ? plan_make(model->source, where.backend, &facts, &o, out, err) : status;
 }
 
 // The same options must give the same plan: anything else was made for another model, or by hand.
-static tern_status check_plan(const tern_model *model, const device_ref *where, const tern_plan *plan, tern_error *err)
+static tern_status check_plan(const tern_model *model, const backend *b, const device_facts *facts,
+                              const tern_plan *plan, tern_error *err)
 {
     tern_plan_options options;
     tern_plan_options_init(&options);
@@ -214,7 +235,7 @@ static tern_status check_plan(const tern_model *model, const device_ref *where, 
     options.kv_v = plan->kv_v;
     options.weights = plan->weights;
     tern_plan again;
-    tern_status status = plan_make(model->source, where, &options, &again, err);
+    tern_status status = plan_make(model->source, b, facts, &options, &again, err);
     if (status == TERN_BUDGET) error_prefix(err, "memory became scarce since the plan was made");
     if (status != TERN_OK) return status;
     if (again.bytes_total != plan->bytes_total)
@@ -231,8 +252,8 @@ tern_status tern_model_load(tern_model *model, const tern_plan *plan, tern_progr
     device_ref where;
     tern_status status = registry_find(engine_backends, plan->device, &where, err);
     device_facts facts = {0};
-    if (status == TERN_OK) status = check_plan(model, &where, plan, err);
     if (status == TERN_OK) status = where.backend->device_describe(where.index, &facts, err);
+    if (status == TERN_OK) status = check_plan(model, where.backend, &facts, plan, err);
     if (status != TERN_OK) return status;
     resident_options options = {.n_ctx = plan->n_ctx,
                                 .n_threads = plan->n_threads,

@@ -1,6 +1,6 @@
 // Attention over the KV cache (ops.h). One work-group of 64 lanes for a head of a row: lane j scores position j of a
-// block of 64; then lane d sums dimensions d, d + 64, ... of V. Dimension 0 is the head, 1 the row, 2 the split: either one
-// split walks all groups of four blocks, or split g does group g alone and leaves its state for attention_merge.
+// block of 64; then lane d sums dimensions d, d + 64, ... of V. Dimension 0 is the head, 1 the row, 2 the split: either
+// one split walks all groups of four blocks, or split g does group g alone and leaves its state for attention_merge.
 // Follows rope_kv.cl, which has kv_part.
 
 #define ATTENTION_FLOOR  0x1p-100f
@@ -43,8 +43,8 @@ static char2 floor_codes(float x, uint largest, float2 terms)
 }
 
 typedef struct query {
-    const __local float *q;        // f32, f16 K
-    const __local char *hi, *lo;   // int8 K
+    const __local float *q;      // f32, f16 K
+    const __local char *hi, *lo; // int8 K
     float2 terms;
     float scale; // 1 / sqrt(head_dim)
 } query;
@@ -79,8 +79,8 @@ static float score(query q, const __global uchar *k, int type, uint slot, uint h
 
 // Local memory of a work-group besides the sums of V.
 typedef struct scratch {
-    __local float *p;     // [64]
-    __local uint *lanes;  // [64]
+    __local float *p;      // [64]
+    __local uint *lanes;   // [64]
     __local char *hi, *lo; // [64]
 } scratch;
 
@@ -113,7 +113,8 @@ static state attend_block(query q, const __global uchar *k, const __global uchar
             float sum = 0.0f;
             for (uint i = 0; i < n; i++) {
                 uint at = i * head_dim + d;
-                float x = v_type == KV_F32 ? ((const __global float *)v)[at] : load_half((const __global ushort *)v + at);
+                float x = v_type == KV_F32 ? ((const __global float *)v)[at]
+                                           : load_half((const __global ushort *)v + at);
                 sum = scalar_fma(local_.p[i], x, sum);
             }
             o[d] = sum;
@@ -147,9 +148,10 @@ static state attend_block(query q, const __global uchar *k, const __global uchar
 __kernel GROUP(64) void attention(const __global float *q, ulong q_at, __global float *y, ulong y_at,
                                   const __global int *row_table, ulong row_table_at, const __global int *row_position,
                                   ulong row_position_at, const __global int *tables, ulong tables_at, uint table_ld,
-                                  const __global uchar *cache, ulong cache_at, uint n_heads, uint n_kv_heads, uint head_dim,
-                                  int k_type, int v_type, float scale, uint ld_q, uint ld_y, volatile __global uint *flag,
-                                  ulong flag_at, uint place, __global float *partial, __local float *work)
+                                  const __global uchar *cache, ulong cache_at, uint n_heads, uint n_kv_heads,
+                                  uint head_dim, int k_type, int v_type, float scale, uint ld_q, uint ld_y,
+                                  volatile __global uint *flag, ulong flag_at, uint place, __global float *partial,
+                                  __local float *work)
 {
     __local float *values = work, *block_o = work + head_dim, *group_o = work + 2 * head_dim;
     __local float *result_o = work + 3 * head_dim;

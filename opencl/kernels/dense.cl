@@ -1,5 +1,5 @@
-// Dense matrix products (dot64 of ops.h) and embedding rows, for one encoding of the weights a program: WEIGHT_TYPE is a
-// dense_type (common/dense.h, where the blocks are described), or WEIGHT_TERNARY for scale * trit of a T64 matrix;
+// Dense matrix products (dot64 of ops.h) and embedding rows, for one encoding of the weights a program: WEIGHT_TYPE is
+// a dense_type (common/dense.h, where the blocks are described), or WEIGHT_TERNARY for scale * trit of a T64 matrix;
 // NAME(x) makes x's kernel name end with the encoding.
 
 #define WEIGHT_F32     0
@@ -107,7 +107,8 @@ static row_of_weights open_row(MATRIX, uint row)
     open_row(w, n_rows, n_cols, row_bytes, scale_at, begin_at, n_sets, has_ranges, n_groups, group, (row))
 
 // Dimension 1 is the row of the result; an item gives eight values.
-__kernel GROUP(64) void NAME(embed_)(MATRIX, const __global int *ids, ulong ids_at, __global float *y, ulong y_at, uint ld_y)
+__kernel GROUP(64) void NAME(embed_)(MATRIX, const __global int *ids, ulong ids_at, __global float *y, ulong y_at,
+                                     uint ld_y)
 {
     uint i = 8 * (uint)get_global_id(0);
     size_t m = get_global_id(1);

@@ -17,9 +17,9 @@ static void normalise(const __global float *x, const __global float *g, __global
 }
 
 // x and y may be the same.
-__kernel GROUP(256) void norm(const __global float *x, ulong x_at, const __global float *g, ulong g_at, __global float *y,
-                              ulong y_at, uint n, uint ld_x, uint ld_y, float eps, volatile __global uint *flag,
-                              ulong flag_at, uint place)
+__kernel GROUP(256) void norm(const __global float *x, ulong x_at, const __global float *g, ulong g_at,
+                              __global float *y, ulong y_at, uint n, uint ld_x, uint ld_y, float eps,
+                              volatile __global uint *flag, ulong flag_at, uint place)
 {
     __local float lanes[256];
     size_t m = get_group_id(0);
@@ -71,7 +71,7 @@ static float quantise(const __global float *x, uint n, float m, __global char *c
 }
 
 #define QUANTISED(name)                                                                                                \
-    __global char *name##_codes, ulong name##_codes_at, __global float *name##_scale, ulong name##_scale_at,            \
+    __global char *name##_codes, ulong name##_codes_at, __global float *name##_scale, ulong name##_scale_at,           \
         __global int *name##_sum, ulong name##_sum_at
 
 __kernel GROUP(256) void quant(const __global float *x, ulong x_at, QUANTISED(y), uint n, uint ld_x, uint ld,
@@ -108,9 +108,9 @@ __kernel GROUP(256) void quant2(const __global float *x, ulong x_at, QUANTISED(y
     finish_codes(lo, n, ld, lane_sum, lo_sum + lo_sum_at + m, (__local int *)lanes);
 }
 
-__kernel GROUP(256) void norm_quant(const __global float *x, ulong x_at, const __global float *g, ulong g_at, QUANTISED(y),
-                                    uint n, uint ld_x, uint ld, float eps, volatile __global uint *flag, ulong flag_at,
-                                    uint place)
+__kernel GROUP(256) void norm_quant(const __global float *x, ulong x_at, const __global float *g, ulong g_at,
+                                    QUANTISED(y), uint n, uint ld_x, uint ld, float eps, volatile __global uint *flag,
+                                    ulong flag_at, uint place)
 {
     __local uint lanes[256];
     size_t row = get_group_id(0);

@@ -7,7 +7,7 @@
 //   TERN_FP16            conversion of stored halves is an instruction
 //
 // Operands are a buffer and an element offset, because sub-buffers demand more alignment than operands have.
-#define GROUP(n) __attribute__((reqd_work_group_size(n, 1, 1)))
+#define GROUP(n)  __attribute__((reqd_work_group_size(n, 1, 1)))
 #define BARRIER() barrier(CLK_LOCAL_MEM_FENCE)
 
 // Lowers the step's flag word to the op's place.
@@ -85,7 +85,8 @@ static float load_half(const __global ushort *x)
 #endif
 }
 
-// ---- reductions over the n lanes of a work-group (a power of two), in the order of a tree: lane j takes lane j + n/2, then
+// ---- reductions over the n lanes of a work-group (a power of two), in the order of a tree: lane j takes lane j + n/2,
+// then
 // + n/4, and so on. Through n words of local memory; every lane gets the result.
 #define REDUCTION(name, type, combined)                                                                                \
     static type name(type x, __local type *lanes, uint n)                                                              \
@@ -118,8 +119,8 @@ REDUCTION(max_lanes, uint, max(a, b))
 static size_t t64_granule(uint n, uint row, uint granule)
 {
     uint tile = granule / TILE_GRANULES, in_tile = min(n - tile * TILE_GRANULES, TILE_GRANULES);
-    return (size_t)(row / TILE_ROWS) * TILE_ROWS * n + tile * TILE_ROWS * TILE_GRANULES + row % TILE_ROWS / 8 * 8 * in_tile +
-           in_tile * (row % 8) + granule % TILE_GRANULES;
+    return (size_t)(row / TILE_ROWS) * TILE_ROWS * n + tile * TILE_ROWS * TILE_GRANULES +
+           row % TILE_ROWS / 8 * 8 * in_tile + in_tile * (row % 8) + granule % TILE_GRANULES;
 }
 
 // The set of scales a row uses. begin: first rows of the row ranges; without ranges a set per row, or one for all.

@@ -13,7 +13,8 @@ static size_t kv_part(const __global int *table, uint position, uint head, uint 
     return is_v ? at + (size_t)kv_part_bytes(k_type, (int)head_dim) : at;
 }
 
-// Stores a head's values (local memory) in a slot of a part; raises the flag for what cannot be stored as a finite number.
+// Stores a head's values (local memory) in a slot of a part; raises the flag for what cannot be stored as a finite
+// number.
 static void store(__global uchar *part, int type, bool is_k, uint slot, uint head_dim, const __local float *x,
                   __local uint *lanes, volatile __global uint *flag, uint place)
 {
@@ -32,7 +33,8 @@ static void store(__global uchar *part, int type, bool is_k, uint slot, uint hea
         return;
     }
     for (uint i = lane; i < head_dim; i += 64) {
-        int at = is_k ? kv_k_index(type, (int)head_dim, (int)slot, (int)i) : kv_v_index((int)head_dim, (int)slot, (int)i);
+        int at = is_k ? kv_k_index(type, (int)head_dim, (int)slot, (int)i)
+                      : kv_v_index((int)head_dim, (int)slot, (int)i);
         if (type == KV_F32)
             ((__global float *)part)[at] = x[i];
         else
@@ -45,8 +47,8 @@ __kernel GROUP(64) void rope_kv(__global float *x, ulong x_at, const __global fl
                                 const __global int *row_table, ulong row_table_at, const __global int *row_position,
                                 ulong row_position_at, const __global int *tables, ulong tables_at, uint table_ld,
                                 __global uchar *cache, ulong cache_at, uint n_heads, uint n_kv_heads, uint head_dim,
-                                int k_type, int v_type, uint n_dims, uint ld_x, uint adjacent, volatile __global uint *flag,
-                                ulong flag_at, uint place)
+                                int k_type, int v_type, uint n_dims, uint ld_x, uint adjacent,
+                                volatile __global uint *flag, ulong flag_at, uint place)
 {
     __local float values[HEAD_DIM_MAX];
     __local uint lanes[64];

@@ -44,7 +44,8 @@ __kernel GROUP(64) void to_half(const __global float *x, ulong x_at, __global us
     if (i < n) y[y_at + m * n + i] = (ushort)half_from_float(x[x_at + m * ld_x + i]);
 }
 
-__kernel GROUP(64) void from_half(const __global ushort *x, ulong x_at, __global float *y, ulong y_at, uint n, uint ld_y)
+__kernel GROUP(64) void from_half(const __global ushort *x, ulong x_at, __global float *y, ulong y_at, uint n,
+                                  uint ld_y)
 {
     uint i = (uint)get_global_id(0);
     size_t m = get_global_id(1);

@@ -1,5 +1,5 @@
-// Canonical ternary rows (common/ternary.h) to and from T64; one item a granule, dimension 1 the row. `rows` holds `count`
-// rows from `first` on.
+// Canonical ternary rows (common/ternary.h) to and from T64; one item a granule, dimension 1 the row. `rows` holds
+// `count` rows from `first` on.
 //
 // A canonical byte holds four consecutive columns; in a granule these stand in one field of one word, one a byte.
 

@@ -1,10 +1,10 @@
-// Products of T64 matrices with quantised rows (common/ops.h, ternary_mm). A "column" is one term of one token: column c
-// is term c % n_terms of token c / n_terms. Sums of codes times activations are exact int32 in any order; the sum of the
-// activations comes off before the one conversion to fp32.
+// Products of T64 matrices with quantised rows (common/ops.h, ternary_mm). A "column" is one term of one token: column
+// c is term c % n_terms of token c / n_terms. Sums of codes times activations are exact int32 in any order; the sum of
+// the activations comes off before the one conversion to fp32.
 //
 // A granule's word j, field m holds columns 32*(j/2) + 8*m + 4*(j%2) .. + 3, that is word 8*(j/2) + 2*m + j%2 of the 16
-// words of 64 activations. Fields are masked, not shifted: field m gives 4^m times the product, and one exact shift of the
-// granule's sum takes that back.
+// words of 64 activations. Fields are masked, not shifted: field m gives 4^m times the product, and one exact shift of
+// the granule's sum takes that back.
 
 typedef struct activations {
     uint4 x[4];
@@ -24,13 +24,12 @@ static int dot_field(uint4 w, uint mask, uint a, uint b, uint c, uint d)
 }
 
 #if defined(TERN_DOT_VECTOR)
-// Sum of codes times activations over a granule. A field of all four words meets four words of activations; four products
-// of codes 0..2 with int8 fit 16 bits.
+// Sum of codes times activations over a granule. A field of all four words meets four words of activations; four
+// products of codes 0..2 with int8 fit 16 bits.
 static int granule_dot(uint4 w, activations a)
 {
     const uint4 three = (uint4)(0x03030303u);
-    short16 sum = convert_short16(as_uchar16(w & three)) *
-                  convert_short16(as_char16((uint4)(a.x[0].s01, a.x[2].s01)));
+    short16 sum = convert_short16(as_uchar16(w & three)) * convert_short16(as_char16((uint4)(a.x[0].s01, a.x[2].s01)));
     sum += convert_short16(as_uchar16(w >> 2 & three)) * convert_short16(as_char16((uint4)(a.x[0].s23, a.x[2].s23)));
     sum += convert_short16(as_uchar16(w >> 4 & three)) * convert_short16(as_char16((uint4)(a.x[1].s01, a.x[3].s01)));
     sum += convert_short16(as_uchar16(w >> 6 & three)) * convert_short16(as_char16((uint4)(a.x[1].s23, a.x[3].s23)));
@@ -67,14 +66,15 @@ static int granule_sum(activations a)
 
 // Both terms of the quantised rows; the second is given again as the first where there is only one.
 #define QUANTISED_ROWS                                                                                                 \
-    const __global char *hi, ulong hi_at, const __global float *hi_scale, ulong hi_scale_at, const __global int *hi_sum, \
-        ulong hi_sum_at, const __global char *lo, ulong lo_at, const __global float *lo_scale, ulong lo_scale_at,      \
-        const __global int *lo_sum, ulong lo_sum_at, uint n_terms, uint ld_x
+    const __global char *hi, ulong hi_at, const __global float *hi_scale, ulong hi_scale_at,                           \
+        const __global int *hi_sum, ulong hi_sum_at, const __global char *lo, ulong lo_at,                             \
+        const __global float *lo_scale, ulong lo_scale_at, const __global int *lo_sum, ulong lo_sum_at, uint n_terms,  \
+        uint ld_x
 
 // The matrix, its scales (at their byte offsets in the same buffer), and where results go.
 #define MATRIX_AND_RESULT                                                                                              \
-    const __global uchar *w, uint n_rows, uint n_granules, ulong scale_at, ulong begin_at, uint n_sets, uint has_ranges, \
-        uint n_groups, __global float *y, ulong y_at, uint ld_y
+    const __global uchar *w, uint n_rows, uint n_granules, ulong scale_at, ulong begin_at, uint n_sets,                \
+        uint has_ranges, uint n_groups, __global float *y, ulong y_at, uint ld_y
 
 #define SCALES(row)                                                                                                    \
     ((const __global float *)(w + scale_at) +                                                                          \
@@ -92,9 +92,9 @@ static int granule_sum(activations a)
 
 // ---- up to 8 columns at a time: the weights stream through once for them
 //
-// One work-group of 128 lanes for a row group of 16 rows and (dimension 1) a block of C columns. Lanes of a span of 32 share a tile as 8 rows (and the 8 below
-// them) times 4 granules; the four spans take every fourth tile. Row g of a tile with r granules a row begins at granule
-// r*g, so a full tile is read in two consecutive stretches.
+// One work-group of 128 lanes for a row group of 16 rows and (dimension 1) a block of C columns. Lanes of a span of 32
+// share a tile as 8 rows (and the 8 below them) times 4 granules; the four spans take every fourth tile. Row g of a
+// tile with r granules a row begins at granule r*g, so a full tile is read in two consecutive stretches.
 
 #if defined(TERN_SUBGROUPS)
 #define GEMV_PARTS 4 // the four lanes of a row are summed by shuffles
@@ -173,9 +173,9 @@ GEMV(8)
 
 // ---- more columns: tiles of 64 rows and 16*P columns through local memory
 //
-// 256 lanes, lane (i, j) = (lane / 16, lane % 16) sums rows i + 16*a and columns j + 16*b. Each step decodes 64 columns of
-// K: code words in the order of the activations, a row padded to 17 words so that the 16 rows of a span lie in different
-// banks.
+// 256 lanes, lane (i, j) = (lane / 16, lane % 16) sums rows i + 16*a and columns j + 16*b. Each step decodes 64 columns
+// of K: code words in the order of the activations, a row padded to 17 words so that the 16 rows of a span lie in
+// different banks.
 
 #define STEP_LD 17
 
@@ -198,8 +198,9 @@ GEMV(8)
                 codes[r * STEP_LD + 8 * (word / 2) + 2 * m + word % 2] = packed >> (2 * m) & 0x03030303u;              \
             for (uint k = lane; k < 16 * P * 16; k += 256) {                                                           \
                 uint c = k / 16;                                                                                       \
-                x[c * STEP_LD + k % 16] =                                                                              \
-                    column0 + c < n_columns ? ((const __global uint *)COLUMN(column0 + c))[16 * granule + k % 16] : 0; \
+                x[c * STEP_LD + k % 16] = column0 + c < n_columns                                                      \
+                                              ? ((const __global uint *)COLUMN(column0 + c))[16 * granule + k % 16]    \
+                                              : 0;                                                                     \
             }                                                                                                          \
             BARRIER();                                                                                                 \
             for (uint k = 0; k < 16; k++) {                                                                            \
@@ -211,7 +212,8 @@ GEMV(8)
             }                                                                                                          \
             BARRIER();                                                                                                 \
         }                                                                                                              \
-        /* Columns 2m and 2m + 1 belong to neighbouring lanes: exchanged through local memory, one row block at a time. */ \
+        /* Columns 2m and 2m + 1 belong to neighbouring lanes: exchanged through local memory, one row block at a      \
+         * time. */                                                                                                    \
         __local int *sums = (__local int *)x;                                                                          \
         for (int a = 0; a < 4; a++)                                                                                    \
             for (int b = 0; b < P; b++) {                                                                              \
@@ -231,7 +233,8 @@ GEMM(tmm_t64_gemm64, 4)
 
 // ---- several scales along K, groups of whole granules
 //
-// 8 rows a work-group, 8 lanes a row: lane p walks part p of the groups (ops.h), a chain of fma. Dimension 1 is the token.
+// 8 rows a work-group, 8 lanes a row: lane p walks part p of the groups (ops.h), a chain of fma. Dimension 1 is the
+// token.
 
 // The next step of a part's chain: the sums of a group's terms, the activation scales, the group's scale.
 static float fold_group(float acc, int sum, int sum2, uint n_terms, float a, float b, float d)

@@ -67,7 +67,8 @@ static void select_keys(const __global float *x, const __global ulong *keys, uin
         }
 }
 
-static void write_best(const __local ulong *best, const __global float *row, __global int *ids, __global float *values, uint k)
+static void write_best(const __local ulong *best, const __global float *row, __global int *ids, __global float *values,
+                       uint k)
 {
     uint lane = get_local_id(0);
     if (lane >= k) return;

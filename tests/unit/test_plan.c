@@ -1,0 +1,129 @@
+// Plans for cards that are not here, against the formulas they must follow.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tern.h"
+
+#define CHECK(call)                                                                                                    \
+    do {                                                                                                               \
+        tern_error err_ = {0};                                                                                         \
+        tern_error *err = &err_;                                                                                       \
+        if ((call) != TERN_OK) fail_msg("%s: %s", tern_status_name(err_.status), err_.message);                        \
+    } while (0)
+
+static tern_engine *engine;
+
+static tern_model *open_shape(const char *name)
+{
+    tern_model *model = NULL;
+    CHECK(tern_model_open(engine, name, NULL, &model, err));
+    return model;
+}
+
+static tern_plan plan_for(const tern_model *model, const char *card, uint32_t n_ctx, tern_kv_type kv,
+                          tern_weights weights)
+{
+    tern_plan_options options;
+    tern_plan plan;
+    tern_plan_options_init(&options);
+    options.card = card;
+    options.n_ctx = n_ctx;
+    options.kv_k = options.kv_v = kv;
+    options.weights = weights;
+    options.is_estimate = true;
+    CHECK(tern_plan_make(model, &options, &plan, err));
+    return plan;
+}
+
+// Two bits a weight, in granules of 64 columns.
+static uint64_t t64(uint64_t rows, uint64_t cols) { return rows * ((cols + 63) / 64) * 16; }
+
+static void assert_within(uint64_t got, uint64_t expected, double share)
+{
+    double off = ((double)got - (double)expected) / (double)expected;
+    if (off > share || off < -share)
+        fail_msg("%llu bytes, expected %llu", (unsigned long long)got, (unsigned long long)expected);
+}
+
+static void a_70b_shape_follows_the_formulas(void **state)
+{
+    (void)state;
+    tern_model *model = open_shape("synthetic:70b");
+    const uint64_t layer = t64(8192 + 2 * 1024, 8192) + t64(8192, 8192) + t64(2 * 28672, 8192) + t64(8192, 28672);
+    tern_plan plan = plan_for(model, "rtx4090", 8192, TERN_KV_INT8, TERN_WEIGHTS_STORED);
+    assert_string_equal(plan.device, "rtx4090");
+    assert_within(plan.bytes_ternary, 80 * layer, 0.001);
+    assert_int_equal(plan.bytes_dense, 0);
+    assert_within(plan.bytes_head, 128256ull * 8192 * 2, 0.001); // F16
+    assert_int_equal(plan.bytes_kv, 80ull * 2 * 8 * (128 + 4) * 8192);
+    assert_within(plan.bytes_per_token, 80 * layer + 128256ull * 8192 * 2, 0.001);
+    assert_int_equal(plan.memory_budget, 24ull << 30);
+    assert_true(plan.bytes_total <= plan.memory_budget); // it fits 24 GiB in two bits
+    assert_true(plan.n_ctx_max > 8192 && plan.n_ctx_max % 64 == 0);
+    tern_plan f16 = plan_for(model, "rtx4090", 8192, TERN_KV_F16, TERN_WEIGHTS_STORED);
+    assert_int_equal(f16.bytes_kv, 80ull * 2 * 8 * 128 * 2 * 8192);
+    // The largest context is the last that fits.
+    tern_plan largest = plan_for(model, "rtx4090", plan.n_ctx_max, TERN_KV_INT8, TERN_WEIGHTS_STORED);
+    tern_plan beyond = plan_for(model, "rtx4090", plan.n_ctx_max + 64, TERN_KV_INT8, TERN_WEIGHTS_STORED);
+    assert_true(largest.bytes_total <= largest.memory_budget && beyond.bytes_total > beyond.memory_budget);
+    tern_plan twin = plan_for(model, "h200", 2048, TERN_KV_F16, TERN_WEIGHTS_F16);
+    assert_int_equal(twin.bytes_ternary, 0);
+    assert_within(twin.bytes_dense, 68451041280ull * 2, 0.001); // two bytes a weight
+    assert_true(twin.uses_blas);
+    tern_model_close(model);
+}
+
+static void what_does_not_fit_is_refused_or_shown(void **state)
+{
+    (void)state;
+    tern_model *model = open_shape("synthetic:70b");
+    tern_plan_options options;
+    tern_plan plan = {0};
+    tern_error cause = {0};
+    tern_plan_options_init(&options);
+    options.card = "rtx3060";
+    assert_int_equal(tern_plan_make(model, &options, &plan, &cause), TERN_BUDGET);
+    assert_non_null(strstr(cause.message, "rtx3060"));
+    options.is_estimate = true;
+    CHECK(tern_plan_make(model, &options, &plan, err));
+    assert_true(plan.bytes_total > plan.memory_budget);
+    assert_int_equal(plan.n_ctx_max, 0);
+    // A plan for a card that is not here cannot be loaded.
+    assert_int_equal(tern_model_load(model, &plan, NULL, NULL, NULL), TERN_NO_DEVICE);
+    cause = (tern_error){0};
+    options.card = "voodoo2";
+    assert_int_equal(tern_plan_make(model, &options, &plan, &cause), TERN_NOT_FOUND);
+    assert_non_null(strstr(cause.message, "rtx4090"));
+    tern_model_close(model);
+}
+
+static void cards_have_names_of_their_own(void **state)
+{
+    (void)state;
+    assert_true(tern_card_count() > 10);
+    assert_null(tern_card_at(tern_card_count()));
+    for (size_t i = 0; i < tern_card_count(); i++) {
+        const tern_card *card = tern_card_at(i);
+        assert_ptr_equal(tern_card_find(card->name), card);
+        assert_true(card->memory >= 8ull << 30 && card->gbps > 100 && card->int8_tops >= 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_70b_shape_follows_the_formulas),
+        cmocka_unit_test(what_does_not_fit_is_refused_or_shown),
+        cmocka_unit_test(cards_have_names_of_their_own),
+    };
+    CHECK(tern_engine_open(NULL, &engine, err));
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    tern_engine_close(engine);
+    return failed;
+}
