@@ -1,9 +1,9 @@
 // Ternary products: the choice of a kernel and the sharing out of its work; see tmm.h.
 #include "tmm.h"
 
-#define MAX_SPANS  32u           // row groups a block of the stream kernels touches; their sums stand in shared memory
-#define SPAN_BYTES 512u          // sums of a row group for 8 columns
-#define MAX_STEPS  (1u << 31)    // steps are counted in 32 bits
+#define MAX_SPANS  32u        // row groups a block of the stream kernels touches; their sums stand in shared memory
+#define SPAN_BYTES 512u       // sums of a row group for 8 columns
+#define MAX_STEPS  (1u << 31) // steps are counted in 32 bits
 #define MAX_TOKENS ((1u << 20) - 32u) // of one launch, by the limits of a grid
 
 // PREDICTIONS, from data sheets (memory bandwidth, tensor rate, clock, shared memory; bench/NOTES.md has the
@@ -123,7 +123,7 @@ static uint32_t tokens_at_once(const device *d, const tmm_args *a, uint32_t n_to
     uint32_t at_once = 8 / a->terms;
     switch (kernel) {
     case TMM_RAGGED: return MAX_TOKENS;
-    case TMM_GROUPS: return has_mma && (a->n_groups == 1 || a->group % TERNARY_GRANULE == 0) ? MAX_TOKENS : 0;
+    case TMM_GROUPS: return has_mma && a->group % TERNARY_GRANULE == 0 ? MAX_TOKENS : 0;
     case TMM_STREAM_MMA:
         if (!has_mma || n_tokens > at_once) return 0;
         return staged_bytes(a->n_cols, n_tokens * a->terms) <= (size_t)d->shared_per_block ? at_once : 0;
@@ -156,8 +156,8 @@ tern_status tmm_enqueue(stream *s, const op *o, tmm_kernel kernel, const tmm_tun
 {
     const device *d = s->device;
     tmm_args a = make_args(d, o);
-    bool takes_groups = kernel == TMM_GROUPS || kernel == TMM_RAGGED;
-    uint32_t at_once = takes_groups || a.n_groups == 1 ? tokens_at_once(d, &a, o->m, kernel) : 0;
+    bool takes_groups = kernel == TMM_GROUPS || kernel == TMM_RAGGED; // one scale along K is another definition
+    uint32_t at_once = takes_groups == (a.n_groups > 1) ? tokens_at_once(d, &a, o->m, kernel) : 0;
     if (at_once == 0)
         return error_set(err, TERN_DEVICE_UNSUPPORTED, "ternary_mm on %s: kernel %d does not take this product",
                          d->name, (int)kernel);

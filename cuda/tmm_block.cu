@@ -1,13 +1,14 @@
 // Ternary products for many columns: blocks of 128 rows x 8, 32, 64 or 128 columns, tmm_t64_128x*_sm80. A step is one
 // tile of K (256 columns) of the 8 row groups and of the activations; both come through a ring of stages in shared
-// memory (cp.async), weights are decoded in registers on their way to the tensor cores, and int32 sums stay in registers
-// over all of K. Neighbouring blocks take neighbouring token blocks of the same rows, so that the second-level cache
-// serves the weights once. Where there are too few items for the device, blocks share them along K.
+// memory (cp.async), weights are decoded in registers on their way to the tensor cores, and int32 sums stay in
+// registers over all of K. Neighbouring blocks take neighbouring token blocks of the same rows, so that the
+// second-level cache serves the weights once. Where there are too few items for the device, blocks share them along K.
 #include "tmm_device.cuh"
 
 #define GROUPS 8 // row groups of a block
 
-namespace {
+namespace
+{
 
 // Warps stand warps_n side by side along the columns; each has `groups` row groups x `tiles_n` column tiles of 8.
 template <int warps_n, int groups, int tiles_n, int stages> struct block_shape {
@@ -98,7 +99,8 @@ __device__ __forceinline__ void multiply_tiles(const tmm_args &a, uint8_t *ring,
 #pragma unroll
     for (int i = 0; i < S::SUMS; i++) sums[i / 4 / S::TILES_N][i / 4 % S::TILES_N][i % 4] = 0;
     __syncthreads(); // the ring may still be read
-    for (uint32_t i = 0; i < AHEAD && first + i < end; i++) copy_weights<S>(a, ring + i * S::STAGE, at.group, first + i);
+    for (uint32_t i = 0; i < AHEAD && first + i < end; i++)
+        copy_weights<S>(a, ring + i * S::STAGE, at.group, first + i);
     griddep_wait();
     for (uint32_t i = 0; i < AHEAD; i++) {
         if (first + i < end) copy_x<S>(a, ring + i * S::STAGE + S::STAGE_W, at.column, first + i);
@@ -145,8 +147,8 @@ __device__ __forceinline__ void write_item(const tmm_args &a, item at, const int
 
 // An item that other blocks have steps of, too: whether this block is the last one and now has all sums.
 template <typename S>
-__device__ __forceinline__ bool combine(const tmm_args &a, uint32_t index,
-                                        int (&sums)[S::WARP_GROUPS][S::TILES_N][4], unsigned *flag)
+__device__ __forceinline__ bool combine(const tmm_args &a, uint32_t index, int (&sums)[S::WARP_GROUPS][S::TILES_N][4],
+                                        unsigned *flag)
 {
     uint32_t owner = tmm_split_owner(&a.split, index * a.n_tiles);
     uint32_t last = tmm_split_owner(&a.split, (index + 1) * a.n_tiles - 1);
@@ -190,7 +192,10 @@ template <typename S> __device__ __forceinline__ void block_product(const tmm_ar
 #define BLOCK_BODY(shape)
 #endif
 #define BLOCK_KERNEL(n, per_sm)                                                                                        \
-    __global__ void __launch_bounds__(shape_##n::THREADS, per_sm) tmm_t64_128x##n##_sm80(tmm_args a) { BLOCK_BODY(shape_##n); }
+    __global__ void __launch_bounds__(shape_##n::THREADS, per_sm) tmm_t64_128x##n##_sm80(tmm_args a)                   \
+    {                                                                                                                  \
+        BLOCK_BODY(shape_##n);                                                                                         \
+    }
 BLOCK_KERNEL(8, 2)
 BLOCK_KERNEL(32, 2)
 BLOCK_KERNEL(64, 2)
@@ -204,8 +209,7 @@ uint32_t tmm_block_columns(tmm_kernel kernel)
 template <typename S>
 static tern_status launch(stream *s, const tmm_args *a, const char *name, void (*kernel)(tmm_args), tern_error *err)
 {
-    return cuda_launch(s, name, kernel, dim3(a->split.n_shares), dim3(S::THREADS), S::STAGES * S::STAGE + 16, err,
-                       *a);
+    return cuda_launch(s, name, kernel, dim3(a->split.n_shares), dim3(S::THREADS), S::STAGES * S::STAGE + 16, err, *a);
 }
 
 tern_status tmm_launch_block(stream *s, const tmm_args *a, tmm_kernel kernel, tern_error *err)

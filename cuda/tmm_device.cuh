@@ -44,9 +44,9 @@ static __device__ __forceinline__ void tmm_finish(const tmm_args &a, uint32_t ro
     if (row >= a.n_rows) return;
     float w = a.w_scale[row];
     hi -= a.sums[0][token];
-    a.y[(size_t)token * a.ld_y + row] =
-        a.terms == 1 ? scalar_ternary(hi, a.scales[0][token], w)
-                     : scalar_ternary2(hi, lo - a.sums[1][token], a.scales[0][token], a.scales[1][token], w);
+    a.y[(size_t)token * a.ld_y + row] = a.terms == 1 ? scalar_ternary(hi, a.scales[0][token], w)
+                                                     : scalar_ternary2(hi, lo - a.sums[1][token], a.scales[0][token],
+                                                                       a.scales[1][token], w);
 }
 
 // ---- items that several blocks share

@@ -23,7 +23,8 @@ static __device__ __forceinline__ float group_value(const tmm_args &a, uint32_t 
     return a.terms == 1 ? v * a.scales[0][token] : scalar_fma(v, a.scales[0][token], (float)lo * a.scales[1][token]);
 }
 
-namespace {
+namespace
+{
 
 // Four codes 0, 1, 2 as trits: no byte carries into the next.
 __device__ __forceinline__ unsigned trits(unsigned word, int m)
@@ -33,9 +34,8 @@ __device__ __forceinline__ unsigned trits(unsigned word, int m)
 
 // Adds the products of one granule: a lane has word t of the granule's rows g and g + 8.
 template <int TILES_N>
-__device__ __forceinline__ void add_granule(const tmm_args &a, uint32_t granule, uint32_t g, uint32_t t,
-                                            uint32_t group, const int8_t *const (&columns)[TILES_N],
-                                            int (&sums)[TILES_N][4])
+__device__ __forceinline__ void add_granule(const tmm_args &a, uint32_t granule, uint32_t g, uint32_t t, uint32_t group,
+                                            const int8_t *const (&columns)[TILES_N], int (&sums)[TILES_N][4])
 {
     uint32_t tile = granule / TMM_TILE_GRANULES, n = tmm_tile_granules(a.n_granules, tile);
     const uint8_t *at = a.w + tmm_tile_offset(a.n_granules, group, tile) +
@@ -52,7 +52,7 @@ __device__ __forceinline__ void add_granule(const tmm_args &a, uint32_t granule,
 
 template <int TILES_N> __device__ __forceinline__ void groups_product(const tmm_args &a)
 {
-    SHARED_ARRAY(float, parts, PARTS * TMM_TILE_ROWS * TILES_N * 8); // [part][column][row]
+    SHARED_ARRAY(float, parts, PARTS *TMM_TILE_ROWS *TILES_N * 8); // [part][column][row]
     griddep_wait();
     uint32_t lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, part = threadIdx.x / 32;
     uint32_t group = blockIdx.x, first_column = blockIdx.y * TILES_N * 8, group_granules = a.group / TERNARY_GRANULE;
@@ -150,8 +150,8 @@ tern_status tmm_launch_groups(stream *s, const tmm_args *a, tern_error *err)
 {
     unsigned row_groups = ceil_div(a->n_rows, TMM_TILE_ROWS);
     if (a->n_columns <= 8)
-        return cuda_launch(s, "tmm_t64_groups_m8_sm80", tmm_t64_groups_m8_sm80, dim3(row_groups), dim3(THREADS), 0,
-                           err, *a);
+        return cuda_launch(s, "tmm_t64_groups_m8_sm80", tmm_t64_groups_m8_sm80, dim3(row_groups), dim3(THREADS), 0, err,
+                           *a);
     return cuda_launch(s, "tmm_t64_groups_m32_sm80", tmm_t64_groups_m32_sm80,
                        dim3(row_groups, ceil_div(a->n_columns, 32)), dim3(THREADS), 0, err, *a);
 }

@@ -74,9 +74,6 @@ TMM_FN uint32_t tmm_granule_offset(uint32_t n, uint32_t g, uint32_t t) { return 
 // Activations in shared memory: of each column of activations 16 chunks of 16 bytes per tile. A lane 4g + t reads chunk
 // 4t + q of column g; chunks change places so that the eight lanes that are served at once find eight different groups
 // of banks. Returns the place, 0..15, of a chunk.
-TMM_FN uint32_t tmm_chunk_place(uint32_t column, uint32_t chunk)
-{
-    return chunk ^ (chunk >> 3 << 1) ^ (column & 1);
-}
+TMM_FN uint32_t tmm_chunk_place(uint32_t column, uint32_t chunk) { return chunk ^ (chunk >> 3 << 1) ^ (column & 1); }
 
 #endif

@@ -12,7 +12,8 @@
 #define COLUMNS 8
 #define SUMS    (TMM_TILE_ROWS * COLUMNS) // sums of a row group: [row][column]
 
-namespace {
+namespace
+{
 
 // What a lane reads of a tile: its granule of rows g and g + 8.
 struct tile_part {
@@ -247,8 +248,7 @@ template <typename SUM, typename X> __device__ __forceinline__ void stream_produ
     __syncthreads();
 
     uint32_t first_whole = (begin + a.n_tiles - 1) / a.n_tiles, end_whole = end / a.n_tiles;
-    if (first_whole < end_whole)
-        write_groups(a, sums + (first_whole - first_group) * SUMS, first_whole, end_whole);
+    if (first_whole < end_whole) write_groups(a, sums + (first_whole - first_group) * SUMS, first_whole, end_whole);
     if (first_group < first_whole) combine_group(a, sums, first_group, flag);
     if (end_whole < end_group && end_whole >= first_whole)
         combine_group(a, sums + (end_whole - first_group) * SUMS, end_whole, flag);
@@ -264,7 +264,7 @@ __global__ void __launch_bounds__(THREADS, 2) tmm_t64_m8_sm80(tmm_args a)
 }
 
 #define DP4A_KERNELS(n)                                                                                                \
-    __global__ void __launch_bounds__(THREADS, 2) tmm_t64_m##n##_dp4a(tmm_args a)                                     \
+    __global__ void __launch_bounds__(THREADS, 2) tmm_t64_m##n##_dp4a(tmm_args a)                                      \
     {                                                                                                                  \
         stream_product<dp4a_sums<n>, staged_x>(a, true);                                                               \
     }
