@@ -61,6 +61,18 @@ static __device__ __forceinline__ int dp4a_u32s32(unsigned a, int b, int c)
 #endif
 }
 
+// ---- hints
+
+// Hides from the compiler where a value came from, so that it stays in a register and is not computed again in a loop.
+static __device__ __forceinline__ void keep_in_register(unsigned &value)
+{
+#if !defined(TERN_CUDA_SHIM)
+    asm volatile("" : "+r"(value));
+#else
+    (void)value;
+#endif
+}
+
 // ---- loads
 
 // 16 bytes that nothing writes while the kernel runs, read once: not kept in L1.

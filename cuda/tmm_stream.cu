@@ -20,7 +20,7 @@ struct tile_part {
     uint4 low, high;
 };
 
-// A position in the stream of tiles.
+// A lane's position in the stream of tiles: where its granule of row g stands if the tile has four granules a row.
 struct cursor {
     const uint8_t *at;
     uint32_t tile;
@@ -28,41 +28,66 @@ struct cursor {
 
 __device__ __forceinline__ tile_part next_part(const tmm_args &a, cursor &c, uint32_t g, uint32_t t)
 {
-    uint32_t n = c.tile + 1 == a.n_tiles ? a.n_granules - c.tile * TMM_TILE_GRANULES : TMM_TILE_GRANULES;
-    tile_part part = {make_uint4(0, 0, 0, 0), make_uint4(0, 0, 0, 0)};
-    if (t < n) {
-        const uint8_t *at = c.at + tmm_granule_offset(n, g, t);
-        part.low = ld_global_nc_v4(at);
-        part.high = ld_global_nc_v4(at + 8 * TMM_GRANULE_BYTES * n);
+    tile_part part;
+    bool is_last = ++c.tile == a.n_tiles;
+    uint32_t n = a.n_granules % TMM_TILE_GRANULES;
+    if (is_last && n != 0) {
+        const uint8_t *tile = c.at - tmm_granule_offset(TMM_TILE_GRANULES, g, t);
+        part.low = part.high = make_uint4(0, 0, 0, 0);
+        if (t < n) {
+            part.low = ld_global_nc_v4(tile + tmm_granule_offset(n, g, t));
+            part.high = ld_global_nc_v4(tile + tmm_granule_offset(n, g + 8, t));
+        }
+        c.at += tmm_granule_offset(n, TMM_TILE_ROWS, 0);
+    } else {
+        part.low = ld_global_nc_v4(c.at);
+        part.high = ld_global_nc_v4(c.at + TMM_TILE_BYTES / 2);
+        c.at += TMM_TILE_BYTES;
     }
-    c.at += TMM_TILE_ROWS * TMM_GRANULE_BYTES * n;
-    c.tile = c.tile + 1 == a.n_tiles ? 0 : c.tile + 1;
+    if (is_last) c.tile = 0;
     return part;
 }
 
-// Activations as the products below read them: 16-byte chunks of a column's tile.
-struct staged_x {
-    const uint8_t *shared; // [column][tile][chunk place]
-    uint32_t column_bytes;
-    __device__ staged_x(const tmm_args &a, const uint8_t *shared_)
-        : shared(shared_), column_bytes(a.n_tiles * TMM_TILE_COLUMNS)
+// Where a lane finds N columns of activations, in 16-byte chunks q = 0..3 of its granule of a tile. The columns are
+// `column` and the following ones; those that are not there repeat others, and are not used. First in shared memory,
+// [column][tile][chunk place].
+template <int N> struct staged_x {
+    const uint8_t *tiles;
+    uint32_t columns[N], places[4]; // bytes from there; the places of even columns, if `column` is even
+
+    __device__ __forceinline__ staged_x(const tmm_args &a, const uint8_t *shared, uint32_t column, uint32_t t)
+        : tiles(shared)
     {
+#pragma unroll
+        for (uint32_t c = 0; c < N; c++) { // neighbours differ in parity, also where they repeat
+            uint32_t n = a.n_columns, is_there = column + c < n;
+            uint32_t from = is_there || n == 1 ? column + c : n - 1 - ((n - 1 - column - c) & 1);
+            columns[c] = min(from, n - 1) * a.n_tiles * TMM_TILE_COLUMNS;
+            keep_in_register(columns[c]);
+        }
+#pragma unroll
+        for (uint32_t q = 0; q < 4; q++) {
+            places[q] = 16 * tmm_chunk_place(min(column, a.n_columns - 1), 4 * t + q);
+            keep_in_register(places[q]);
+        }
     }
-    __device__ __forceinline__ uint4 chunk(const tmm_args &, uint32_t column, uint32_t tile, uint32_t t, int q) const
+    __device__ __forceinline__ uint4 chunk(const tmm_args &, int c, uint32_t tile, int q) const
     {
-        return ld_v4(shared + column * column_bytes + tile * TMM_TILE_COLUMNS +
-                     16 * tmm_chunk_place(column, 4 * t + (uint32_t)q));
+        return ld_v4(tiles + columns[c] + tile * TMM_TILE_COLUMNS + places[q ^ (c & 1)]);
     }
 };
 
 // From global memory, for rows that shared memory does not hold. Behind a row's end, where weights are zero, any
 // granule will do.
-struct direct_x {
-    __device__ direct_x(const tmm_args &, const uint8_t *) {}
-    __device__ __forceinline__ uint4 chunk(const tmm_args &a, uint32_t column, uint32_t tile, uint32_t t, int q) const
+template <int N> struct direct_x {
+    uint32_t t;
+
+    __device__ __forceinline__ direct_x(const tmm_args &, const uint8_t *, uint32_t, uint32_t t_) : t(t_) {}
+    __device__ __forceinline__ uint4 chunk(const tmm_args &a, int c, uint32_t tile, int q) const
     {
         uint32_t granule = min(tile * TMM_TILE_GRANULES + t, a.n_granules - 1);
-        return ld_v4(tmm_column(a, column) + (size_t)granule * TERNARY_GRANULE + 16 * q);
+        const int8_t *column = tmm_column(a, min((uint32_t)c, a.n_columns - 1));
+        return ld_v4(column + (size_t)granule * TERNARY_GRANULE + 16 * q);
     }
 };
 
@@ -70,7 +95,10 @@ struct direct_x {
 // sum; |plane| < 2^31 for all K up to TERNARY_MAX_COLUMNS.
 struct mma_sums {
     static constexpr uint32_t DEPTH = 4;
+    static constexpr int COLUMNS_READ = 1; // by a lane
     int plane[4][4];
+
+    static __device__ __forceinline__ uint32_t first_column(uint32_t g) { return g; }
 
     __device__ __forceinline__ void clear()
     {
@@ -78,13 +106,11 @@ struct mma_sums {
         for (int i = 0; i < 16; i++) plane[i / 4][i % 4] = 0;
     }
     template <typename X>
-    __device__ __forceinline__ void add(const tmm_args &a, const X &x, const tile_part &w, uint32_t tile, uint32_t g,
-                                        uint32_t t)
+    __device__ __forceinline__ void add(const tmm_args &a, const X &x, const tile_part &w, uint32_t tile)
     {
-        uint32_t column = min(g, a.n_columns - 1); // columns that are not there repeat the last one, and are not used
 #pragma unroll
         for (int q = 0; q < 4; q++) {
-            uint4 b = x.chunk(a, column, tile, t, q);
+            uint4 b = x.chunk(a, 0, tile, q);
             int j = q / 2 * 2, m = q % 2 * 2;
             unsigned w0 = tmm_word(w.low, j), w1 = tmm_word(w.low, j + 1);
             unsigned h0 = tmm_word(w.high, j), h1 = tmm_word(w.high, j + 1);
@@ -112,7 +138,10 @@ struct mma_sums {
 template <int N> struct dp4a_sums {
     static constexpr int PLANES = N <= 2 ? 4 : 1;
     static constexpr uint32_t DEPTH = N <= 4 ? 4 : 2;
+    static constexpr int COLUMNS_READ = N;
     int plane[PLANES][2][N];
+
+    static __device__ __forceinline__ uint32_t first_column(uint32_t) { return 0; }
 
     __device__ __forceinline__ void clear()
     {
@@ -120,8 +149,7 @@ template <int N> struct dp4a_sums {
         for (int i = 0; i < PLANES * 2 * N; i++) plane[i / (2 * N)][i / N % 2][i % N] = 0;
     }
     template <typename X>
-    __device__ __forceinline__ void add(const tmm_args &a, const X &x, const tile_part &w, uint32_t tile, uint32_t,
-                                        uint32_t t)
+    __device__ __forceinline__ void add(const tmm_args &a, const X &x, const tile_part &w, uint32_t tile)
     {
 #pragma unroll
         for (int q = 0; q < 4; q++) {
@@ -135,7 +163,7 @@ template <int N> struct dp4a_sums {
             }
 #pragma unroll
             for (int c = 0; c < N; c++) {
-                uint4 b = x.chunk(a, min((uint32_t)c, a.n_columns - 1), tile, t, q);
+                uint4 b = x.chunk(a, c, tile, q);
 #pragma unroll
                 for (int h = 0; h < 2; h++) {
                     int &even = plane[m % PLANES][h][c], &odd = plane[(m + 1) % PLANES][h][c];
@@ -201,7 +229,8 @@ __device__ void combine_group(const tmm_args &a, int *sums, uint32_t group, unsi
 }
 
 // A block's whole work. Shared memory: activations, then one word, then the sums of every row group it touches.
-template <typename SUM, typename X> __device__ __forceinline__ void stream_product(const tmm_args &a, bool is_staged)
+template <typename SUM, template <int> class X>
+__device__ __forceinline__ void stream_product(const tmm_args &a, bool is_staged)
 {
     SHARED_DYNAMIC(shared);
     constexpr uint32_t DEPTH = SUM::DEPTH;
@@ -213,7 +242,8 @@ template <typename SUM, typename X> __device__ __forceinline__ void stream_produ
     uint32_t first_group = begin / a.n_tiles, end_group = (end - 1) / a.n_tiles + 1;
 
     uint32_t group = from / a.n_tiles, tile = from % a.n_tiles;
-    cursor ahead = {a.w + tmm_tile_offset(a.n_granules, group, tile), tile};
+    cursor ahead = {a.w + tmm_tile_offset(a.n_granules, group, tile) + tmm_granule_offset(TMM_TILE_GRANULES, g, t),
+                    tile};
     tile_part parts[DEPTH];
 #pragma unroll
     for (uint32_t i = 0; i < DEPTH; i++)
@@ -228,14 +258,14 @@ template <typename SUM, typename X> __device__ __forceinline__ void stream_produ
     cp_async_wait<0>();
     __syncthreads();
 
-    X x(a, shared);
+    X<SUM::COLUMNS_READ> x(a, shared, SUM::first_column(g), t);
     SUM sum;
     sum.clear();
     for (uint32_t step = from; step < to; step += DEPTH) {
 #pragma unroll
         for (uint32_t i = 0; i < DEPTH; i++) {
             if (step + i >= to) break;
-            sum.add(a, x, parts[i], tile, g, t);
+            sum.add(a, x, parts[i], tile);
             if (step + i + DEPTH < to) parts[i] = next_part(a, ahead, g, t);
             if (++tile == a.n_tiles || step + i + 1 == to) {
                 sum.flush(a, sums + (group - first_group) * SUMS, g, t);
