@@ -18,6 +18,7 @@ extern "C" {
 #endif
 
 #include "backend.h"
+#include "cuda_entry.h"
 #include "error.h"
 #include "op_check.h"
 
@@ -60,6 +61,18 @@ struct device {
 
 #define CUDA_SCRATCH_BYTES ((size_t)64 << 20)
 #define CUDA_COUNTERS      65536u
+// What the driver takes for a context with this backend's kernels, for planning: an allowance, not a measurement.
+#define CUDA_CONTEXT_BYTES ((size_t)512 << 20)
+
+#if !defined(TERN_CUDA_CODE) // the architectures compiled for, in words
+#define TERN_CUDA_CODE "the host"
+#endif
+
+// What an error that shows later can name: the last kernel enqueued.
+typedef struct cuda_launch_record {
+    const char *kernel; // static; NULL: none yet
+    unsigned x, y, z, n_threads;
+} cuda_launch_record;
 
 struct stream {
     device *device;
@@ -67,7 +80,7 @@ struct stream {
     cuda_staging staging;
     uint64_t n_uploads; // uploads this stream is ordered after
     bool is_capturing;
-    char last[160]; // the last kernel enqueued and its grid, for deferred errors
+    cuda_launch_record last;
 };
 
 struct event {
@@ -85,7 +98,6 @@ struct buffer {
 struct graph {
     device *device;
     cudaGraphExec_t exec;
-    char last[160];
 };
 
 // Ternary: T64 (common/ternary.h), rows padded to 16 with trit 0; scales [padded rows][n_groups], a row's own set
@@ -111,6 +123,9 @@ static inline uint32_t cuda_padded_rows(uint32_t n_rows) { return (n_rows + 15) 
 tern_status cuda_check(device *d, cudaError_t e, const char *what, tern_error *err);
 // DEVICE_LOST once the device is lost. Makes the device current for the calling thread.
 tern_status cuda_enter(device *d, tern_error *err);
+// The same for an error that may stem from anything on the stream: names its last kernel.
+tern_status cuda_check_deferred(stream *s, cudaError_t e, const char *what, tern_error *err);
+// What cuda_launch (launch.cuh) reports: a kernel on its way, or the error that kept it from it.
 tern_status cuda_launched(stream *s, const char *kernel, unsigned x, unsigned y, unsigned z, unsigned n_threads);
 tern_status cuda_launch_failed(stream *s, const char *kernel, unsigned x, unsigned y, unsigned z, unsigned n_threads,
                                cudaError_t e, tern_error *err);
@@ -163,6 +178,9 @@ tern_status cuda_probe(stream *s, unsigned *sum, tern_error *err); // adds to *s
 // Whether the binary holds code for this device: cudaSuccess, or what the runtime says.
 cudaError_t cuda_code_check(void);
 
+// [m, n] fp32 rows to dense rows of fp16 bits.
+tern_status cuda_to_half(stream *s, const float *x, uint32_t ld_x, uint32_t m, uint32_t n, void *out, tern_error *err);
+
 tern_status cuda_embed(stream *s, const op *o, tern_error *err); // rows.cu
 tern_status cuda_gate(stream *s, const op *o, tern_error *err);
 tern_status cuda_residual(stream *s, const op *o, tern_error *err);
@@ -183,8 +201,6 @@ tern_status cuda_top_k(stream *s, const op *o, tern_error *err);      // top_k.c
 const char *cuda_blas_refusal(device *d, const op *o);
 tern_status cuda_blas_mm(stream *s, const op *o, tern_error *err);
 void cuda_blas_close(device *d);
-
-extern const backend cuda_backend;
 
 #if defined(__cplusplus)
 }

@@ -6,12 +6,19 @@
 #include <unistd.h>
 
 #include "cpu.h"
+#if defined(TERN_HAS_CUDA)
+#include "cuda_entry.h"
+#endif
 #include "options.h"
 #include "registry.h"
 #include "version.h"
 
-// The list is fixed when the program is linked; CUDA and OpenCL join in front of the CPU.
-const backend *const engine_backends[] = {&cpu_backend, NULL};
+// The list is fixed when the program is linked, the preferred first.
+const backend *const engine_backends[] = {
+#if defined(TERN_HAS_CUDA)
+    &cuda_backend,
+#endif
+    &cpu_backend, NULL};
 
 const char *tern_version(void) { return TERN_VERSION; }
 const char *tern_build_commit(void) { return TERN_BUILD_COMMIT; }
@@ -36,10 +43,12 @@ static void find_unused(tern_engine *engine)
         engine_backends[i]->device_count(&note);
         if (note[0] != 0) append(engine->unused, sizeof engine->unused, note);
     }
+#if !defined(TERN_HAS_CUDA)
     bool nvidia = access("/proc/driver/nvidia/version", R_OK) == 0 || access("/dev/nvidiactl", F_OK) == 0;
     append(engine->unused, sizeof engine->unused,
-           nvidia ? "cuda: an NVIDIA driver is present, but this build has no CUDA support"
+           nvidia ? "cuda: an NVIDIA driver is present, but this build has no CUDA support (scripts/setup.sh --cuda)"
                   : "cuda: not in this build");
+#endif
     append(engine->unused, sizeof engine->unused, "opencl: not in this build");
 }
 
@@ -97,7 +106,7 @@ static tern_status find_device(size_t index, device_ref *out, tern_error *err)
 tern_status tern_engine_device_info(const tern_engine *engine, size_t index, tern_device_info *out, tern_error *err)
 {
     (void)engine;
-    device_ref where;
+    device_ref where = {0};
     device_facts facts;
     tern_status status = find_device(index, &where, err);
     if (status == TERN_OK) status = where.backend->device_describe(where.index, &facts, err);
@@ -115,7 +124,7 @@ tern_status tern_engine_device_info(const tern_engine *engine, size_t index, ter
 tern_status tern_engine_device_probe(const tern_engine *engine, size_t index, bool *is_reproducible, tern_error *err)
 {
     (void)engine;
-    device_ref where;
+    device_ref where = {0};
     device *d = NULL;
     tern_status status = find_device(index, &where, err);
     if (status == TERN_OK) status = where.backend->device_open(where.index, NULL, &d, err);

@@ -85,6 +85,7 @@ cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr attribute, int devic
 cudaError_t cudaDeviceGetPCIBusId(char *out, int size, int device);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaDeviceSynchronize(void);
+cudaError_t cudaDeviceReset(void);
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total);
 
 cudaError_t cudaMalloc(void **out, size_t n_bytes);
@@ -119,6 +120,7 @@ void shim_fail_after(long n);     // the n-th allocation from now on (0: the nex
 long shim_live(void);             // allocations, streams, events and graphs that are not destroyed
 long shim_allocations(void);      // how many there have been
 void shim_set_capability(int cc); // compute capability the device claims: 75, 80, 90, 120; 80 unless set
+void shim_set_sms(int n);         // its number of multiprocessors; 4 unless set
 void shim_set_devices(int n);     // how many devices there are; -1: as without a driver. 1 unless set
 void shim_hang_up(void);          // the next kernel fails as after an illegal access: a sticky error
 void shim_reset(void);            // forgets a sticky error, as a new process would

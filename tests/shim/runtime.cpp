@@ -56,7 +56,7 @@ std::map<void *, allocation> allocations;
 std::map<const void *, int> allowed_shared;
 size_t memory_used;
 long n_live, n_allocated, fail_in = -1;
-int n_devices = 1, capability = 80;
+int n_devices = 1, capability = 80, n_sms = 4;
 bool must_hang_up;
 cudaError_t last_error, sticky;
 uint64_t n_launches;
@@ -114,6 +114,7 @@ void shim_fail_after(long n) { fail_in = n; }
 long shim_live() { return n_live; }
 long shim_allocations() { return n_allocated; }
 void shim_set_capability(int cc) { capability = cc; }
+void shim_set_sms(int n) { n_sms = n; }
 void shim_set_devices(int n) { n_devices = n; }
 void shim_hang_up() { must_hang_up = true; }
 uint64_t shim_launches() { return n_launches; }
@@ -125,6 +126,12 @@ void shim_reset()
 }
 
 // ---- errors, devices
+
+cudaError_t cudaDeviceReset()
+{
+    shim_reset();
+    return cudaSuccess;
+}
 
 const char *cudaGetErrorName(cudaError_t e)
 {
@@ -186,7 +193,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int device)
     out->totalGlobalMem = memory_total;
     out->major = capability / 10;
     out->minor = capability % 10;
-    out->multiProcessorCount = 4;
+    out->multiProcessorCount = n_sms;
     return cudaSuccess;
 }
 
@@ -196,7 +203,7 @@ cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr attribute, int devic
     switch (attribute) {
     case cudaDevAttrMaxSharedMemoryPerBlock: *out = 48 << 10; break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin: *out = capability == 75 ? 64 << 10 : 99 << 10; break;
-    case cudaDevAttrMultiProcessorCount: *out = 4; break;
+    case cudaDevAttrMultiProcessorCount: *out = n_sms; break;
     case cudaDevAttrComputeCapabilityMajor: *out = capability / 10; break;
     case cudaDevAttrComputeCapabilityMinor: *out = capability % 10; break;
     case cudaDevAttrL2CacheSize: *out = 4 << 20; break;
