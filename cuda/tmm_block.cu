@@ -28,46 +28,79 @@ struct item {
     uint32_t group, column; // the first ones
 };
 
-template <typename S>
-__device__ __forceinline__ void copy_weights(const tmm_args &a, uint8_t *stage, uint32_t first_group, uint32_t tile)
-{
-    uint32_t n_chunks = TMM_TILE_ROWS * tmm_tile_granules(a.n_granules, tile);
-    uint32_t last_group = (a.n_rows - 1) / TMM_TILE_ROWS;
-    for (uint32_t i = threadIdx.x; i < GROUPS * 64; i += S::THREADS) {
-        uint32_t group = min(first_group + i / 64, last_group); // beyond the last: repeated, not used
-        if (i % 64 < n_chunks)
-            cp_async_16(stage + 16 * i, a.w + tmm_tile_offset(a.n_granules, group, tile) + 16 * (i % 64));
-    }
-}
+// What a thread copies of every step of an item: some 16-byte chunks of weights and of activations, always the same
+// ones of a tile. Rows and columns that are not there repeat the last one; their sums are not used.
+template <typename S> struct copier {
+    static constexpr uint32_t N_W = GROUPS * 64 / S::THREADS, N_X = (S::COLUMNS * 16 + S::THREADS - 1) / S::THREADS;
+    const uint8_t *w[N_W]; // row groups
+    const int8_t *x[N_X];  // the thread's chunk of columns
+    uint32_t x_place;      // in a stage; the next columns are S::THREADS * 16 bytes further on each
 
-template <typename S>
-__device__ __forceinline__ void copy_x(const tmm_args &a, uint8_t *stage, uint32_t first_column, uint32_t tile)
-{
-    for (uint32_t i = threadIdx.x; i < S::COLUMNS * 16; i += S::THREADS) {
-        uint32_t c = i / 16, column = min(first_column + c, a.n_columns - 1); // beyond the last: repeated, not used
-        tmm_copy_chunk(a, stage + 16 * (c * 16 + tmm_chunk_place(c, i % 16)), tmm_column(a, column), tile, i % 16);
+    __device__ __forceinline__ copier(const tmm_args &a, item at)
+    {
+        uint32_t i = threadIdx.x, last_group = (a.n_rows - 1) / TMM_TILE_ROWS;
+#pragma unroll
+        for (uint32_t k = 0; k < N_W; k++)
+            w[k] = a.w + tmm_tile_offset(a.n_granules, min(at.group + (i + k * S::THREADS) / 64, last_group), 0);
+#pragma unroll
+        for (uint32_t k = 0; k < N_X; k++)
+            x[k] = tmm_column(a, min(at.column + (i + k * S::THREADS) / 16, a.n_columns - 1)) + 16 * (i % 16);
+        x_place = S::STAGE_W + i / 16 * TMM_TILE_COLUMNS + 16 * tmm_chunk_place(i / 16, i % 16);
+        keep_in_register(x_place);
     }
-}
+
+    // In the stage every tile has four granules a row; those behind the end of the rows are zeros.
+    __device__ __forceinline__ void copy_weights(const tmm_args &a, uint8_t *stage, uint32_t tile) const
+    {
+        uint32_t i = threadIdx.x, n = tmm_tile_granules(a.n_granules, tile), t = i % 4;
+        size_t from = (size_t)tile * TMM_TILE_BYTES + tmm_granule_offset(n, i % 64 / 4, t < n ? t : 0);
+#pragma unroll
+        for (uint32_t k = 0; k < N_W; k++)
+            cp_async_16_or_zero(stage + 16 * i + k * S::THREADS * 16, w[k] + from, t < n);
+    }
+    __device__ __forceinline__ void copy_x(const tmm_args &a, uint8_t *stage, uint32_t tile) const
+    {
+        bool is_there = tile * TMM_TILE_GRANULES + threadIdx.x % 16 / 4 < a.n_granules;
+        size_t from = is_there ? (size_t)tile * TMM_TILE_COLUMNS : 0;
+        const int8_t *any = a.codes[0]; // a valid address where nothing is read
+#pragma unroll
+        for (uint32_t k = 0; k < N_X; k++)
+            if (S::COLUMNS * 16 >= S::THREADS || threadIdx.x < S::COLUMNS * 16)
+                cp_async_16_or_zero(stage + x_place + k * S::THREADS * 16, is_there ? x[k] + from : any, is_there);
+    }
+};
+
+// Where a lane finds its operands in a stage.
+template <typename S> struct reader {
+    uint32_t w, x[4]; // chunks 4 t + q of its first column
+
+    __device__ __forceinline__ reader()
+    {
+        uint32_t lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = threadIdx.x / 32;
+        w = warp / S::WARPS_N * S::WARP_GROUPS * TMM_TILE_BYTES + tmm_granule_offset(TMM_TILE_GRANULES, g, t);
+        keep_in_register(w);
+#pragma unroll
+        for (uint32_t q = 0; q < 4; q++) {
+            x[q] = S::STAGE_W + (warp % S::WARPS_N * S::TILES_N * 8 + g) * TMM_TILE_COLUMNS +
+                   16 * tmm_chunk_place(g, 4 * t + q);
+            keep_in_register(x[q]);
+        }
+    }
+};
 
 // Adds the products of one stage.
 template <typename S>
-__device__ __forceinline__ void multiply(const uint8_t *w, const uint8_t *x, uint32_t n,
+__device__ __forceinline__ void multiply(const uint8_t *stage, const reader<S> &from,
                                          int (&sums)[S::WARP_GROUPS][S::TILES_N][4])
 {
-    uint32_t lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = threadIdx.x / 32;
-    w += warp / S::WARPS_N * S::WARP_GROUPS * TMM_TILE_BYTES;
-    x += warp % S::WARPS_N * S::TILES_N * 8 * TMM_TILE_COLUMNS;
-
 #pragma unroll
-    for (int q = 0; q < 4; q++) {
-        int m = q % 2 * 2;
+    for (uint32_t q = 0; q < 4; q++) {
+        int m = (int)q % 2 * 2;
         unsigned fields[2][S::WARP_GROUPS][4];
 #pragma unroll
-        for (int r = 0; r < S::WARP_GROUPS; r++) {
-            // Words 2 (q / 2) and the next of this lane's granules; beyond the end of the rows, zeros.
-            const uint8_t *at = w + (uint32_t)r * TMM_TILE_BYTES + tmm_granule_offset(n, g, t) + 8 * (q / 2);
-            uint2 low = t < n ? ld_v2(at) : make_uint2(0, 0);
-            uint2 high = t < n ? ld_v2(at + 8 * TMM_GRANULE_BYTES * n) : make_uint2(0, 0);
+        for (uint32_t r = 0; r < S::WARP_GROUPS; r++) { // words 2 (q / 2) and the next of the lane's granules
+            const uint8_t *at = stage + from.w + r * TMM_TILE_BYTES + 8 * (q / 2);
+            uint2 low = ld_v2(at), high = ld_v2(at + TMM_TILE_BYTES / 2);
 #pragma unroll
             for (int f = 0; f < 2; f++) {
                 fields[f][r][0] = tmm_codes(low.x, m + f);
@@ -77,9 +110,8 @@ __device__ __forceinline__ void multiply(const uint8_t *w, const uint8_t *x, uin
             }
         }
 #pragma unroll
-        for (int i = 0; i < S::TILES_N; i++) {
-            uint4 b = ld_v4(x + ((uint32_t)i * 8 + g) * TMM_TILE_COLUMNS +
-                            16 * tmm_chunk_place(g, 4 * t + (uint32_t)q));
+        for (uint32_t i = 0; i < S::TILES_N; i++) {
+            uint4 b = ld_v4(stage + from.x[q] + i * 8 * TMM_TILE_COLUMNS);
 #pragma unroll
             for (int f = 0; f < 2; f++)
 #pragma unroll
@@ -96,28 +128,29 @@ __device__ __forceinline__ void multiply_tiles(const tmm_args &a, uint8_t *ring,
                                                int (&sums)[S::WARP_GROUPS][S::TILES_N][4])
 {
     constexpr uint32_t AHEAD = S::STAGES - 1;
+    copier<S> copy(a, at);
+    reader<S> from;
 #pragma unroll
     for (int i = 0; i < S::SUMS; i++) sums[i / 4 / S::TILES_N][i / 4 % S::TILES_N][i % 4] = 0;
     __syncthreads(); // the ring may still be read
-    for (uint32_t i = 0; i < AHEAD && first + i < end; i++)
-        copy_weights<S>(a, ring + i * S::STAGE, at.group, first + i);
+    for (uint32_t i = 0; i < AHEAD && first + i < end; i++) copy.copy_weights(a, ring + i * S::STAGE, first + i);
     griddep_wait();
     for (uint32_t i = 0; i < AHEAD; i++) {
-        if (first + i < end) copy_x<S>(a, ring + i * S::STAGE + S::STAGE_W, at.column, first + i);
+        if (first + i < end) copy.copy_x(a, ring + i * S::STAGE, first + i);
         cp_async_commit();
     }
-    for (uint32_t i = 0; i < end - first; i++) {
-        uint32_t ahead = i + AHEAD, tile = first + ahead;
+    uint32_t now = 0, next = AHEAD * S::STAGE; // stages, by their offsets
+    for (uint32_t tile = first; tile < end; tile++) {
         cp_async_wait<S::STAGES - 2>();
         __syncthreads();
-        if (tile < end) {
-            uint8_t *stage = ring + ahead % S::STAGES * S::STAGE;
-            copy_weights<S>(a, stage, at.group, tile);
-            copy_x<S>(a, stage + S::STAGE_W, at.column, tile);
+        if (tile + AHEAD < end) {
+            copy.copy_weights(a, ring + next, tile + AHEAD);
+            copy.copy_x(a, ring + next, tile + AHEAD);
         }
         cp_async_commit();
-        const uint8_t *stage = ring + i % S::STAGES * S::STAGE;
-        multiply<S>(stage, stage + S::STAGE_W, tmm_tile_granules(a.n_granules, first + i), sums);
+        multiply<S>(ring + now, from, sums);
+        next = now;
+        now = now + S::STAGE == S::STAGES * S::STAGE ? 0 : now + S::STAGE;
     }
 }
 

@@ -1,16 +1,26 @@
 #!/bin/sh
 # Registers, shared memory, spills and instruction mix of every CUDA kernel, from the compiler's own report and the
-# machine code. usage: cuda_resources.sh [ARCHITECTURE...] (default: 75 80 86 89 90a 120)
+# machine code. usage: cuda_resources.sh [-f NAME] [ARCHITECTURE...] (default: 75 80 86 89 90a 120)
 #
+# -f NAME: only the sources cuda/NAME*.cu, for example -f tmm.
 # Exit status: 1 if a ternary product (tmm_*) spills on an architecture that runs it, 2 on misuse, 4 without nvcc.
 # Nothing here needs a GPU. The instruction mix needs nvdisasm (CUDA toolkit, or the PyPI package nvidia-cuda-nvdisasm);
 # without it those columns say "-". Environment: NVCC, NVDISASM.
 set -eu
 cd "$(dirname "$0")/.."
+sources=
 case ${1:-} in
 -h | --help)
-    sed -n '2,7s/^# \{0,1\}//p' "$0"
+    sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'
     exit 0
+    ;;
+-f)
+    [ $# -ge 2 ] || {
+        echo "cuda_resources.sh: -f needs a name; try --help" >&2
+        exit 2
+    }
+    sources=$2
+    shift 2
     ;;
 -*)
     echo "cuda_resources.sh: unknown option $1; try --help" >&2
@@ -71,9 +81,9 @@ mix() {
             if (op ~ /^(IMMA|IGMMA)/) imma++
             else if (op ~ /^IDP/) dp4a++
             else if (op ~ /^(LOP3|PLOP3|SHF|PRMT|SHL|SHR|LEA)/) logic++
+            else if (op ~ /^(LDGSTS|UBLKCP)/) copies++
             else if (op ~ /^(LDG|STG|RED|ATOMG)/) global++
             else if (op ~ /^(LDS|STS|ATOMS|LDSM)/) shared++
-            else if (op ~ /^(LDGSTS|UBLKCP)/) copies++
         }
         END { flush() }'
 }
@@ -81,7 +91,7 @@ mix() {
 : >"$work/resources"
 : >"$work/mix"
 for architecture in "$@"; do
-    for source in cuda/*.cu; do
+    for source in cuda/"$sources"*.cu; do
         cubin=$work/$(basename "$source" .cu).$architecture.cubin
         "$nvcc" -std=c++17 -O3 --fmad=false --prec-div=true --prec-sqrt=true --ftz=false -Icommon -Icuda \
             -gencode "arch=compute_$architecture,code=sm_$architecture" -cubin -Xptxas -v -o "$cubin" "$source" \

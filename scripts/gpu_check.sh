@@ -174,7 +174,7 @@ step copy 60 "$bench" copy "$device" || true
 say "memory: read $read_gbps GB/s, copy $(field gbps <"$out/copy.out") GB/s (read + write)"
 
 # ---- products. awk: median us of M = 1, GB/s, share of the read bandwidth, M = 8 against 1, and cuBLAS FP16 beside.
-step kernels 150 "$bench" kernels "$device" || true
+step kernels 200 "$bench" kernels "$device" || true
 say "products (T64; us, medians in a busy stream, weights not cached):"
 say "matrix          M=1 us   GB/s  % of read   M=8/M=1   M=512 us   cuBLAS FP16 M=1 us   M=512 us"
 sed 's/[{}"]//g' "$out/kernels.out" | awk -F, -v read="$read_gbps" '
