@@ -45,8 +45,12 @@ list(JOIN cuda_words ", " cuda_words)
 
 # ---- kernels. Exact float arithmetic as everywhere (common/scalar.h): no contraction, no flush, no approximations.
 set(cuda_flags -std=c++17 -O3 -lineinfo --fmad=false --prec-div=true --prec-sqrt=true --ftz=false
-    -ccbin ${CMAKE_C_COMPILER} -I${PROJECT_SOURCE_DIR}/common -I${PROJECT_SOURCE_DIR}/cuda
-    -Xcompiler=-fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-fno-asynchronous-unwind-tables)
+    -I${PROJECT_SOURCE_DIR}/common -I${PROJECT_SOURCE_DIR}/cuda
+    # So that nothing of the C++ runtime is needed.
+    -Xcompiler=-fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics)
+if(CMAKE_C_COMPILER_ID STREQUAL GNU)
+    list(APPEND cuda_flags -ccbin ${CMAKE_C_COMPILER})
+endif()
 if(TERN_WERROR)
     list(APPEND cuda_flags -Werror all-warnings)
 endif()
