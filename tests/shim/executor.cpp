@@ -1,6 +1,7 @@
 // Executes kernels: blocks one after the other, the threads of a block as fibres. A fibre runs until it must wait for
 // others (a barrier, a warp operation); then the next one continues. Warps of even blocks run in ascending order, those
-// of odd blocks in descending order, so that a result that depends on the order of warps differs between blocks.
+// of odd blocks in descending order, so that a result that depends on the order of warps differs between blocks. Every
+// second launch runs its blocks in descending order: whatever the last block to arrive does is then done by the first.
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -216,10 +217,12 @@ bool shim_execute(dim3 grid, dim3 block, size_t shared_bytes, const std::functio
     if (shared_bytes > 0 && posix_memalign(reinterpret_cast<void **>(&dynamic_shared), 128, shared_bytes) != 0)
         std::abort();
     make_fibres();
+    static unsigned n_launches;
+    bool is_descending = n_launches++ % 2 == 1;
     for (unsigned z = 0; z < grid.z && fault.empty(); z++)
         for (unsigned y = 0; y < grid.y && fault.empty(); y++)
             for (unsigned x = 0; x < grid.x && fault.empty(); x++) {
-                shim_block_index = dim3(x, y, z);
+                shim_block_index = is_descending ? dim3(grid.x - 1 - x, grid.y - 1 - y, grid.z - 1 - z) : dim3(x, y, z);
                 run_block();
             }
     std::free(dynamic_shared);
