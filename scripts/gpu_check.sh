@@ -191,9 +191,10 @@ sed 's/[{}"]//g' "$out/kernels.out" | awk -F, -v read="$read_gbps" '
             k = order[i]
             one = us[k, "ternary_mm", 1]
             g = gbps[k, "ternary_mm", 1]
-            printf "%-14s %7s %6s %10s %9s %10s %20s %10s\n", k, show(one), show(g), read > 0 ? show(100 * g / read) : "-",
-                one > 0 ? sprintf("%.2f", us[k, "ternary_mm", 8] / one) : "-", show(us[k, "ternary_mm", 512]),
-                show(us[k, "blas_mm", 1]), show(us[k, "blas_mm", 512])
+            share = (read > 0) ? show(100 * g / read) : "-"
+            ratio = (one > 0) ? sprintf("%.2f", us[k, "ternary_mm", 8] / one) : "-"
+            printf "%-14s %7s %6s %10s %9s %10s %20s %10s\n", k, show(one), show(g), share, ratio,
+                show(us[k, "ternary_mm", 512]), show(us[k, "blas_mm", 1]), show(us[k, "blas_mm", 512])
         }
     }' >>"$out/summary.txt"
 
