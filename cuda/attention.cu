@@ -61,6 +61,7 @@ template <int QUERIES> struct attention_shared {
     float *q_a, *q_b;                   // [QUERIES]
     float *p;                           // [warp][64][QUERIES]: scores, then weights
     int8_t *w_hi, *w_lo;                // [warp][QUERIES][64]: int8 V
+    float *w_a, *w_b;                   // [warp][QUERIES]
     float *block_m, *block_l, *block_o; // [warp][QUERIES], [warp][QUERIES], [warp][QUERIES][hd]
     float *m, *l, *o;                   // [2][QUERIES], [2][QUERIES], [QUERIES][hd]: the result so far
     int *position;                      // [QUERIES]; -1: no query
@@ -69,7 +70,7 @@ template <int QUERIES> struct attention_shared {
     __host__ __device__ static size_t n_bytes(int hd)
     {
         return (size_t)QUERIES * ((size_t)padded(hd) * 4 + 16 + N_WARPS * 64 * 4 + N_WARPS * 128 +
-                                  (size_t)N_WARPS * (8 + 4 * hd) + 16 + 4 * (size_t)hd + 16);
+                                  (size_t)N_WARPS * (16 + 4 * hd) + 16 + 4 * (size_t)hd + 16);
     }
     __device__ __forceinline__ attention_shared(uint8_t *at, int hd)
     {
@@ -88,7 +89,9 @@ template <int QUERIES> struct attention_shared {
         block_l = block_m + QUERIES * N_WARPS;
         m = block_l + QUERIES * N_WARPS;
         l = m + 2 * QUERIES;
-        position = (int *)(l + 2 * QUERIES);
+        w_a = l + 2 * QUERIES;
+        w_b = w_a + QUERIES * N_WARPS;
+        position = (int *)(w_b + QUERIES * N_WARPS);
     }
 };
 
@@ -145,36 +148,35 @@ __device__ __forceinline__ void load_queries(const attention_args &a, const quer
     }
 }
 
-// ---- scores of a block: s[i][0] and s[i][1] are those of query i at positions 2 * lane and 2 * lane + 1
+// ---- scores of a block into p; lane l will use those of positions 2l and 2l + 1
 
 // Values 2i and 2i + 1 of an f32 or f16 array.
 template <int type> __device__ __forceinline__ float2 load_pair(const uint8_t *part, int i)
 {
     if (type == KV_F32) return *(const float2 *)(part + 8 * (size_t)i);
     uint32_t bits = *(const uint32_t *)(part + 4 * (size_t)i);
-    return make_float2(half_to_float(bits & 0xffffu), half_to_float(bits >> 16));
+    return make_float2(half_bits_to_float(bits & 0xffffu), half_bits_to_float(bits >> 16));
 }
 
 template <int K, int QUERIES>
 __device__ __forceinline__ void float_scores(const attention_args &a, const attention_shared<QUERIES> &s,
-                                             const uint8_t *k, int lane, float (*out)[2])
+                                             const uint8_t *k, float *p, int lane)
 {
-#pragma unroll
-    for (int i = 0; i < QUERIES; i++) out[i][0] = out[i][1] = 0.0f;
+    float sum[QUERIES][2] = {};
 #pragma unroll 8
     for (int d = 0; d < a.kv.head_dim; d++) {
         float2 pair = load_pair<K>(k, d * (KV_BLOCK / 2) + lane);
         const float *q = s.q + d * QUERIES;
 #pragma unroll
         for (int i = 0; i < QUERIES; i++) {
-            out[i][0] = scalar_fma(q[i], pair.x, out[i][0]);
-            out[i][1] = scalar_fma(q[i], pair.y, out[i][1]);
+            sum[i][0] = scalar_fma(q[i], pair.x, sum[i][0]);
+            sum[i][1] = scalar_fma(q[i], pair.y, sum[i][1]);
         }
     }
 #pragma unroll
     for (int i = 0; i < QUERIES; i++) {
-        out[i][0] = a.scale * out[i][0];
-        out[i][1] = a.scale * out[i][1];
+        p[2 * lane * QUERIES + i] = a.scale * sum[i][0];
+        p[(2 * lane + 1) * QUERIES + i] = a.scale * sum[i][1];
     }
 }
 
@@ -219,10 +221,10 @@ __device__ __forceinline__ void code_dots(const attention_args &a, const attenti
 
 template <int QUERIES>
 __device__ __forceinline__ void code_scores(const attention_args &a, const attention_shared<QUERIES> &s, uint8_t *k,
-                                            float *p, int lane, float (*out)[2])
+                                            float *p, int lane)
 {
     const float *scales = kv_scales(k, a.kv.head_dim);
-#pragma unroll 2
+#pragma unroll 1
     for (int first = 0; first < KV_BLOCK; first += 8) {
         int position = first + lane / 4, hi[QUERIES], lo[QUERIES];
         code_dots(a, s, k + position * a.kv.head_dim, lane % 4, hi, lo);
@@ -238,12 +240,6 @@ __device__ __forceinline__ void code_scores(const attention_args &a, const atten
                                                        (float)lo[i] * (s.q_b[i] * scale)) *
                                             a.scale;
         }
-    }
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < QUERIES; i++) {
-        out[i][0] = p[2 * lane * QUERIES + i];
-        out[i][1] = p[(2 * lane + 1) * QUERIES + i];
     }
     __syncwarp();
 }
@@ -263,41 +259,89 @@ __device__ __forceinline__ float tree64(float a, float b)
     return a + b;
 }
 
-// ---- values of a block
-
-template <int V, int QUERIES>
-__device__ __forceinline__ void add_position(const uint8_t *v, int j, int d_pair, int hd, const float *p,
-                                             const int *n_present, bool all, float (*o)[2])
+// How many of a block's positions query i sees; none or less behind its end.
+template <int QUERIES> __device__ __forceinline__ int n_seen(const attention_shared<QUERIES> &s, int i, uint32_t block)
 {
-    float2 pair = load_pair<V>(v, j * (hd / 2) + d_pair);
+    return s.position[i] + 1 - (int)block * KV_BLOCK;
+}
+
+// Query i: scores in p become weights, and with int8 V their codes; maximum and sum go to the block's state. A loop
+// around this is not unrolled: it is long, and a small part of the work.
+template <int V, int QUERIES>
+__device__ __forceinline__ void weigh(const attention_shared<QUERIES> &s, uint8_t *v, int hd, int i, int n,
+                                      bool *is_finite)
+{
+    int lane = (int)(threadIdx.x % 32), warp = (int)(threadIdx.x / 32), state = warp * QUERIES + i;
+    float *p0 = s.p + (warp * KV_BLOCK + 2 * lane) * QUERIES + i, *p1 = p0 + QUERIES;
+    bool has0 = 2 * lane < n, has1 = 2 * lane + 1 < n;
+    float top = -INFINITY;
+    if (has0) top = *p0;
+    if (has1) top = larger(top, *p1);
 #pragma unroll
-    for (int i = 0; i < QUERIES; i++) {
-        if (!all && j >= n_present[i]) continue; // not even a zero may be added: it would turn -0 into +0
-        float weight = p[j * QUERIES + i];
-        o[i][0] = scalar_fma(weight, pair.x, o[i][0]);
-        o[i][1] = scalar_fma(weight, pair.y, o[i][1]);
+    for (int lanes = 16; lanes > 0; lanes /= 2) top = larger(top, __shfl_xor_sync(FULL_WARP, top, lanes));
+    float weight0 = has0 ? scalar_exp(*p0 - top) : 0.0f, weight1 = has1 ? scalar_exp(*p1 - top) : 0.0f;
+    float l = tree64(weight0, weight1);
+    if (lane == 0) {
+        s.block_m[state] = top;
+        s.block_l[state] = l;
+    }
+    if (V != KV_INT8) {
+        *p0 = weight0;
+        *p1 = weight1;
+        return;
+    }
+    const float *scales = kv_scales(v, hd);
+    float w0 = has0 ? weight0 * scales[2 * lane] : 0.0f, w1 = has1 ? weight1 * scales[2 * lane + 1] : 0.0f;
+    float absmax = scalar_as_float(warp_max(max(scalar_magnitude(w0), scalar_magnitude(w1))));
+    *is_finite = *is_finite && scalar_is_finite(absmax);
+    quant2_scales q(absmax);
+    int hi0 = q.hi(w0), hi1 = q.hi(w1), lo0 = q.lo(w0, hi0), lo1 = q.lo(w1, hi1);
+    *(uint16_t *)(s.w_hi + state * KV_BLOCK + 2 * lane) = (uint16_t)((hi0 & 255) | (hi1 & 255) << 8);
+    *(uint16_t *)(s.w_lo + state * KV_BLOCK + 2 * lane) = (uint16_t)((lo0 & 255) | (lo1 & 255) << 8);
+    if (lane == 0) {
+        s.w_a[state] = q.a;
+        s.w_b[state] = q.b;
     }
 }
 
+// ---- values of a block
+
 template <int V, int QUERIES>
-__device__ __forceinline__ void float_values(const uint8_t *v, int d_pair, int hd, const float *p, const int *n_present,
-                                             int n_all, int n_any, float (*o)[2])
+__device__ __forceinline__ void float_values(const attention_shared<QUERIES> &s, uint32_t block, const uint8_t *v,
+                                             int d_pair, int hd, const float *p, int n_all, int n_any, float (*o)[2])
 {
 #pragma unroll
     for (int i = 0; i < QUERIES; i++) o[i][0] = o[i][1] = 0.0f;
 #pragma unroll 8
-    for (int j = 0; j < n_all; j++) add_position<V, QUERIES>(v, j, d_pair, hd, p, n_present, true, o);
-    for (int j = n_all; j < n_any; j++) add_position<V, QUERIES>(v, j, d_pair, hd, p, n_present, false, o);
+    for (int j = 0; j < n_all; j++) {
+        float2 pair = load_pair<V>(v, j * (hd / 2) + d_pair);
+#pragma unroll
+        for (int i = 0; i < QUERIES; i++) {
+            o[i][0] = scalar_fma(p[j * QUERIES + i], pair.x, o[i][0]);
+            o[i][1] = scalar_fma(p[j * QUERIES + i], pair.y, o[i][1]);
+        }
+    }
+#pragma unroll 1
+    for (int j = n_all; j < n_any; j++) { // seen by some: not even a zero may be added, it would turn -0 into +0
+        float2 pair = load_pair<V>(v, j * (hd / 2) + d_pair);
+#pragma unroll
+        for (int i = 0; i < QUERIES; i++)
+            if (j < n_seen(s, i, block)) {
+                o[i][0] = scalar_fma(p[j * QUERIES + i], pair.x, o[i][0]);
+                o[i][1] = scalar_fma(p[j * QUERIES + i], pair.y, o[i][1]);
+            }
+    }
 }
 
-// Four positions at a time: their codes of two dimensions are turned into a word a dimension.
+// Four positions at a time: their codes of two dimensions are turned into a word a dimension. Codes of weights that are
+// not there are 0.
 template <int QUERIES>
-__device__ __forceinline__ void code_values(const uint8_t *v, int d_pair, int hd, const int8_t *w_hi,
-                                            const int8_t *w_lo, const float *w_a, const float *w_b, int n_any,
-                                            float (*o)[2])
+__device__ __forceinline__ void code_values(const attention_shared<QUERIES> &s, int warp, const uint8_t *v, int d_pair,
+                                            int hd, int n_any, float (*o)[2])
 {
+    const int8_t *w_hi = s.w_hi + warp * QUERIES * KV_BLOCK, *w_lo = s.w_lo + warp * QUERIES * KV_BLOCK;
     int hi[QUERIES][2] = {}, lo[QUERIES][2] = {};
-#pragma unroll 4
+#pragma unroll 2
     for (int j = 0; j < n_any; j += 4) {
         uint32_t row[4];
 #pragma unroll
@@ -316,7 +360,9 @@ __device__ __forceinline__ void code_values(const uint8_t *v, int d_pair, int hd
 #pragma unroll
     for (int i = 0; i < QUERIES; i++)
 #pragma unroll
-        for (int k = 0; k < 2; k++) o[i][k] = scalar_fma((float)hi[i][k], w_a[i], (float)lo[i][k] * w_b[i]);
+        for (int k = 0; k < 2; k++)
+            o[i][k] = scalar_fma((float)hi[i][k], s.w_a[warp * QUERIES + i],
+                                 (float)lo[i][k] * s.w_b[warp * QUERIES + i]);
 }
 
 // ---- a block's states, by one warp, into shared memory
@@ -328,55 +374,25 @@ __device__ __forceinline__ void attend_block(const attention_args &a, const quer
     int hd = a.kv.head_dim, lane = (int)(threadIdx.x % 32), warp = (int)(threadIdx.x / 32);
     uint8_t *k = kv_head_at(a.kv, r.table, block, r.kv_head), *v = k + a.kv.k_bytes;
     float *p = s.p + warp * KV_BLOCK * QUERIES;
-    int8_t *w_hi = s.w_hi + warp * QUERIES * KV_BLOCK, *w_lo = s.w_lo + warp * QUERIES * KV_BLOCK;
-    float scores[QUERIES][2], w_a[QUERIES], w_b[QUERIES];
-    int n_present[QUERIES], n_all = KV_BLOCK, n_any = 0;
+    int n_all = KV_BLOCK, n_any = 0;
     if (K == KV_INT8)
-        code_scores<QUERIES>(a, s, k, p, lane, scores);
+        code_scores<QUERIES>(a, s, k, p, lane);
     else
-        float_scores<K, QUERIES>(a, s, k, lane, scores);
-
-#pragma unroll
-    for (int i = 0; i < QUERIES; i++) {
-        int n = max(0, min(KV_BLOCK, s.position[i] + 1 - (int)block * KV_BLOCK));
-        n_present[i] = n;
-        if (i < (int)r.n) n_all = min(n_all, n);
+        float_scores<K, QUERIES>(a, s, k, p, lane);
+#pragma unroll 1
+    for (int i = 0; i < (int)r.n; i++) {
+        int n = max(0, min(KV_BLOCK, n_seen(s, i, block)));
+        n_all = min(n_all, n);
         n_any = max(n_any, n);
-        bool has0 = 2 * lane < n, has1 = 2 * lane + 1 < n;
-        float top = -INFINITY;
-        if (has0) top = scores[i][0];
-        if (has1) top = larger(top, scores[i][1]);
-#pragma unroll
-        for (int lanes = 16; lanes > 0; lanes /= 2) top = larger(top, __shfl_xor_sync(FULL_WARP, top, lanes));
-        float p0 = has0 ? scalar_exp(scores[i][0] - top) : 0.0f, p1 = has1 ? scalar_exp(scores[i][1] - top) : 0.0f;
-        float l = tree64(p0, p1);
-        if (lane == 0) {
-            s.block_m[warp * QUERIES + i] = top;
-            s.block_l[warp * QUERIES + i] = l;
-        }
-        if (V != KV_INT8) {
-            p[2 * lane * QUERIES + i] = p0;
-            p[(2 * lane + 1) * QUERIES + i] = p1;
-            continue;
-        }
-        const float *scales = kv_scales(v, hd);
-        float w0 = has0 ? p0 * scales[2 * lane] : 0.0f, w1 = has1 ? p1 * scales[2 * lane + 1] : 0.0f;
-        float absmax = scalar_as_float(warp_max(max(scalar_magnitude(w0), scalar_magnitude(w1))));
-        *is_finite = *is_finite && scalar_is_finite(absmax);
-        quant2_scales q(absmax);
-        int hi0 = q.hi(w0), hi1 = q.hi(w1), lo0 = q.lo(w0, hi0), lo1 = q.lo(w1, hi1);
-        *(uint16_t *)(w_hi + i * KV_BLOCK + 2 * lane) = (uint16_t)((hi0 & 255) | (hi1 & 255) << 8);
-        *(uint16_t *)(w_lo + i * KV_BLOCK + 2 * lane) = (uint16_t)((lo0 & 255) | (lo1 & 255) << 8);
-        w_a[i] = q.a;
-        w_b[i] = q.b;
+        weigh<V, QUERIES>(s, v, hd, i, n, is_finite);
     }
     __syncwarp();
     for (int d_pair = lane; 2 * d_pair < hd; d_pair += 32) {
         float o[QUERIES][2];
         if (V == KV_INT8)
-            code_values<QUERIES>(v, d_pair, hd, w_hi, w_lo, w_a, w_b, n_any, o);
+            code_values<QUERIES>(s, warp, v, d_pair, hd, n_any, o);
         else
-            float_values<V, QUERIES>(v, d_pair, hd, p, n_present, n_all, n_any, o);
+            float_values<V, QUERIES>(s, block, v, d_pair, hd, p, n_all, n_any, o);
 #pragma unroll
         for (int i = 0; i < QUERIES; i++)
             *(float2 *)(s.block_o + (warp * QUERIES + i) * hd + 2 * d_pair) = make_float2(o[i][0], o[i][1]);
@@ -570,10 +586,10 @@ template <int K, int V> __global__ void __launch_bounds__(ATTENTION_THREADS) att
     unsigned *counter = &a.counters[(size_t)row * gridDim.y + blockIdx.y];
     if (r.n == 1)
         attend<K, V, 1>(a, r, counter, shared);
-    else if (r.n <= 4 && a.queries >= 4)
+    else if (K != V || (r.n <= 4 && a.queries >= 4))
         attend<K, V, 4>(a, r, counter, shared);
-    else
-        attend<K, V, 8>(a, r, counter, shared);
+    else if (K == V)
+        attend<K, V, K == V ? 8 : 4>(a, r, counter, shared);
 }
 
 typedef void (*attention_kernel)(attention_args);
@@ -598,11 +614,12 @@ size_t shared_bytes(uint32_t queries, int hd)
                           : attention_shared<8>::n_bytes(hd);
 }
 
-// The largest number of queries a thread block that is needed and whose memory a block can have.
-uint32_t choose_queries(const device *d, uint32_t m, uint32_t heads_per_kv, int hd)
+// The largest number of queries a thread block that is needed and whose memory a block can have. K and V of different
+// types are rarely asked for: their kernels come without the widest form.
+uint32_t choose_queries(const device *d, uint32_t m, uint32_t heads_per_kv, int hd, bool is_mixed)
 {
     uint64_t n_most = (uint64_t)m * heads_per_kv; // that can share K and V
-    uint32_t queries = n_most <= 1 ? 1 : n_most <= 4 ? 4 : 8;
+    uint32_t queries = n_most <= 1 ? 1 : n_most <= 4 || is_mixed ? 4 : 8;
     while (queries > 1 && shared_bytes(queries, hd) > (size_t)d->shared_per_block) queries = queries == 8 ? 4 : 1;
     return queries;
 }
@@ -623,7 +640,7 @@ tern_status cuda_attention(stream *s, const op *o, tern_error *err)
     a.heads_per_kv = p->n_heads / p->cache.n_kv_heads;
     a.ld_q = p->ld_q;
     a.ld_y = p->ld_y;
-    a.queries = choose_queries(d, o->m, a.heads_per_kv, hd);
+    a.queries = choose_queries(d, o->m, a.heads_per_kv, hd, p->cache.k_type != p->cache.v_type);
     a.rows_per_run = a.queries > a.heads_per_kv ? a.queries / a.heads_per_kv : 1;
     a.n_chunks = ceil_div(a.heads_per_kv, a.queries);
     a.n_groups = ceil_div(p->rows.table_ld, N_WARPS);

@@ -44,7 +44,7 @@ list(APPEND cuda_code -gencode arch=compute_${cuda_last},code=compute_${cuda_las
 list(JOIN cuda_words ", " cuda_words)
 
 # ---- kernels. Exact float arithmetic as everywhere (common/scalar.h): no contraction, no flush, no approximations.
-set(cuda_flags -std=c++17 -O3 -lineinfo --fmad=false --prec-div=true --prec-sqrt=true --ftz=false
+set(cuda_flags -std=c++17 -O3 $<$<CONFIG:Debug,RelWithDebInfo>:-lineinfo> --fmad=false --prec-div=true --prec-sqrt=true --ftz=false
     -I${PROJECT_SOURCE_DIR}/common -I${PROJECT_SOURCE_DIR}/cuda
     # So that nothing of the C++ runtime is needed.
     -Xcompiler=-fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics)
@@ -61,7 +61,7 @@ foreach(source IN LISTS cuda_kernels)
     set(object ${PROJECT_BINARY_DIR}/cuda/${name}.o)
     add_custom_command(OUTPUT ${object}
         COMMAND ${TERN_NVCC} ${cuda_flags} ${cuda_code} -MD -MF ${object}.d -MT ${object} -c ${source} -o ${object}
-        DEPENDS ${source} DEPFILE ${object}.d COMMENT "nvcc ${name}.cu" VERBATIM)
+        DEPENDS ${source} DEPFILE ${object}.d COMMENT "nvcc ${name}.cu" COMMAND_EXPAND_LISTS VERBATIM)
     list(APPEND cuda_objects ${object})
 endforeach()
 file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/cuda)

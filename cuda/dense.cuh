@@ -9,7 +9,7 @@
 
 static __device__ __forceinline__ uint32_t load_u16(const uint8_t *p) { return *(const uint16_t *)p; }
 static __device__ __forceinline__ uint32_t load_u32(const uint8_t *p) { return load_u16(p) | load_u16(p + 2) << 16; }
-static __device__ __forceinline__ float load_half(const uint8_t *p) { return half_to_float(load_u16(p)); }
+static __device__ __forceinline__ float load_half(const uint8_t *p) { return half_bits_to_float(load_u16(p)); }
 
 // Byte i of eight bytes at p, p even.
 struct eight_bytes {
@@ -70,7 +70,7 @@ __device__ __forceinline__ void dense_load8<DENSE_F16>(const uint8_t *row, uint3
     uint32_t bits[8];
     load_u16x8(row + 2 * (size_t)first, n, bits);
 #pragma unroll
-    for (int i = 0; i < 8; i++) out[i] = half_to_float(bits[i]);
+    for (int i = 0; i < 8; i++) out[i] = half_bits_to_float(bits[i]);
 }
 
 template <>

@@ -6,6 +6,8 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
+#include "half.h"
+
 #if defined(TERN_CUDA_SHIM)
 // Reports an access that the device would refuse.
 template <typename T> static inline const T *shim_aligned(const void *p, const char *what)
@@ -70,6 +72,20 @@ static __device__ __forceinline__ void keep_in_register(unsigned &value)
     asm volatile("" : "+r"(value));
 #else
     (void)value;
+#endif
+}
+
+// ---- conversions
+
+// fp16 bits to fp32: every number exactly. What becomes of a NaN's payload is left open.
+static __device__ __forceinline__ float half_bits_to_float(uint32_t bits)
+{
+#if defined(TERN_CUDA_SHIM)
+    return half_to_float(bits);
+#else
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"((unsigned short)bits));
+    return x;
 #endif
 }
 
@@ -159,7 +175,8 @@ template <int n> static __device__ __forceinline__ void cp_async_wait()
 #endif
 }
 
-// As cp_async_16, or 16 bytes of zero where `is_there` is false (`global` is then not read, but must be a valid address).
+// As cp_async_16, or 16 bytes of zero where `is_there` is false (`global` is then not read, but must be a valid
+// address).
 static __device__ __forceinline__ void cp_async_16_or_zero(void *shared, const void *global, bool is_there)
 {
 #if defined(TERN_CUDA_SHIM)

@@ -75,7 +75,7 @@ static void check_cases(int capability, uint64_t max_macs, int only, size_t stri
     op_runner_close(&subject);
     op_runner_close(&reference);
     print_message("sm_%d: %zu cases, %zu failed or skipped\n", capability, n_run, n_failed);
-    assert_true(n_run > 0);
+    assert_true(n_run > 0 || filter != NULL);
     assert_int_equal(n_failed, 0);
     assert_int_equal(shim_live(), 0);
 }
