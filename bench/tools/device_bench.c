@@ -53,7 +53,7 @@ static bool show_failure(void *user, const op_case *c, const op_outcome *outcome
     return true;
 }
 
-static int check(const char *device, const char *level, const char *filter)
+static int check(const char *device_name, const char *level, const char *filter)
 {
     selftest_options options = {.level = LEVEL_FULL + 1, .filter = filter};
     for (int i = LEVEL_QUICK; i <= LEVEL_FULL; i++)
@@ -65,7 +65,7 @@ static int check(const char *device, const char *level, const char *filter)
     selftest_result result = {0};
     tern_error err = {0};
     char line[256];
-    if (selftest_run(engine_backends, device, &options, show_failure, NULL, &result, &err) != TERN_OK)
+    if (selftest_run(engine_backends, device_name, &options, show_failure, NULL, &result, &err) != TERN_OK)
         return fail(&err);
     selftest_summary(&result, line, sizeof line);
     printf("%s\n", line);
@@ -107,12 +107,12 @@ static bool is_wanted(const char *geometry, char **wanted, size_t n_wanted)
     return n_wanted == 0;
 }
 
-static int kernels(const char *device, char **wanted, size_t n_wanted)
+static int kernels(const char *device_name, char **wanted, size_t n_wanted)
 {
     static const op_kind kinds[] = {OP_TERNARY_MM, OP_BLAS_MM};
     op_runner runner = {0};
     tern_error err = {0};
-    tern_status status = open_device(device, &runner, &err);
+    tern_status status = open_device(device_name, &runner, &err);
     for (size_t i = 0; i < COUNT(matrices) && status == TERN_OK; i++)
         for (size_t k = 0; k < COUNT(kinds) && status == TERN_OK && is_wanted(matrices[i].geometry, wanted, n_wanted);
              k++)
@@ -133,12 +133,12 @@ static int kernels(const char *device, char **wanted, size_t n_wanted)
     return status == TERN_OK ? 0 : fail(&err);
 }
 
-static int copy(const char *device)
+static int copy(const char *device_name)
 {
     op_runner runner = {0};
     tern_error err = {0};
     op_case c = {.kind = OP_GATHER, .m = 2048, .n = 65536, .name = "copy"}; // 512 MiB read, 512 MiB written
-    tern_status status = open_device(device, &runner, &err);
+    tern_status status = open_device(device_name, &runner, &err);
     if (status == TERN_OK) status = time_case(&runner, &c, "memory", "copy", &err);
     op_runner_close(&runner);
     return status == TERN_OK ? 0 : fail(&err);

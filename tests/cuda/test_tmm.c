@@ -204,6 +204,37 @@ static void test_sabotage_is_noticed(void **state)
     active = SABOTAGE_NONE;
 }
 
+static void test_choice(void **state)
+{
+    (void)state;
+    static const struct {
+        int capability, shared;
+        uint32_t n_columns, n_cols, group, n_groups;
+        tmm_kernel expected;
+    } products[] = {
+        {75, 64 << 10, 1, 8192, 0, 1, TMM_STREAM_DP4A}, {75, 64 << 10, 512, 8192, 0, 1, TMM_STREAM_DP4A},
+        {75, 64 << 10, 1, 8192, 128, 64, TMM_RAGGED},   {86, 99 << 10, 1, 28672, 0, 1, TMM_STREAM_MMA},
+        {86, 99 << 10, 2, 28672, 0, 1, TMM_STREAM_MMA}, {86, 99 << 10, 8, 28672, 0, 1, TMM_BLOCK_8},
+        {86, 99 << 10, 8, 8192, 0, 1, TMM_STREAM_MMA},  {90, 227 << 10, 7, 28672, 0, 1, TMM_STREAM_MMA},
+        {80, 163 << 10, 9, 2560, 0, 1, TMM_BLOCK_32},   {80, 163 << 10, 33, 2560, 0, 1, TMM_BLOCK_64},
+        {80, 163 << 10, 65, 2560, 0, 1, TMM_BLOCK_128}, {120, 99 << 10, 4096, 2560, 0, 1, TMM_BLOCK_128},
+        {89, 99 << 10, 1, 4096, 128, 32, TMM_GROUPS},   {89, 99 << 10, 1, 4096, 96, 43, TMM_RAGGED},
+        {90, 227 << 10, 1, 528416, 0, 1, TMM_BLOCK_8},
+    };
+    for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
+        device d = {.capability = products[i].capability, .shared_per_block = products[i].shared};
+        weights w = {.n_cols = products[i].n_cols, .group = products[i].group, .n_groups = products[i].n_groups};
+        assert_int_equal(tmm_choose(&d, &w, products[i].n_columns), products[i].expected);
+    }
+    static const int known[] = {75, 80, 86, 87, 89, 90, 100, 120, 121};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        const tmm_tuning *t = tmm_tuning_for(known[i]);
+        assert_true(t->capability <= known[i] && t->stream_step_ns > 0);
+        for (int form = 0; form < TMM_N_BLOCKS && known[i] >= 80; form++)
+            assert_true(t->block_step_ns[form] > 0 && t->block_blocks_per_sm[form] > 0);
+    }
+}
+
 // A product that a kernel cannot take is refused, not computed wrongly.
 static void test_refusals(void **state)
 {
@@ -235,7 +266,7 @@ int main(void)
         cmocka_unit_test(test_stream_mma), cmocka_unit_test(test_stream_dp4a),
         cmocka_unit_test(test_blocks),     cmocka_unit_test(test_groups),
         cmocka_unit_test(test_wide_rows),  cmocka_unit_test(test_sabotage_is_noticed),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_choice),     cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
