@@ -296,7 +296,7 @@ static tern_status make_ternary_mm(op_data *d, tern_error *err)
 static tern_status make_dense_mm(op_data *d, tern_error *err)
 {
     const op_case *c = d->c;
-    bool check = op_recipe_raises(c->recipe) || c->m % 2 == 0;
+    bool check = c->kind == OP_DENSE_MM && (op_recipe_raises(c->recipe) || c->m % 2 == 0);
     d->op.dense_mm = (op_dense_mm){.ld_x = c->k + c->gap, .ld_y = c->n + c->gap, .check_finite = check};
     tern_status status = add_weights(d, AT(dense_mm.w), c->n, c->k, err);
     if (status != TERN_OK) return status;
@@ -396,7 +396,7 @@ tern_status op_data_create(const op_case *c, op_data **out, tern_error *err)
         [OP_NORM_QUANT] = make_norm_quant, [OP_QUANT] = make_quant,       [OP_QUANT2] = make_quant,
         [OP_TERNARY_MM] = make_ternary_mm, [OP_DENSE_MM] = make_dense_mm, [OP_ROPE_KV] = make_rope_kv,
         [OP_ATTENTION] = make_attention,   [OP_GATE] = make_gate,         [OP_RESIDUAL] = make_residual,
-        [OP_GATHER] = make_gather,         [OP_TOP_K] = make_top_k,
+        [OP_GATHER] = make_gather,         [OP_TOP_K] = make_top_k,       [OP_BLAS_MM] = make_dense_mm,
     };
     op_data *d = calloc(1, sizeof *d);
     if (d == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for op case %s", c->name);

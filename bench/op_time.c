@@ -7,7 +7,7 @@
 #include "check.h"
 #include "error.h"
 
-#define ROTATION_BYTES (64u << 20) // distinct weights between two uses of the same copy
+#define ROTATION_BYTES (256u << 20) // distinct weights between two uses of the same copy
 #define MAX_COPIES     4096u
 
 typedef struct timing_state {
@@ -84,30 +84,36 @@ static tern_status prepare(op_runner *runner, const op_case *c, timing_state *s,
     return status;
 }
 
-static tern_status time_once(op_runner *runner, timing_state *s, size_t i, uint64_t *ns, tern_error *err)
+static tern_status time_once(op_runner *runner, timing_state *s, size_t i, size_t n_chain, uint64_t *ns,
+                             tern_error *err)
 {
     const backend *b = runner->backend;
-    if (s->n_copies > 0)
-        memcpy((uint8_t *)&s->o + s->data->weights_at, &s->copies[i % s->n_copies], sizeof s->copies[0]);
     tern_status status = b->event_record(runner->stream, s->from, err);
-    if (status == TERN_OK) status = b->enqueue(runner->stream, &s->o, err);
+    for (size_t j = 0; j < n_chain && status == TERN_OK; j++) {
+        if (s->n_copies > 0)
+            memcpy((uint8_t *)&s->o + s->data->weights_at, &s->copies[(i * n_chain + j) % s->n_copies],
+                   sizeof s->copies[0]);
+        status = b->enqueue(runner->stream, &s->o, err);
+    }
     if (status == TERN_OK) status = b->event_record(runner->stream, s->to, err);
-    return status == TERN_OK ? b->event_elapsed_ns(s->from, s->to, ns, err) : status;
+    if (status == TERN_OK) status = b->event_elapsed_ns(s->from, s->to, ns, err);
+    *ns /= n_chain;
+    return status;
 }
 
-tern_status op_time(op_runner *runner, const op_case *c, size_t n_warmup, size_t n_repeats, op_timing *out,
-                    tern_error *err)
+tern_status op_time_chained(op_runner *runner, const op_case *c, size_t n_warmup, size_t n_repeats, size_t n_chain,
+                            op_timing *out, tern_error *err)
 {
     timing_state s = {0};
     op_timing timing = {0};
-    uint64_t n_bytes, ns;
-    if (n_repeats == 0 || !check_mul(n_repeats, sizeof(uint64_t), &n_bytes))
-        return error_set(err, TERN_INVALID_ARGUMENT, "timing: %zu repeats", n_repeats);
+    uint64_t n_bytes, ns = 0;
+    if (n_repeats == 0 || n_chain == 0 || !check_mul(n_repeats, sizeof(uint64_t), &n_bytes))
+        return error_set(err, TERN_INVALID_ARGUMENT, "timing: %zu repeats of %zu executions", n_repeats, n_chain);
     tern_status status = prepare(runner, c, &s, &timing, err);
     if (status == TERN_OK && (timing.samples_ns = malloc((size_t)n_bytes)) == NULL)
         status = error_set(err, TERN_HOST_MEMORY, "no memory for %zu samples", n_repeats);
     for (size_t i = 0; i < n_warmup + n_repeats && status == TERN_OK; i++) {
-        status = time_once(runner, &s, i, &ns, err);
+        status = time_once(runner, &s, i, n_chain, &ns, err);
         if (i >= n_warmup && status == TERN_OK) timing.samples_ns[timing.n_samples++] = ns;
     }
     destroy_state(runner, &s);
@@ -117,6 +123,12 @@ tern_status op_time(op_runner *runner, const op_case *c, size_t n_warmup, size_t
     }
     *out = timing;
     return TERN_OK;
+}
+
+tern_status op_time(op_runner *runner, const op_case *c, size_t n_warmup, size_t n_repeats, op_timing *out,
+                    tern_error *err)
+{
+    return op_time_chained(runner, c, n_warmup, n_repeats, 1, out, err);
 }
 
 void op_timing_free(op_timing *timing)

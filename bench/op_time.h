@@ -1,5 +1,5 @@
-// Times an op case on a device by its own events. Weights rotate over distinct copies of more than 64 MiB in all, so
-// that no cache holds them from one repeat to the next.
+// Times an op case on a device by its own events. Weights rotate over distinct copies of more than 256 MiB in all, so
+// that no cache holds them from one execution to the next (the largest of a GPU today has 126 MB).
 #ifndef TERN_BENCH_OP_TIME_H
 #define TERN_BENCH_OP_TIME_H
 
@@ -14,7 +14,12 @@ typedef struct op_timing {
     uint64_t n_macs;
 } op_timing;
 
-// n_warmup untimed repeats, then n_repeats samples. DEVICE_UNSUPPORTED with the reason where the device says no.
+// n_warmup untimed repeats, then n_repeats samples. A sample is the mean of n_chain executions, one enqueued behind the
+// other: 1 for the time of a single one, more for its share of a busy stream, which is what a step of a model is.
+// DEVICE_UNSUPPORTED with the reason where the device says no.
+tern_status op_time_chained(op_runner *runner, const op_case *c, size_t n_warmup, size_t n_repeats, size_t n_chain,
+                            op_timing *out, tern_error *err);
+// The same with n_chain = 1.
 tern_status op_time(op_runner *runner, const op_case *c, size_t n_warmup, size_t n_repeats, op_timing *out,
                     tern_error *err);
 void op_timing_free(op_timing *timing);

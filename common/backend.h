@@ -29,8 +29,8 @@ typedef struct device_facts {
     uint32_t n_threads;                 // CPU threads this process may use there; 0: not a CPU
     bool is_reference;                  // slow and obvious by design
     bool is_chosen_only_by_name;        // "auto" passes it over: a reference, or a CPU behind a GPU interface
-    dense_type blas_type;               // the weights that blas_mm takes here; DENSE_N_TYPES: no BLAS
-    const char *blas_name;              // static: "cuBLAS"; NULL without one
+    const char *blas_name;              // static, what blas_mm calls: "CLBlast Sgemm"; NULL: no BLAS
+    dense_type blas_type;               // the weights it takes, F16 or F32
     uint64_t bytes_open;                // device memory that device_open takes for itself (scratch, staging)
 } device_facts;
 

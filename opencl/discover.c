@@ -105,11 +105,9 @@ tern_status opencl_device_describe(size_t index, device_facts *out, tern_error *
     device_facts facts = {.memory_total = total,
                           .memory_free = free_memory(d.id, total),
                           .is_chosen_only_by_name = !d.is_gpu,
-                          .blas_type = opencl_blas_load() == NULL ? DENSE_N_TYPES
-                                       : has_half                 ? DENSE_F16
-                                                                  : DENSE_F32,
+                          .blas_type = has_half ? DENSE_F16 : DENSE_F32,
                           .bytes_open = OPENCL_SCRATCH_BYTES + OPENCL_N_STAGING * OPENCL_STAGING_BYTES};
-    if (facts.blas_type != DENSE_N_TYPES) facts.blas_name = has_half ? "CLBlast Hgemm" : "CLBlast Sgemm";
+    if (opencl_blas_load() != NULL) facts.blas_name = has_half ? "CLBlast Hgemm" : "CLBlast Sgemm";
     snprintf(facts.name, sizeof facts.name, "opencl%zu", index);
     snprintf(facts.description, sizeof facts.description, "%.60s, %u compute units, %.30s", name, units, platform);
     version[10] = 0; // "OpenCL 3.0"

@@ -44,8 +44,7 @@ static tern_status device_describe(size_t index, device_facts *out, tern_error *
     tern_status status = check_index(index, err);
     if (status != TERN_OK) return status;
     device_facts facts = {.is_reference = index == DEVICE_REFERENCE,
-                          .is_chosen_only_by_name = index == DEVICE_REFERENCE,
-                          .blas_type = DENSE_N_TYPES};
+                          .is_chosen_only_by_name = index == DEVICE_REFERENCE};
     char name[80];
     machine_cpu_name(name, sizeof name);
     if (facts.is_reference) {

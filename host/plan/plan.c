@@ -163,14 +163,14 @@ static tern_status check_options(const tern_plan_options *o, tern_error *err)
 dense_type plan_held_type(const device_facts *facts, tern_weights kind)
 {
     if (kind == TERN_WEIGHTS_STORED) return DENSE_N_TYPES;
-    return facts->blas_type == DENSE_F32 ? DENSE_F32 : DENSE_F16;
+    return facts->blas_name != NULL ? facts->blas_type : DENSE_F16;
 }
 
 // How products are computed, in words.
 static void set_products(const device_facts *facts, tern_weights kind, tern_plan *plan)
 {
     plan->weights = kind;
-    plan->uses_blas = kind == TERN_WEIGHTS_F16 && facts->blas_type != DENSE_N_TYPES;
+    plan->uses_blas = kind == TERN_WEIGHTS_F16 && facts->blas_name != NULL;
     if (kind == TERN_WEIGHTS_STORED)
         snprintf(plan->products, sizeof plan->products, "as defined");
     else

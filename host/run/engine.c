@@ -6,6 +6,9 @@
 #include <unistd.h>
 
 #include "cpu.h"
+#if defined(TERN_HAS_CUDA)
+#include "cuda_entry.h"
+#endif
 #include "options.h"
 #include "registry.h"
 #include "version.h"
@@ -16,6 +19,9 @@ extern const backend opencl_backend; // its own header needs OpenCL's
 
 // Fixed when the program is linked, best first.
 const backend *const engine_backends[] = {
+#if defined(TERN_HAS_CUDA)
+    &cuda_backend,
+#endif
 #if defined(TERN_HAS_OPENCL)
     &opencl_backend,
 #endif
@@ -46,10 +52,12 @@ static void find_unused(tern_engine *engine)
         engine_backends[i]->device_count(&note);
         if (note[0] != 0) append(engine->unused, sizeof engine->unused, note);
     }
+#if !defined(TERN_HAS_CUDA)
     bool nvidia = access("/proc/driver/nvidia/version", R_OK) == 0 || access("/dev/nvidiactl", F_OK) == 0;
     append(engine->unused, sizeof engine->unused,
-           nvidia ? "cuda: an NVIDIA driver is present, but this build has no CUDA support"
+           nvidia ? "cuda: an NVIDIA driver is present, but this build has no CUDA support (scripts/setup.sh --cuda)"
                   : "cuda: not in this build");
+#endif
 #if !defined(TERN_HAS_OPENCL)
     append(engine->unused, sizeof engine->unused, "opencl: not in this build");
 #endif

@@ -1,0 +1,80 @@
+// What the kernels of ternary products share on the device: columns of activations, decoding, the epilogue, and adding
+// up the sums of blocks that share an item.
+#ifndef TERN_CUDA_TMM_DEVICE_CUH
+#define TERN_CUDA_TMM_DEVICE_CUH
+
+#include "launch.cuh"
+#include "scalar.h"
+#include "tmm.h"
+
+#if defined(TERN_CUDA_SHIM) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800)
+#define TMM_HAS_MMA 1
+#else
+#define TMM_HAS_MMA 0 // kernels on tensor cores are empty: the host never chooses them below sm_80
+#endif
+
+static __device__ __forceinline__ const int8_t *tmm_column(const tmm_args &a, uint32_t column)
+{
+    uint32_t term = column & (a.terms - 1), token = column >> (a.terms - 1);
+    return (term == 0 ? a.codes[0] : a.codes[1]) + (size_t)token * a.ld_x;
+}
+
+// Copies 16-byte chunk `chunk` (0..15) of tile `tile` of a column to shared memory; zeros behind the end of the row.
+static __device__ __forceinline__ void tmm_copy_chunk(const tmm_args &a, uint8_t *to, const int8_t *column,
+                                                      uint32_t tile, uint32_t chunk)
+{
+    bool is_there = tile * TMM_TILE_GRANULES + chunk / 4 < a.n_granules;
+    const int8_t *from = column + (is_there ? (size_t)tile * TMM_TILE_COLUMNS + 16 * chunk : 0);
+    cp_async_16_or_zero(to, from, is_there);
+}
+
+// The word j of a granule.
+static __device__ __forceinline__ unsigned tmm_word(const uint4 &granule, int j)
+{
+    return j == 0 ? granule.x : j == 1 ? granule.y : j == 2 ? granule.z : granule.w;
+}
+
+// Field m of four weights at its place, that is, codes times 4^m; and the codes themselves.
+static __device__ __forceinline__ unsigned tmm_field(unsigned word, int m) { return word & (0x03030303u << (2 * m)); }
+static __device__ __forceinline__ unsigned tmm_codes(unsigned word, int m) { return word >> (2 * m) & 0x03030303u; }
+
+// The output of a row and token from the sums of codes times activations.
+static __device__ __forceinline__ void tmm_finish(const tmm_args &a, uint32_t row, uint32_t token, int hi, int lo)
+{
+    if (row >= a.n_rows) return;
+    float w = a.w_scale[row];
+    hi -= a.sums[0][token];
+    a.y[(size_t)token * a.ld_y + row] = a.terms == 1 ? scalar_ternary(hi, a.scales[0][token], w)
+                                                     : scalar_ternary2(hi, lo - a.sums[1][token], a.scales[0][token],
+                                                                       a.scales[1][token], w);
+}
+
+// ---- items that several blocks share
+//
+// Each of them leaves its sums in a slot of its own, then counts itself; the last one adds up all slots. Integer sums,
+// so the order does not show. A block has two slots: one for the item it begins but does not end, one for an item that
+// an earlier block began. The counter is that of the item's first block and is left at zero.
+
+static __device__ __forceinline__ int *tmm_slot(const tmm_args &a, uint32_t block, uint32_t owner, uint32_t n)
+{
+    return a.scratch + (size_t)(2 * block + (block == owner)) * n;
+}
+
+// Called by the whole block after it wrote its slot: whether it is the last of blocks owner..last. `flag`: a word of
+// shared memory.
+static __device__ __forceinline__ bool tmm_arrive(const tmm_args &a, uint32_t owner, uint32_t last, unsigned *flag)
+{
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        bool is_last = atomicAdd(&a.counters[owner], 1u) == last - owner;
+        if (is_last) a.counters[owner] = 0;
+        *flag = is_last;
+    }
+    __syncthreads();
+    bool is_last = *flag != 0;
+    if (is_last) __threadfence();
+    return is_last;
+}
+
+#endif

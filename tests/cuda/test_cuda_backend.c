@@ -1,0 +1,340 @@
+// The host side of the CUDA backend, executed by the shim: graphs, errors that name their kernel, a device that is
+// lost, memory that runs out at every place, machines without a driver.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cuda_backend.h"
+#include "op_run.h"
+
+#define N 300u
+
+#define CHECK(call)                                                                                                    \
+    do {                                                                                                               \
+        tern_error check_err = {0};                                                                                    \
+        tern_status check_status = (call);                                                                             \
+        if (check_status != TERN_OK) fail_msg("%s: %s", tern_status_name(check_status), check_err.message);            \
+    } while (0)
+
+static const backend *const b = &cuda_backend;
+
+typedef struct bench {
+    device *device;
+    stream *stream;
+    buffer *memory;
+} bench;
+
+static bench open_bench(void)
+{
+    bench t = {0};
+    CHECK(b->device_open(0, NULL, &t.device, &check_err));
+    CHECK(b->stream_create(t.device, &t.stream, &check_err));
+    CHECK(b->buffer_create(t.device, 1 << 20, &t.memory, &check_err));
+    return t;
+}
+
+static void close_bench(bench *t)
+{
+    b->buffer_destroy(t->memory);
+    b->stream_destroy(t->stream);
+    b->device_close(t->device);
+    *t = (bench){0};
+    assert_int_equal(shim_live(), 0);
+}
+
+static view at(const bench *t, size_t offset) { return (view){t->memory, offset}; }
+
+// h (at 0) += y (at 4096), N values in one row.
+static op residual_op(const bench *t)
+{
+    op o = {.kind = OP_RESIDUAL, .m = 1, .flag = at(t, 8192)};
+    o.residual = (op_residual){.h = at(t, 0), .y = at(t, 4096), .n = N, .ld_h = N, .ld_y = N};
+    return o;
+}
+
+static void put_floats(const bench *t, size_t offset, float first, float step)
+{
+    float values[N];
+    for (uint32_t i = 0; i < N; i++) values[i] = first + step * (float)i;
+    CHECK(b->buffer_write(t->stream, at(t, offset), values, sizeof values, &check_err));
+}
+
+static float get_float(const bench *t, size_t offset)
+{
+    float value;
+    CHECK(b->buffer_read(t->stream, at(t, offset), &value, sizeof value, &check_err));
+    return value;
+}
+
+// ------------------------------------------------------------------------------------------------ graphs
+
+static void test_graph_equals_eager(void **state)
+{
+    (void)state;
+    bench t = open_bench();
+    graph *g = NULL;
+    op o = residual_op(&t);
+    put_floats(&t, 0, 1.0f, 0.0f);
+    put_floats(&t, 4096, 0.5f, 0.0f);
+    CHECK(b->graph_begin(t.stream, &check_err));
+    CHECK(b->enqueue(t.stream, &o, &check_err));
+    CHECK(b->enqueue(t.stream, &o, &check_err));
+    CHECK(b->graph_end(t.stream, &g, &check_err));
+    assert_true(get_float(&t, 0) == 1.0f); // capturing runs nothing
+    CHECK(b->graph_launch(t.stream, g, &check_err));
+    assert_true(get_float(&t, 0) == 2.0f);
+    put_floats(&t, 4096, 2.0f, 0.0f); // a replay reads what is there now
+    CHECK(b->graph_launch(t.stream, g, &check_err));
+    CHECK(b->graph_launch(t.stream, g, &check_err));
+    assert_true(get_float(&t, 0) == 10.0f);
+    CHECK(b->enqueue(t.stream, &o, &check_err));
+    assert_true(get_float(&t, 4 * (N - 1)) == 12.0f);
+    b->graph_destroy(g);
+    close_bench(&t);
+}
+
+static void test_capture_refuses_what_waits(void **state)
+{
+    (void)state;
+    bench t = open_bench();
+    tern_error err = {0};
+    graph *g = NULL;
+    float value = 0;
+    assert_int_equal(b->graph_end(t.stream, &g, &err), TERN_BAD_STATE);
+    CHECK(b->graph_begin(t.stream, &check_err));
+    assert_int_equal(b->graph_begin(t.stream, NULL), TERN_BAD_STATE);
+    assert_int_equal(b->buffer_write(t.stream, at(&t, 0), &value, 4, NULL), TERN_BAD_STATE);
+    assert_int_equal(b->buffer_read(t.stream, at(&t, 0), &value, 4, NULL), TERN_BAD_STATE);
+    CHECK(b->buffer_fill(t.stream, at(&t, 0), 0, 4, &check_err));
+    b->stream_destroy(t.stream); // in the middle of a capture
+    t.stream = NULL;
+    close_bench(&t);
+}
+
+// ------------------------------------------------------------------------------------------------ copies, events
+
+static void test_copies_and_events(void **state)
+{
+    (void)state;
+    bench t = open_bench();
+    event *from = NULL, *to = NULL;
+    uint64_t ns = 0;
+    tern_error err = {0};
+    size_t n_bytes = 5 * CUDA_STREAM_SLOT / 2 + 3; // through several slots of staging
+    buffer *large = NULL;
+    uint8_t *bytes = malloc(n_bytes), *back = malloc(n_bytes);
+    for (size_t i = 0; i < n_bytes; i++) bytes[i] = (uint8_t)(i * 7 + i / 1000);
+    CHECK(b->buffer_create(t.device, n_bytes + 1, &large, &check_err));
+    CHECK(b->event_create(t.device, &from, &check_err));
+    CHECK(b->event_create(t.device, &to, &check_err));
+    assert_int_equal(b->event_elapsed_ns(from, to, &ns, &err), TERN_BAD_STATE);
+    CHECK(b->event_record(t.stream, from, &check_err));
+    CHECK(b->buffer_write(t.stream, (view){large, 1}, bytes, n_bytes, &check_err));
+    memset(bytes, 0, n_bytes); // the caller's memory is his again
+    CHECK(b->event_record(t.stream, to, &check_err));
+    CHECK(b->event_elapsed_ns(from, to, &ns, &check_err));
+    CHECK(b->buffer_read(t.stream, (view){large, 1}, back, n_bytes, &check_err));
+    for (size_t i = 0; i < n_bytes; i++)
+        if (back[i] != (uint8_t)(i * 7 + i / 1000)) fail_msg("byte %zu came back as %u", i, back[i]);
+    err = (tern_error){0};
+    assert_int_equal(b->buffer_write(t.stream, (view){large, 2}, bytes, n_bytes, &err), TERN_INVALID_ARGUMENT);
+    b->event_destroy(from);
+    b->event_destroy(to);
+    b->buffer_destroy(large);
+    free(bytes);
+    free(back);
+    close_bench(&t);
+}
+
+// ------------------------------------------------------------------------------------------------ errors
+
+static void test_lost_device(void **state)
+{
+    (void)state;
+    bench t = open_bench();
+    tern_error err = {0};
+    op o = residual_op(&t);
+    float value = 7.0f;
+    shim_hang_up();
+    assert_int_equal(b->enqueue(t.stream, &o, &err), TERN_OK); // the error shows when somebody waits
+    assert_int_equal(b->buffer_read(t.stream, at(&t, 0), &value, 4, &err), TERN_DEVICE_LOST);
+    assert_non_null(strstr(err.message, "cuda0"));
+    assert_non_null(strstr(err.message, "residual, grid (2, 1, 1) of 256 threads"));
+    assert_true(value == 7.0f);
+    // Whatever comes now is refused in the same way, and everything can be destroyed.
+    buffer *more = NULL;
+    graph *g = NULL;
+    err = (tern_error){0};
+    assert_int_equal(b->enqueue(t.stream, &o, &err), TERN_DEVICE_LOST);
+    assert_non_null(strstr(err.message, "must be opened again"));
+    assert_int_equal(b->buffer_create(t.device, 64, &more, NULL), TERN_DEVICE_LOST);
+    assert_int_equal(b->buffer_fill(t.stream, at(&t, 0), 0, 4, NULL), TERN_DEVICE_LOST);
+    assert_int_equal(b->stream_sync(t.stream, NULL), TERN_DEVICE_LOST);
+    assert_int_equal(b->graph_begin(t.stream, NULL), TERN_DEVICE_LOST);
+    assert_int_equal(b->graph_launch(t.stream, g, NULL), TERN_DEVICE_LOST);
+    close_bench(&t);
+    t = open_bench(); // a device that is opened again works
+    o = residual_op(&t);
+    CHECK(b->enqueue(t.stream, &o, &check_err));
+    CHECK(b->stream_sync(t.stream, &check_err));
+    close_bench(&t);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    bench t = open_bench();
+    tern_error err = {0};
+    op o = residual_op(&t);
+    o.residual.n = N + 1;
+    assert_int_equal(b->enqueue(t.stream, &o, &err), TERN_DEVICE_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "residual on cuda0: a row stride"));
+    o = residual_op(&t);
+    o.residual.y = (view){0};
+    err = (tern_error){0};
+    assert_int_equal(b->enqueue(t.stream, &o, &err), TERN_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.message, "operand y is not given"));
+
+    weights *w = NULL;
+    const char *reason = NULL;
+    const weights_desc desc = {.n_rows = 4, .n_cols = 64, .type = DENSE_F16};
+    CHECK(b->weights_create(t.device, &desc, &w, &check_err));
+    op mm = {.kind = OP_BLAS_MM, .m = 1, .flag = at(&t, 8192)};
+    mm.dense_mm = (op_dense_mm){.w = w, .x = at(&t, 0), .y = at(&t, 4096), .ld_x = 64, .ld_y = 4};
+    assert_false(b->supports(t.device, &mm, &reason)); // this build's cuBLAS does not exist
+    assert_non_null(strstr(reason, "was not found"));
+    b->weights_destroy(w);
+    err = (tern_error){0};
+    device *d = NULL;
+    assert_int_equal(b->device_open(1, NULL, &d, &err), TERN_NO_DEVICE);
+    close_bench(&t);
+}
+
+// What every destroy function must take.
+static void test_destroy_nothing(void **state)
+{
+    (void)state;
+    b->device_close(NULL);
+    b->buffer_destroy(NULL);
+    b->stream_destroy(NULL);
+    b->event_destroy(NULL);
+    b->weights_destroy(NULL);
+    b->graph_destroy(NULL);
+}
+
+// ------------------------------------------------------------------------------------------------ memory
+
+// Opens everything there is to open, runs an op, closes. Returns the first failure.
+static tern_status use_everything(tern_error *err)
+{
+    bench t = {0};
+    event *e = NULL;
+    graph *g = NULL;
+    weights *w = NULL, *dense = NULL;
+    uint8_t rows[16 * 33] = {0}, back[sizeof rows] = {0};
+    ternary_scale scale = {0};
+    const weights_desc ternary = {.n_rows = 33, .n_cols = 64, .is_ternary = true, .scale = &scale};
+    const weights_desc f16 = {.n_rows = 3, .n_cols = 64, .type = DENSE_F16};
+    tern_status status = ternary_scale_tensor(0.5f, 64, &scale, err);
+    if (status == TERN_OK) status = b->device_open(0, NULL, &t.device, err);
+    if (status == TERN_OK) status = b->stream_create(t.device, &t.stream, err);
+    if (status == TERN_OK) status = b->buffer_create(t.device, 1 << 20, &t.memory, err);
+    if (status == TERN_OK) status = b->event_create(t.device, &e, err);
+    if (status == TERN_OK) status = b->weights_create(t.device, &ternary, &w, err);
+    if (status == TERN_OK) status = b->weights_create(t.device, &f16, &dense, err);
+    if (status == TERN_OK) status = b->weights_upload_rows(w, 0, 33, rows, err);
+    if (status == TERN_OK) status = b->weights_download_rows(w, 0, 33, back, err);
+    if (status == TERN_OK) status = b->graph_begin(t.stream, err);
+    if (status == TERN_OK) {
+        op o = residual_op(&t);
+        status = b->enqueue(t.stream, &o, err);
+    }
+    if (status == TERN_OK) status = b->graph_end(t.stream, &g, err);
+    if (status == TERN_OK) status = b->graph_launch(t.stream, g, err);
+    if (status == TERN_OK) status = b->event_record(t.stream, e, err);
+    if (status == TERN_OK) status = b->stream_sync(t.stream, err);
+    if (status == TERN_OK) assert_memory_equal(rows, back, sizeof rows);
+    ternary_scale_free(&scale);
+    b->graph_destroy(g);
+    b->weights_destroy(dense);
+    b->weights_destroy(w);
+    b->event_destroy(e);
+    b->buffer_destroy(t.memory);
+    b->stream_destroy(t.stream);
+    b->device_close(t.device);
+    return status;
+}
+
+static void test_every_allocation_can_fail(void **state)
+{
+    (void)state;
+    long before = shim_allocations();
+    CHECK(use_everything(&check_err));
+    long n = shim_allocations() - before;
+    assert_true(n > 15);
+    for (long i = 0; i < n; i++) {
+        tern_error err = {0};
+        shim_fail_after(i);
+        assert_int_equal(use_everything(&err), TERN_DEVICE_MEMORY);
+        assert_true(err.message[0] != 0);
+        assert_int_equal(shim_live(), 0);
+    }
+    shim_fail_after(n); // behind the last one
+    CHECK(use_everything(&check_err));
+    shim_fail_after(-1);
+}
+
+// ------------------------------------------------------------------------------------------------ discovery
+
+static void test_discovery(void **state)
+{
+    (void)state;
+    const char *note = NULL;
+    device_facts facts;
+    tern_error err = {0};
+    shim_set_devices(-1);
+    assert_int_equal(b->device_count(&note), 0);
+    assert_non_null(strstr(note, "cuda: no NVIDIA driver ("));
+    assert_int_equal(b->device_describe(0, &facts, &err), TERN_NO_DEVICE);
+    shim_set_devices(0);
+    assert_int_equal(b->device_count(&note), 0);
+    assert_non_null(strstr(note, "sees no GPU"));
+    shim_set_devices(2);
+    assert_int_equal(b->device_count(&note), 2);
+    assert_string_equal(note, "");
+    CHECK(b->device_describe(1, &facts, &check_err));
+    assert_string_equal(facts.name, "cuda1");
+    assert_non_null(strstr(facts.description, "sm_80, 4 SMs"));
+    assert_true(facts.memory_total > 0 && facts.memory_free <= facts.memory_total);
+    assert_true(facts.bytes_open >= CUDA_SCRATCH_BYTES && !facts.is_reference);
+    shim_set_devices(1);
+
+    bench t = open_bench();
+    uint64_t total = 0, available = 0;
+    bool is_reproducible = false;
+    CHECK(b->device_memory(t.device, &total, &available, &check_err));
+    assert_true(available < total);
+    CHECK(b->device_probe(t.device, &is_reproducible, &check_err));
+    assert_true(is_reproducible);
+    close_bench(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_discovery),
+        cmocka_unit_test(test_graph_equals_eager),
+        cmocka_unit_test(test_capture_refuses_what_waits),
+        cmocka_unit_test(test_copies_and_events),
+        cmocka_unit_test(test_lost_device),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_destroy_nothing),
+        cmocka_unit_test(test_every_allocation_can_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
