@@ -103,6 +103,7 @@ typedef struct setup {
     tern_kv_type kv;
     tern_act act;
     uint32_t n_batch, n_threads, n_ctx, n_sequences; // 0: 512, 1, the model's own, 1
+    const char *cache_dir;                           // of compiled kernels; NULL: none
     tern_weights weights;
 } setup;
 
@@ -119,9 +120,12 @@ static inline running start(const char *path, setup s)
     running r = {0};
     tern_plan_options options;
     tern_model_options open;
+    tern_engine_options engine;
     tern_model_options_init(&open);
     open.act = s.act;
-    CHECK(tern_engine_open(NULL, &r.engine, err));
+    tern_engine_options_init(&engine);
+    engine.cache_dir = s.cache_dir;
+    CHECK(tern_engine_open(&engine, &r.engine, err));
     CHECK(tern_model_open(r.engine, path, &open, &r.model, err));
     tern_plan_options_init(&options);
     options.device = s.device != NULL ? s.device : "cpu";

@@ -2,6 +2,7 @@
 // token sequences keep every activation away from rounding ties, so a correct engine with f32 KV is within about 1e-6.
 #include <math.h>
 
+#include "fixtures.h"
 #include "support.h"
 
 static int by_value(const void *a, const void *b)
@@ -129,72 +130,18 @@ static void check_float_activations(const char *name, const char *file)
     stop(&r);
 }
 
-// Models trained with int8 activations, and dense ones.
-#define EXACT(function, name, file, act)                                                                               \
-    static void function(void **state)                                                                                 \
-    {                                                                                                                  \
-        (void)state;                                                                                                   \
-        check_fixture(name, file, act, exact);                                                                         \
-    }
-// Models trained with float activations: the two-term split, then floats.
-#define WEIGHT_ONLY(function, name, file)                                                                              \
-    static void function(void **state)                                                                                 \
-    {                                                                                                                  \
-        (void)state;                                                                                                   \
-        check_fixture(name, file, "int8x2", two_terms);                                                                \
-        check_float_activations(name, file);                                                                           \
-    }
-
-EXACT(hf_bitnet_packed, "hf-bitnet-packed", "", "int8")
-EXACT(hf_bitnet_master, "hf-bitnet-master", "", "int8")
-EXACT(hf_1bitllm, "hf-1bitllm", "", "int8")
-EXACT(hf_llama_bitlinear, "hf-llama-bitlinear", "", "int8")
-EXACT(hf_llama_dense, "hf-llama-dense", "", "none")
-WEIGHT_ONLY(hf_trilm, "hf-trilm", "")
-EXACT(gguf_bitnet_i2s_f16, "gguf-bitnet-i2s-f16", "model.gguf", "int8")
-EXACT(gguf_bitnet_tq2_q6k, "gguf-bitnet-tq2-q6k", "model.gguf", "int8")
-EXACT(gguf_bitnet_tq1_q4k, "gguf-bitnet-tq1-q4k", "model.gguf", "int8")
-EXACT(gguf_bitnet_iq2bn_q8, "gguf-bitnet-iq2bn-q8", "model.gguf", "int8")
-EXACT(gguf_bitnet_iq1bn_bf16, "gguf-bitnet-iq1bn-bf16", "model.gguf", "int8")
-EXACT(gguf_bitnet_f16_q4_0, "gguf-bitnet-f16-q4_0", "model.gguf", "int8")
-EXACT(gguf_bitnet_mixed_split, "gguf-bitnet-mixed-split", "model-00001-of-00003.gguf", "int8")
-EXACT(gguf_llama_i2s, "gguf-llama-i2s", "model.gguf", "int8")
-EXACT(gguf_llama_tq2, "gguf-llama-tq2", "model.gguf", "int8")
-EXACT(gguf_vocab_llama2, "gguf-vocab-llama2", "model.gguf", "int8")
-EXACT(gguf_vocab_llama3, "gguf-vocab-llama3", "model.gguf", "int8")
-WEIGHT_ONLY(bonsai_q2_g64, "bonsai-q2-g64", "model.gguf")
-WEIGHT_ONLY(bonsai_q2_g128, "bonsai-q2-g128", "model.gguf")
-WEIGHT_ONLY(bonsai_pq2, "bonsai-pq2", "model.gguf")
-WEIGHT_ONLY(bonsai_ptq1, "bonsai-ptq1", "model.gguf")
-WEIGHT_ONLY(bonsai_unpacked, "bonsai-unpacked", "")
-
-#define T(name) cmocka_unit_test(name)
+static void check(void **state)
+{
+    const fixture *f = *state;
+    check_fixture(f->name, f->file, f->act, f->is_weight_only ? two_terms : exact);
+    if (f->is_weight_only) check_float_activations(f->name, f->file);
+}
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        T(hf_bitnet_packed),
-        T(hf_bitnet_master),
-        T(hf_1bitllm),
-        T(hf_llama_bitlinear),
-        T(hf_llama_dense),
-        T(hf_trilm),
-        T(gguf_bitnet_i2s_f16),
-        T(gguf_bitnet_tq2_q6k),
-        T(gguf_bitnet_tq1_q4k),
-        T(gguf_bitnet_iq2bn_q8),
-        T(gguf_bitnet_iq1bn_bf16),
-        T(gguf_bitnet_f16_q4_0),
-        T(gguf_bitnet_mixed_split),
-        T(gguf_llama_i2s),
-        T(gguf_llama_tq2),
-        T(gguf_vocab_llama2),
-        T(gguf_vocab_llama3),
-        T(bonsai_q2_g64),
-        T(bonsai_q2_g128),
-        T(bonsai_pq2),
-        T(bonsai_ptq1),
-        T(bonsai_unpacked),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    struct CMUnitTest tests[N_FIXTURES] = {0};
+    for (size_t i = 0; i < N_FIXTURES; i++)
+        tests[i] = (struct CMUnitTest){
+            .name = fixtures[i].name, .test_func = check, .initial_state = (void *)(uintptr_t)&fixtures[i]};
+    return _cmocka_run_group_tests("fixtures", tests, N_FIXTURES, NULL, NULL);
 }

@@ -47,6 +47,19 @@ static inline op_runner open_subject(const opencl_traits *traits, const char *ca
     return runner;
 }
 
+// What the first device has, with packed dot products in plain code.
+static inline opencl_traits plain_traits(void)
+{
+    opencl_device where;
+    opencl_traits traits;
+    assert_int_equal(opencl_device_at(0, &where, NULL), TERN_OK);
+    opencl_traits_query(&where, &traits);
+    traits.dot = OPENCL_DOT_PLAIN;
+    traits.subgroups = OPENCL_SUBGROUPS_NONE;
+    traits.has_fp16 = false;
+    return traits;
+}
+
 static inline op_case *list_cases(size_t *n)
 {
     op_case *cases = NULL;
@@ -55,14 +68,15 @@ static inline op_case *list_cases(size_t *n)
     return cases;
 }
 
+// The first case whose name begins with the text.
 static inline op_case find_case(const char *text)
 {
     size_t n;
     op_case *cases = list_cases(&n), found = {0};
     for (size_t i = 0; i < n && found.m == 0; i++)
-        if (strstr(cases[i].name, text) != NULL) found = cases[i];
+        if (strncmp(cases[i].name, text, strlen(text)) == 0) found = cases[i];
     free(cases);
-    if (found.m == 0) fail_msg("no op case contains \"%s\"", text);
+    if (found.m == 0) fail_msg("no op case begins with \"%s\"", text);
     return found;
 }
 

@@ -58,11 +58,11 @@ static void a_70b_shape_follows_the_formulas(void **state)
     const uint64_t layer = t64(8192 + 2 * 1024, 8192) + t64(8192, 8192) + t64(2 * 28672, 8192) + t64(8192, 28672);
     tern_plan plan = plan_for(model, "rtx4090", 8192, TERN_KV_INT8, TERN_WEIGHTS_STORED);
     assert_string_equal(plan.device, "rtx4090");
-    assert_within(plan.bytes_ternary, 80 * layer, 0.001);
+    assert_within(plan.bytes_ternary, 80 * layer, 0.01);
     assert_int_equal(plan.bytes_dense, 0);
-    assert_within(plan.bytes_head, 128256ull * 8192 * 2, 0.001); // F16
+    assert_within(plan.bytes_head, 128256ull * 8192 * 2, 0.01); // F16
     assert_int_equal(plan.bytes_kv, 80ull * 2 * 8 * (128 + 4) * 8192);
-    assert_within(plan.bytes_per_token, 80 * layer + 128256ull * 8192 * 2, 0.001);
+    assert_within(plan.bytes_per_token, 80 * layer + 128256ull * 8192 * 2, 0.01);
     assert_int_equal(plan.memory_budget, 24ull << 30);
     assert_true(plan.bytes_total <= plan.memory_budget); // it fits 24 GiB in two bits
     assert_true(plan.n_ctx_max > 8192 && plan.n_ctx_max % 64 == 0);
@@ -74,7 +74,7 @@ static void a_70b_shape_follows_the_formulas(void **state)
     assert_true(largest.bytes_total <= largest.memory_budget && beyond.bytes_total > beyond.memory_budget);
     tern_plan twin = plan_for(model, "h200", 2048, TERN_KV_F16, TERN_WEIGHTS_F16);
     assert_int_equal(twin.bytes_ternary, 0);
-    assert_within(twin.bytes_dense, 68451041280ull * 2, 0.001); // two bytes a weight
+    assert_within(twin.bytes_dense, 68451041280ull * 2, 0.01); // two bytes a weight
     assert_true(twin.uses_blas);
     tern_model_close(model);
 }

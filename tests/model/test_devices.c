@@ -1,0 +1,194 @@
+// Whole models on every device that is neither the CPU nor its reference: the CPU's bits, in every logit of every
+// fixture and of the story model, in generated text and in perplexity.
+#include "fixtures.h"
+#include "perplexity.h"
+#include "support.h"
+
+#define STORIES TERN_SOURCE_DIR "/models/stories"
+#define N_LONG  300 // over KV blocks (64) and a group of them (256)
+
+#define MAX_DEVICES 16
+static char devices[MAX_DEVICES][32];
+static size_t n_devices;
+
+static int list_devices(void **state)
+{
+    (void)state;
+    tern_engine *engine = NULL;
+    if (tern_engine_open(NULL, &engine, NULL) != TERN_OK) return -1;
+    for (size_t i = 0; i < tern_engine_device_count(engine) && n_devices < MAX_DEVICES; i++) {
+        tern_device_info info;
+        if (tern_engine_device_info(engine, i, &info, NULL) != TERN_OK || strncmp(info.name, "cpu", 3) == 0) continue;
+        memcpy(devices[n_devices++], info.name, sizeof info.name);
+        printf("device %s: %s\n", info.name, info.description);
+    }
+    tern_engine_close(engine);
+    return 0;
+}
+
+static void need_devices(void)
+{
+    if (n_devices > 0) return;
+    printf("SKIPPED: there is no device but the CPU\n");
+    skip();
+}
+
+static setup on(const char *device, tern_kv_type kv)
+{
+    return (setup){.device = device, .kv = kv, .n_batch = 64, .n_threads = 2, .cache_dir = TERN_TEST_CACHE};
+}
+
+// Loads the model on each device and evaluates the tokens 1, 7 and 64 at a time.
+static void compare_with_cpu(const char *path, setup s, const tern_token *ids, size_t n, const char *what)
+{
+    running cpu = start(path, s);
+    matrix expected = all_logits(&cpu, ids, n, 64);
+    stop(&cpu);
+    for (size_t d = 0; d < n_devices; d++) {
+        s.device = devices[d];
+        running r = start(path, s);
+        static const size_t batches[] = {64, 7, 1};
+        for (size_t b = 0; b < sizeof batches / sizeof batches[0]; b++) {
+            char text[128];
+            snprintf(text, sizeof text, "%s on %s, %zu tokens at a time", what, devices[d], batches[b]);
+            matrix got = all_logits(&r, ids, n, batches[b]);
+            assert_same_bits(&got, &expected, text);
+            free(got.values);
+        }
+        stop(&r);
+    }
+    free(expected.values);
+}
+
+static void check_fixture(void **state)
+{
+    const fixture *f = *state;
+    char part[512], path[1024], json_path[1024];
+    need_devices();
+    snprintf(part, sizeof part, "fixtures/%s/%s", f->name, f->file);
+    data_path(part, path, sizeof path);
+    snprintf(json_path, sizeof json_path, "%s/fixtures/%s/expected.json", data_root(), f->name);
+    json_t *json = read_json(json_path);
+    id_list tokens = json_ids(json, "tokens");
+    json_decref(json);
+    setup s = on("cpu", TERN_KV_F32);
+    compare_with_cpu(path, s, tokens.ids, tokens.n, f->act);
+    s.act = TERN_ACT_F32;
+    if (f->is_weight_only) compare_with_cpu(path, s, tokens.ids, tokens.n, "f32 activations");
+}
+
+static void stories_for_all_kv_types(void **state)
+{
+    (void)state;
+    need_devices();
+    tern_token ids[N_LONG];
+    for (size_t i = 0; i < N_LONG; i++) ids[i] = (tern_token)((i * 2654435761u + 12345) % 4093);
+    for (int kv = TERN_KV_F32; kv <= TERN_KV_INT8; kv++) {
+        static const char *const names[] = {"KV f32", "KV f16", "KV int8"};
+        setup s = on("cpu", (tern_kv_type)kv);
+        s.n_ctx = N_LONG + 20;
+        compare_with_cpu(STORIES, s, ids, N_LONG, names[kv - TERN_KV_F32]);
+    }
+}
+
+typedef struct text {
+    char bytes[4096];
+    size_t n;
+} text;
+
+static bool collect(void *user, const char *bytes, size_t n)
+{
+    text *t = user;
+    if (t->n + n > sizeof t->bytes) return false;
+    memcpy(t->bytes + t->n, bytes, n);
+    t->n += n;
+    return true;
+}
+
+// Greedy, then drawn: the sampler sees the same logits.
+static text generate(const char *device, float temperature)
+{
+    running r = start(STORIES, on(device, TERN_KV_INT8));
+    text t = {.n = 0};
+    tern_sampler *sampler;
+    tern_sampler_options o;
+    size_t generated = 0;
+    tern_sampler_options_init(&o);
+    o.temperature = temperature;
+    o.seed = 7;
+    CHECK(tern_sampler_create(&o, &sampler, err));
+    CHECK(tern_generate(r.session, sampler, "Once upon a time", 80, collect, &t, &generated, err));
+    assert_true(generated > 0);
+    tern_sampler_free(sampler);
+    stop(&r);
+    return t;
+}
+
+static void stories_are_the_same(void **state)
+{
+    (void)state;
+    need_devices();
+    for (int drawn = 0; drawn < 2; drawn++) {
+        text expected = generate("cpu", drawn ? 0.8f : 0.0f);
+        for (size_t d = 0; d < n_devices; d++) {
+            text got = generate(devices[d], drawn ? 0.8f : 0.0f);
+            if (got.n != expected.n || memcmp(got.bytes, expected.bytes, got.n) != 0)
+                fail_msg("%s: \"%.*s\" against \"%.*s\"", devices[d], (int)got.n, got.bytes, (int)expected.n,
+                         expected.bytes);
+        }
+    }
+}
+
+static perplexity_result measure(const char *device, const char *bytes, size_t n_bytes)
+{
+    setup s = on(device, TERN_KV_F16);
+    s.n_ctx = 128;
+    running r = start(STORIES, s);
+    const tern_tokenizer *tokenizer = tern_model_tokenizer(r.model);
+    tern_tokens tokens = {0};
+    CHECK(tern_tokenizer_encode(tokenizer, bytes, n_bytes, TERN_TOKENIZE_ADD_BOS, &tokens, err));
+    perplexity_result result = {0};
+    const perplexity_options options = {.n_ctx = 128,
+                                        .n_batch = 64,
+                                        .max_chunks = 4,
+                                        .bos = tern_tokenizer_adds_bos(tokenizer) ? tern_tokenizer_bos(tokenizer) : -1,
+                                        .n_vocab = r.info.n_vocab};
+    CHECK(perplexity_measure(r.session, tokens.ids, tokens.n, &options, &result, err));
+    tern_tokens_free(&tokens);
+    stop(&r);
+    return result;
+}
+
+static void perplexity_is_the_same(void **state)
+{
+    (void)state;
+    char path[1024], excerpt[8192];
+    need_devices();
+    FILE *f = fopen(data_path("text/stories-valid.txt", path, sizeof path), "rb");
+    assert_non_null(f);
+    size_t n = fread(excerpt, 1, sizeof excerpt, f);
+    fclose(f);
+    perplexity_result expected = measure("cpu", excerpt, n);
+    assert_true(expected.n_chunks == 4 && expected.perplexity > 1);
+    for (size_t d = 0; d < n_devices; d++) {
+        perplexity_result got = measure(devices[d], excerpt, n);
+        printf("perplexity of %zu tokens: %.10f on the CPU, %.10f on %s\n", got.n_scored, expected.perplexity,
+               got.perplexity, devices[d]);
+        assert_memory_equal(&got.nll, &expected.nll, sizeof got.nll);
+        assert_memory_equal(&got.perplexity, &expected.perplexity, sizeof got.perplexity);
+        assert_memory_equal(&got.error, &expected.error, sizeof got.error);
+    }
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[N_FIXTURES + 3] = {
+        cmocka_unit_test(stories_are_the_same),
+        cmocka_unit_test(perplexity_is_the_same),
+        cmocka_unit_test(stories_for_all_kv_types),
+    };
+    for (size_t i = 0; i < N_FIXTURES; i++)
+        tests[3 + i] = (struct CMUnitTest){
+            .name = fixtures[i].name, .test_func = check_fixture, .initial_state = (void *)(uintptr_t)&fixtures[i]};
+    return _cmocka_run_group_tests("devices", tests, N_FIXTURES + 3, list_devices, NULL);
+}
