@@ -24,6 +24,13 @@ const tmm_tuning *tmm_tuning_for(int capability)
     return &tunings[i];
 }
 
+// Shared memory of a block of the stream kernels, at the most.
+static size_t staged_bytes(uint32_t n_cols, uint32_t n_columns)
+{
+    size_t row = ((size_t)n_cols + TMM_TILE_COLUMNS - 1) / TMM_TILE_COLUMNS * TMM_TILE_COLUMNS;
+    return n_columns * row + 16 + MAX_SPANS * SPAN_BYTES;
+}
+
 // ---- sharing out
 
 // Items of n_tiles steps each, over `slots` blocks that run at once: whole items, or equal shares of all steps where
@@ -41,7 +48,10 @@ static tmm_split share_out(const device *d, const tmm_tuning *tuning, uint32_t n
 
 static tmm_split stream_split(const device *d, const tmm_args *a, const tmm_tuning *tuning)
 {
-    uint32_t slots = (uint32_t)d->n_sms * tuning->stream_blocks_per_sm;
+    // Blocks that fit on an SM by their activations; each takes 1 KiB more than it asks for, the largest takes all.
+    size_t fit = ((size_t)d->shared_per_block + 1024) / (staged_bytes(a->n_cols, a->n_columns) + 1024);
+    uint32_t per_sm = fit == 1 ? 1 : tuning->stream_blocks_per_sm; // 0: they stay in global memory
+    uint32_t slots = (uint32_t)d->n_sms * per_sm;
     uint32_t n_groups = (a->n_rows + TMM_TILE_ROWS - 1) / TMM_TILE_ROWS;
     // A share that begins within a row group touches up to two more than it has whole ones.
     uint32_t n_least = (n_groups + MAX_SPANS - 3) / (MAX_SPANS - 2), n = slots > n_least ? slots : n_least;
@@ -58,12 +68,6 @@ static tmm_split block_split(const device *d, const tmm_args *a, tmm_kernel kern
 }
 
 // ---- choice
-
-static size_t staged_bytes(uint32_t n_cols, uint32_t n_columns)
-{
-    size_t row = ((size_t)n_cols + TMM_TILE_COLUMNS - 1) / TMM_TILE_COLUMNS * TMM_TILE_COLUMNS;
-    return n_columns * row + 16 + MAX_SPANS * SPAN_BYTES;
-}
 
 tmm_kernel tmm_choose(const device *d, const weights *w, uint32_t n_columns)
 {

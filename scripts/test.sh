@@ -4,8 +4,8 @@ set -eu
 cd "$(dirname "$0")/.."
 ./scripts/setup.sh --tests
 ./scripts/build.sh build -DTERN_TESTS=ON
-./scripts/build.sh build-asan -DTERN_TESTS=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTERN_SANITIZE=address,undefined
+./scripts/build.sh build-asan -DTERN_TESTS=ON -DTERN_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTERN_SANITIZE=address,undefined
 jobs=$(nproc)
-# Under the sanitizers: everything that parses untrusted bytes, and the unit tests.
-ctest --test-dir build-asan --output-on-failure -j "$jobs" -L unit
+# Under the sanitizers: everything that parses untrusted bytes, the unit tests, and the CUDA kernels on the CPU.
+ctest --test-dir build-asan --output-on-failure -j "$jobs" -L 'unit|shim'
 ctest --test-dir build --output-on-failure -j "$jobs"
