@@ -51,6 +51,7 @@ set(cuda_flags -std=c++17 -O3 $<$<CONFIG:Debug,RelWithDebInfo>:-lineinfo> --fmad
 if(CMAKE_C_COMPILER_ID STREQUAL GNU)
     list(APPEND cuda_flags -ccbin ${CMAKE_C_COMPILER})
 endif()
+list(APPEND cuda_flags -diag-suppress=177) # constants that only device code uses
 if(TERN_WERROR)
     list(APPEND cuda_flags -Werror all-warnings)
 endif()
