@@ -89,6 +89,9 @@ expect 3 ppl "$model" -f "$work/no-text"
 expect 4 run "$model" -p x -dev cuda9
 says "$err" "cuda9"
 says "$err" "cpu"
+expect 4 run "$model" -p x -dev opencl9
+says "$err" "no device 'opencl9'; there are: "
+one_error
 expect 4 run "$model" -p x --vram 4K
 
 # ---- run
@@ -200,6 +203,15 @@ expect 0 info "$model" -o json
 json info
 expect 0 devices
 says "$out" "| cpu |"
+if grep -q '^| opencl0 |' "$out"; then # the same text, and kernels kept where the user says
+    expect 0 run "$model" -p "Once upon a time" -n 8 --temp 0 -dev opencl0 --cache-dir "$work/kernels"
+    same "text on opencl0" "$(cat "$out")" "$text"
+    says "$err" "device opencl0"
+    n_checks=$((n_checks + 1))
+    ls "$work/kernels" | grep -q '^opencl-.*\.bin$' || failed "no kernels in --cache-dir"
+else
+    echo "SKIPPED: no opencl0 for tern run"
+fi
 expect 0 devices -o json
 json devices
 expect 0 run --list-devices
