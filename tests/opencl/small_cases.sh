@@ -1,12 +1,12 @@
 #!/bin/sh
-# Small op cases under oclgrind, which executes kernels item by item and reports races, accesses out of bounds and reads of
-# bytes nobody wrote. It exits 0 all the same, so its log is read; two kernels broken on purpose show that it is.
+# Small op cases under oclgrind, which executes kernels item by item and reports races, accesses out of bounds and reads
+# of bytes nobody wrote. It exits 0 all the same, so its log is read; two kernels broken on purpose show that it is.
 # usage: small_cases.sh PROGRAM. Exit 77: there is no oclgrind.
 set -u
 program=$1
 library=
-for folder in /usr/lib/oclgrind /usr/lib/x86_64-linux-gnu/oclgrind /usr/lib/aarch64-linux-gnu/oclgrind /usr/lib64/oclgrind \
-    /usr/local/lib/oclgrind /usr/local/lib /usr/lib64 /usr/lib; do
+for folder in /usr/lib/oclgrind /usr/lib/x86_64-linux-gnu/oclgrind /usr/lib/aarch64-linux-gnu/oclgrind \
+    /usr/lib64/oclgrind /usr/local/lib/oclgrind /usr/local/lib /usr/lib64 /usr/lib; do
     [ -z "$library" ] && [ -f "$folder/liboclgrind-rt-icd.so" ] && library=$folder/liboclgrind-rt-icd.so
 done
 if [ -z "$library" ]; then
