@@ -57,3 +57,16 @@ tern_status weights_check(const weights_desc *desc, uint64_t *scale_bytes, tern_
     *scale_bytes += n_sets * n_groups * sizeof(float); // below 2^31 * 2^20 * 4
     return TERN_OK;
 }
+
+tern_status weights_check_rows(const weights_desc *shape, uint32_t first, uint32_t count, const uint8_t *rows,
+                               tern_error *err)
+{
+    if (!check_range(first, count, shape->n_rows))
+        return error_set(err, TERN_INVALID_ARGUMENT, "weights: rows %u to %llu of a matrix of %u", first,
+                         (unsigned long long)first + count, shape->n_rows);
+    for (uint32_t r = 0; rows != NULL && shape->is_ternary && r < count; r++)
+        if (!ternary_row_is_valid(rows + r * ternary_row_bytes(shape->n_cols), ternary_padded(shape->n_cols)))
+            return error_set(err, TERN_INVALID_ARGUMENT, "weights: row %u holds code 3; codes are 0, 1 and 2",
+                             first + r);
+    return TERN_OK;
+}

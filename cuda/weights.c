@@ -165,12 +165,12 @@ void cuda_weights_destroy(weights *w)
 
 // ---- rows
 
-static tern_status begin_rows(const weights *w, uint32_t first, uint32_t count, tern_error *err)
+static tern_status begin_rows(const weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err)
 {
-    if (!check_range(first, count, w->n_rows))
-        return error_set(err, TERN_INVALID_ARGUMENT, "weights: rows %u to %llu of a matrix of %u", first,
-                         (ull)first + count, w->n_rows);
-    return cuda_enter(w->device, err);
+    weights_desc shape;
+    cuda_weights_shape(w, &shape);
+    tern_status status = weights_check_rows(&shape, first, count, rows, err);
+    return status == TERN_OK ? cuda_enter(w->device, err) : status;
 }
 
 // Bytes of a row on the host side.
@@ -215,7 +215,7 @@ static tern_status upload_piece(weights *w, uint32_t first, uint32_t count, cons
 
 tern_status cuda_weights_upload_rows(weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err)
 {
-    tern_status status = begin_rows(w, first, count, err);
+    tern_status status = begin_rows(w, first, count, rows, err);
     uint32_t step = rows_per_slot(w);
     size_t host_bytes = stored_row_bytes(w);
     for (uint32_t done = 0; done < count && status == TERN_OK;) {
@@ -266,7 +266,7 @@ static tern_status download_long_row(weights *w, uint32_t row, uint8_t *to, tern
 
 tern_status cuda_weights_download_rows(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err)
 {
-    tern_status status = begin_rows(w, first, count, err);
+    tern_status status = begin_rows(w, first, count, NULL, err);
     uint32_t step = rows_per_slot(w);
     size_t host_bytes = stored_row_bytes(w);
     for (uint32_t done = 0; done < count && status == TERN_OK;) {

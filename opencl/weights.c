@@ -111,13 +111,10 @@ void opencl_weights_shape(const weights *w, weights_desc *out) { *out = w->shape
 
 // ---- rows
 
-static tern_status check_rows(const weights *w, uint32_t first, uint32_t count, tern_error *err)
+static tern_status check_rows(const weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err)
 {
     tern_status status = opencl_check_lost(w->device, err);
-    if (status != TERN_OK) return status;
-    if (check_range(first, count, w->shape.n_rows)) return TERN_OK;
-    return error_set(err, TERN_INVALID_ARGUMENT, "weights: rows %u to %llu of a matrix of %u", first,
-                     (unsigned long long)first + count, w->shape.n_rows);
+    return status == TERN_OK ? weights_check_rows(&w->shape, first, count, rows, err) : status;
 }
 
 // t64_pack or t64_unpack of `count` rows from `first` on, between the staging area and the matrix.
@@ -160,13 +157,9 @@ static tern_status upload_some(weights *w, uint32_t first, uint32_t count, const
 tern_status opencl_weights_upload_rows(weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err)
 {
     uint32_t step = 0;
-    tern_status status = check_rows(w, first, count, err);
+    tern_status status = check_rows(w, first, count, rows, err);
     if (status == TERN_OK) status = rows_at_once(w, &step, err);
     if (status != TERN_OK) return status;
-    for (uint32_t r = 0; r < count && w->shape.is_ternary; r++)
-        if (!ternary_row_is_valid(rows + r * w->row_bytes, ternary_padded(w->shape.n_cols)))
-            return error_set(err, TERN_INVALID_ARGUMENT, "weights: row %u holds code 3; codes are 0, 1 and 2",
-                             first + r);
     for (uint32_t r = 0; r < count && status == TERN_OK; r += step)
         status = upload_some(w, first + r, count - r < step ? count - r : step, rows + r * w->row_bytes, err);
     return status;
@@ -188,7 +181,7 @@ static tern_status download_some(const weights *w, uint32_t first, uint32_t coun
 tern_status opencl_weights_download_rows(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err)
 {
     uint32_t step = 0;
-    tern_status status = check_rows(w, first, count, err);
+    tern_status status = check_rows(w, first, count, NULL, err);
     if (status == TERN_OK) status = rows_at_once(w, &step, err);
     for (uint32_t r = 0; r < count && status == TERN_OK; r += step)
         status = download_some(w, first + r, count - r < step ? count - r : step, rows + r * w->row_bytes, err);

@@ -107,6 +107,8 @@ tern_status cli_engine_open(const opt_values *options, tern_engine **out, tern_e
 tern_status cli_device_find(const tern_engine *engine, const char *name, tern_device_info *out, tern_error *err);
 // Says which device is used and why others are not.
 void cli_announce_device(const opt_values *options, const tern_engine *engine, const tern_device_info *device);
+// What --vram allows on a device of so much memory, in bytes; 0: the option is not given.
+uint64_t cli_vram_budget(const opt_values *options, uint64_t memory_total);
 // --act and --i2s-layout.
 void cli_model_options(const opt_values *options, tern_model_options *out);
 // Engine and model, nothing loaded. On failure what was opened is closed by cli_session_close.

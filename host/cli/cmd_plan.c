@@ -95,9 +95,7 @@ static tern_status find_target(planner *p, tern_error *err)
         snprintf(p->target, sizeof p->target, "%s (%s)", device.description, device.name);
     }
     if (v[OPT_BANDWIDTH].given) p->gbps = v[OPT_BANDWIDTH].real;
-    if (v[OPT_VRAM].given)
-        o->memory_budget = v[OPT_VRAM].is_percent ? (uint64_t)((double)total * v[OPT_VRAM].real / 100)
-                                                  : v[OPT_VRAM].bytes;
+    o->memory_budget = cli_vram_budget(p->options, total);
     return TERN_OK;
 }
 

@@ -98,18 +98,23 @@ tern_status cli_model_open(cli_session *s, const opt_values *options, const char
     return status;
 }
 
+uint64_t cli_vram_budget(const opt_values *options, uint64_t memory_total)
+{
+    const opt_value *vram = &options->values[OPT_VRAM];
+    if (!vram->given) return 0;
+    return vram->is_percent ? (uint64_t)((double)memory_total * vram->real / 100) : vram->bytes;
+}
+
 static void fill_plan_options(const opt_values *options, const tern_device_info *device, tern_plan_options *out)
 {
-    const opt_value *v = options->values, *vram = &v[OPT_VRAM];
+    const opt_value *v = options->values;
     tern_plan_options_init(out);
     out->device = device->name; // "auto" was resolved: the budget below is this device's
     out->n_threads = (uint32_t)v[OPT_THREADS].integer;
     out->kv_k = (tern_kv_type)v[OPT_KV_K].integer; // the table lists f32, f16, int8 in the order of tern_kv_type
     out->kv_v = (tern_kv_type)v[OPT_KV_V].integer;
     out->weights = (tern_weights)v[OPT_WEIGHTS].integer;
-    if (vram->given)
-        out->memory_budget = vram->is_percent ? (uint64_t)((double)device->memory_total * vram->real / 100)
-                                              : vram->bytes;
+    out->memory_budget = cli_vram_budget(options, device->memory_total);
 }
 
 tern_status cli_session_load(cli_session *s, const opt_values *options, uint32_t n_ctx, uint32_t n_batch,

@@ -114,32 +114,28 @@ void cpu_weights_destroy(weights *w)
 
 // ---- rows
 
-static tern_status check_rows(const weights *w, uint32_t first, uint32_t count, tern_error *err)
+static tern_status check_rows(const weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err)
 {
-    if (check_range(first, count, w->n_rows)) return TERN_OK;
-    return error_set(err, TERN_INVALID_ARGUMENT, "weights: rows %u to %llu of a matrix of %u", first,
-                     (unsigned long long)first + count, w->n_rows);
+    weights_desc shape;
+    cpu_weights_shape(w, &shape);
+    return weights_check_rows(&shape, first, count, rows, err);
 }
 
 tern_status cpu_weights_upload_rows(weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err)
 {
-    tern_status status = check_rows(w, first, count, err);
+    tern_status status = check_rows(w, first, count, rows, err);
     if (status != TERN_OK) return status;
     if (!w->is_ternary) {
         memcpy(w->data + first * w->row_bytes, rows, count * w->row_bytes);
         return TERN_OK;
     }
-    for (uint32_t r = 0; r < count; r++)
-        if (!ternary_row_is_valid(rows + r * w->row_bytes, ternary_padded(w->n_cols)))
-            return error_set(err, TERN_INVALID_ARGUMENT, "weights: row %u holds code 3; codes are 0, 1 and 2",
-                             first + r);
     t64_pack_rows(w->data, w->n_rows, w->n_cols, first, count, rows);
     return TERN_OK;
 }
 
 tern_status cpu_weights_download_rows(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err)
 {
-    tern_status status = check_rows(w, first, count, err);
+    tern_status status = check_rows(w, first, count, NULL, err);
     if (status != TERN_OK) return status;
     if (w->is_ternary)
         t64_unpack_rows(w->data, w->n_rows, w->n_cols, first, count, rows);

@@ -215,6 +215,29 @@ static void test_refusals(void **state)
     close_bench(&t);
 }
 
+static void test_rows_are_checked(void **state)
+{
+    (void)state;
+    bench t = open_bench();
+    tern_error err = {0};
+    ternary_scale scale = {0};
+    weights *w = NULL;
+    uint8_t rows[2 * 16] = {0};
+    rows[16 + 5] = 3 << 4; // code 3 in the second row
+    CHECK(ternary_scale_tensor(1.0f, 64, &scale, &check_err));
+    const weights_desc desc = {.n_rows = 4, .n_cols = 64, .is_ternary = true, .scale = &scale};
+    CHECK(b->weights_create(t.device, &desc, &w, &check_err));
+    assert_int_equal(b->weights_upload_rows(w, 2, 2, rows, &err), TERN_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.message, "row 3 holds code 3"));
+    err = (tern_error){0};
+    assert_int_equal(b->weights_upload_rows(w, 3, 2, rows, &err), TERN_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.message, "rows 3 to 5 of a matrix of 4"));
+    assert_int_equal(b->weights_download_rows(w, 4, 1, rows, NULL), TERN_INVALID_ARGUMENT);
+    b->weights_destroy(w);
+    ternary_scale_free(&scale);
+    close_bench(&t);
+}
+
 // What every destroy function must take.
 static void test_destroy_nothing(void **state)
 {
@@ -333,6 +356,7 @@ int main(void)
         cmocka_unit_test(test_copies_and_events),
         cmocka_unit_test(test_lost_device),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_rows_are_checked),
         cmocka_unit_test(test_destroy_nothing),
         cmocka_unit_test(test_every_allocation_can_fail),
     };
