@@ -14,7 +14,7 @@
 #include "tern_status.h"
 #include "ternary.h"
 
-#define BACKEND_API_VERSION 2
+#define BACKEND_API_VERSION 3
 
 typedef struct device device;
 typedef struct stream stream;
@@ -43,6 +43,7 @@ typedef struct device_options {
 typedef struct weights_desc {
     uint32_t n_rows, n_cols;
     bool is_ternary;
+    ternary_layout layout; // ternary: how the device holds it
     dense_type type;
     const ternary_scale *scale; // ternary: read during weights_create only; weights_bytes looks at its shape alone
 } weights_desc;

@@ -26,6 +26,9 @@
 #define TERNARY_MAX_COLUMNS                                                                                            \
     528416u // |sum of code * activation| < 2^31 up to here (codes <= 2, activations <= 127, and -127*K)
 
+// The packed layouts. T80 is the 1.6-bit one, for matrices with one scale along K.
+typedef enum ternary_layout { TERNARY_T64, TERNARY_T80, TERNARY_N_LAYOUTS } ternary_layout;
+
 typedef struct ternary_scale {
     uint32_t n_sets;     // 1: tensor; n_rows: per row; otherwise row ranges
     uint32_t *set_begin; // row ranges: first row of each set, ascending, set_begin[0] = 0; NULL for tensor and per row

@@ -33,6 +33,8 @@ tern_status weights_check(const weights_desc *desc, uint64_t *scale_bytes, tern_
     if (desc->n_rows == 0 || desc->n_cols == 0 || desc->n_rows > INT32_MAX || desc->n_cols > INT32_MAX)
         return error_set(err, TERN_INVALID_ARGUMENT, "weights: a matrix of %u rows and %u columns", desc->n_rows,
                          desc->n_cols);
+    if (desc->is_ternary && desc->layout != TERNARY_T64)
+        return error_set(err, TERN_UNSUPPORTED, "weights: ternary layout %d", (int)desc->layout);
     *scale_bytes = 0;
     if (!desc->is_ternary) {
         if ((unsigned)desc->type >= DENSE_N_TYPES)

@@ -62,7 +62,7 @@ tern_status cuda_weights_bytes(device *d, const weights_desc *desc, uint64_t *ou
 
 void cuda_weights_shape(const weights *w, weights_desc *out)
 {
-    *out = (weights_desc){w->n_rows, w->n_cols, w->is_ternary, w->type, NULL};
+    *out = (weights_desc){.n_rows = w->n_rows, .n_cols = w->n_cols, .is_ternary = w->is_ternary, .type = w->type};
 }
 
 // ---- pieces of an upload

@@ -23,7 +23,7 @@ done
 
 mkdir -p build-fuzz/findings build-fuzz/fuzz-logs
 build_log=build-fuzz/fuzz-logs/build.log
-{ cmake --preset fuzz -DTERN_TESTS=ON && cmake --build build-fuzz --target fuzz; } > "$build_log" 2>&1 || {
+{ cmake --preset fuzz -DTERN_TESTS=ON -DTERN_CUDA=OFF && cmake --build build-fuzz --target fuzz; } > "$build_log" 2>&1 || {
     tail -40 "$build_log" >&2
     exit 2
 }

@@ -146,5 +146,5 @@ tern_status cpu_weights_download_rows(weights *w, uint32_t first, uint32_t count
 
 void cpu_weights_shape(const weights *w, weights_desc *out)
 {
-    *out = (weights_desc){w->n_rows, w->n_cols, w->is_ternary, w->type, NULL};
+    *out = (weights_desc){.n_rows = w->n_rows, .n_cols = w->n_cols, .is_ternary = w->is_ternary, .type = w->type};
 }
