@@ -170,6 +170,8 @@ static void test_weights_refusals(void **state)
         {{.n_rows = 4, .n_cols = 100, .type = DENSE_Q8_0}, TERN_INVALID_ARGUMENT, "Q8_0"},
         {{.n_rows = 4, .n_cols = 128, .type = DENSE_Q4_K}, TERN_INVALID_ARGUMENT, "Q4_K"},
         {{.n_rows = 4, .n_cols = 128, .type = DENSE_N_TYPES}, TERN_INVALID_ARGUMENT, "type"},
+        {{.n_rows = 4, .n_cols = 96, .type = DENSE_INT4}, TERN_INVALID_ARGUMENT, "INT4"},
+        {{.n_rows = 4, .n_cols = 133184, .type = DENSE_INT8}, TERN_DEVICE_UNSUPPORTED, "133120"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_groups}, TERN_INVALID_ARGUMENT, "groups"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_sets}, TERN_INVALID_ARGUMENT, "2 sets"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_ranges}, TERN_INVALID_ARGUMENT, "row 9"},
@@ -246,12 +248,19 @@ static weights *sample_weights(fixture *f, bool is_ternary)
     return fixture_weights(f, (weights_desc){.n_rows = 4, .n_cols = N, .type = DENSE_F16}, NULL, rows);
 }
 
+static weights *sample_integer(fixture *f)
+{
+    uint8_t rows[4 * (N + 4)] = {0};
+    return fixture_weights(f, (weights_desc){.n_rows = 4, .n_cols = N, .type = DENSE_INT8}, NULL, rows);
+}
+
 static void make_sample(sample *s, fixture *f, op_kind kind)
 {
     *s = (sample){.o = {.kind = kind, .m = M}};
     op *o = &s->o;
     bool has_flag = kind == OP_NORM || kind == OP_HEAD_NORM || kind == OP_NORM_QUANT || kind == OP_QUANT ||
-                    kind == OP_QUANT2 || kind == OP_DENSE_MM || kind == OP_ROPE_KV || kind == OP_ATTENTION;
+                    kind == OP_QUANT2 || kind == OP_DENSE_MM || kind == OP_INT_MM || kind == OP_ROPE_KV ||
+                    kind == OP_ATTENTION;
     if (has_flag) operand(s, f, "flag", &o->flag, 4);
     switch (kind) {
     case OP_EMBED:
@@ -325,6 +334,11 @@ static void make_sample(sample *s, fixture *f, op_kind kind)
         operand(s, f, "x", &o->top_k.x, M * N * 4);
         operand(s, f, "ids", &o->top_k.ids, M * 5 * 4);
         operand(s, f, "values", &o->top_k.values, M * 5 * 4);
+        break;
+    case OP_INT_MM:
+        o->int_mm = (op_int_mm){.w = sample_integer(f), .ld_y = 4, .check_finite = true};
+        quantized_operands(s, f, &o->int_mm.x, true);
+        operand(s, f, "y", &o->int_mm.y, M * 4 * 4);
         break;
     case OP_BLAS_MM:
     case OP_N_KINDS: break;
@@ -460,6 +474,11 @@ static void test_supports(void **state)
     REFUSE(OP_TERNARY_MM, ternary_mm.x.ld = 32, "64");
     REFUSE(OP_DENSE_MM, dense_mm.w = NULL, "missing");
     REFUSE(OP_DENSE_MM, dense_mm.ld_y = 3, "stride");
+    REFUSE(OP_DENSE_MM, dense_mm.w = sample_integer(f), "int_mm");
+    REFUSE(OP_INT_MM, int_mm.w = NULL, "missing");
+    REFUSE(OP_INT_MM, int_mm.w = sample_weights(f, false), "INT8");
+    REFUSE(OP_INT_MM, int_mm.x.ld = 32, "64");
+    REFUSE(OP_INT_MM, int_mm.ld_y = 3, "stride");
     REFUSE(OP_ROPE_KV, rope_kv.n_dims = 7, "even");
     REFUSE(OP_ROPE_KV, rope_kv.n_dims = 10, "head dimension");
     REFUSE(OP_ROPE_KV, rope_kv.ld_x = 31, "stride");
