@@ -79,6 +79,7 @@ static tern_status find_target(planner *p, tern_error *err)
     o->n_batch = (uint32_t)v[OPT_BATCH].integer;
     o->n_sequences = (uint32_t)v[OPT_PARALLEL].integer;
     o->weights = (tern_weights)v[OPT_WEIGHTS].integer;
+    o->head = (tern_head)v[OPT_HEAD].integer;
     uint64_t total;
     static tern_device_info device;
     if (v[OPT_CARD].given) {
@@ -168,6 +169,7 @@ static void print_table(const planner *p)
            info->is_synthetic && strncmp(info->name, "synthetic", 9) != 0 ? " (synthetic)" : "", p->target,
            cli_bytes(plan->memory_budget).text);
     if (plan->weights == TERN_WEIGHTS_F16) printf("float twin: %s\n", plan->products);
+    if (plan->head != TERN_HEAD_STORED) printf("embedding and head held as %s\n", cli_head_name(plan->head));
     printf("\n");
     print_classes(plan);
     print_rows(p);
@@ -202,14 +204,15 @@ static int print_json(const planner *p)
     const tern_plan *plan = &p->rows[0].plan;
     json_t *rows = json_array();
     for (size_t i = 0; i < p->n_rows; i++) json_array_append_new(rows, row_json(p, &p->rows[i]));
-    return json_out_print(json_pack(
-        "{s:o, s:b, s:s, s:o, s:s, s:o, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "model", json_out_text(p->info.name),
-        "is_synthetic", (int)p->info.is_synthetic, "device", plan->device, "target", json_out_text(p->target),
-        "weights", plan->weights == TERN_WEIGHTS_F16 ? "f16" : "stored", "memory_budget",
-        json_out_count(plan->memory_budget), "gbps", p->gbps, "bytes_ternary", json_out_count(plan->bytes_ternary),
-        "bytes_dense", json_out_count(plan->bytes_dense), "bytes_embedding", json_out_count(plan->bytes_embedding),
-        "bytes_head", json_out_count(plan->bytes_head), "bytes_norms", json_out_count(plan->bytes_norms),
-        "bytes_device", json_out_count(plan->bytes_device), "plans", rows));
+    return json_out_print(
+        json_pack("{s:o, s:b, s:s, s:o, s:s, s:s, s:o, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "model",
+                  json_out_text(p->info.name), "is_synthetic", (int)p->info.is_synthetic, "device", plan->device,
+                  "target", json_out_text(p->target), "weights", plan->weights == TERN_WEIGHTS_F16 ? "f16" : "stored",
+                  "head", cli_head_name(plan->head), "memory_budget", json_out_count(plan->memory_budget), "gbps",
+                  p->gbps, "bytes_ternary", json_out_count(plan->bytes_ternary), "bytes_dense",
+                  json_out_count(plan->bytes_dense), "bytes_embedding", json_out_count(plan->bytes_embedding),
+                  "bytes_head", json_out_count(plan->bytes_head), "bytes_norms", json_out_count(plan->bytes_norms),
+                  "bytes_device", json_out_count(plan->bytes_device), "plans", rows));
 }
 
 static tern_status make_plans(planner *p, tern_error *err)

@@ -61,6 +61,8 @@ typedef enum opt_id {
     OPT_KV_V,
     OPT_VRAM,
     OPT_WEIGHTS,
+    OPT_HEAD,
+    OPT_COMPARE_HEAD,
     OPT_CACHE_DIR,
     OPT_CARD,
     OPT_BANDWIDTH,

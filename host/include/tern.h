@@ -140,6 +140,10 @@ typedef enum tern_kv_type { TERN_KV_F32 = 0, TERN_KV_F16 = 1, TERN_KV_INT8 = 2 }
 // everywhere.
 typedef enum tern_weights { TERN_WEIGHTS_STORED = 0, TERN_WEIGHTS_F16 = 1 } tern_weights;
 
+// How the embedding and the head are held. INT8 and INT4 are made when the model is loaded, take 1 and about 1/2 byte a
+// weight, and are multiplied as exact integers (common/dense.h); a tied model shares the rows.
+typedef enum tern_head { TERN_HEAD_STORED = 0, TERN_HEAD_F16 = 1, TERN_HEAD_INT8 = 2, TERN_HEAD_INT4 = 3 } tern_head;
+
 typedef struct tern_plan_options {
     size_t size;             // set by tern_plan_options_init
     const char *device;      // "auto" (default) or a device name
@@ -152,6 +156,7 @@ typedef struct tern_plan_options {
     tern_weights weights;    // stored
     const char *card;        // plan for this card (tern_card_find) instead of a device that is here; NULL: not
     bool is_estimate;        // give the plan also when it does not fit: bytes_total then exceeds memory_budget
+    tern_head head;          // stored
 } tern_plan_options;
 
 // Plain data: may be copied and compared. Every size in bytes.
@@ -170,6 +175,7 @@ typedef struct tern_plan {
     uint64_t bytes_per_token; // weights read to decode one token at an empty context
     uint64_t memory_budget;   // what it had to fit
     uint32_t n_ctx_max;       // the largest context that fits with these options
+    tern_head head;
 } tern_plan;
 
 // A graphics card that can be planned for without having one; figures from its maker.

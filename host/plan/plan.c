@@ -62,10 +62,14 @@ static bool sum_total(tern_plan *plan)
            add(&plan->bytes_total, plan->bytes_device);
 }
 
-static tern_status weight_bytes(const model_source *model, const backend *b, dense_type held, tern_plan *plan,
-                                tern_error *err)
+static tern_status weight_bytes(const model_source *model, const backend *b, dense_type held, dense_type head_held,
+                                tern_plan *plan, tern_error *err)
 {
     const hparams *hp = &model->hp;
+    if (head_held != DENSE_N_TYPES && hp->n_embd % dense_formats[head_held].block != 0)
+        return error_set(err, TERN_UNSUPPORTED,
+                         "a head held as %s has rows of a multiple of %u columns; here they have %u",
+                         dense_formats[head_held].name, dense_formats[head_held].block, hp->n_embd);
     for (uint32_t i = 0; i < hp->n_layers; i++) {
         linear_plan plans[LAYER_N_LINEARS];
         layer_linear_plans(&model->layers[i], held, plans);
@@ -85,7 +89,7 @@ static tern_status weight_bytes(const model_source *model, const backend *b, den
     uint64_t *classes[2] = {&plan->bytes_embedding, &plan->bytes_head};
     for (int i = 0; i < (hp->is_tied ? 1 : 2); i++) {
         linear_plan one;
-        linear_plan_make(&tables[i], 1, held, &one);
+        linear_plan_make(&tables[i], 1, head_held, &one);
         tern_status status = linear_part_bytes(b, &one, 0, classes[i], err);
         if (status != TERN_OK) return status;
     }
@@ -157,6 +161,11 @@ static tern_status check_options(const tern_plan_options *o, tern_error *err)
         return error_set(err, TERN_INVALID_ARGUMENT, "unknown KV type");
     if ((unsigned)o->weights > TERN_WEIGHTS_F16)
         return error_set(err, TERN_INVALID_ARGUMENT, "weights is %d, expected 0 (stored) or 1 (f16)", (int)o->weights);
+    if ((unsigned)o->head > TERN_HEAD_INT4)
+        return error_set(err, TERN_INVALID_ARGUMENT, "head is %d, expected 0 (stored) to 3 (int4)", (int)o->head);
+    if (o->head != TERN_HEAD_STORED && o->weights != TERN_WEIGHTS_STORED)
+        return error_set(err, TERN_INVALID_ARGUMENT,
+                         "a float twin's head is held as its other matrices are: leave the head as stored");
     return TERN_OK;
 }
 
@@ -164,6 +173,13 @@ dense_type plan_held_type(const device_facts *facts, tern_weights kind)
 {
     if (kind == TERN_WEIGHTS_STORED) return DENSE_N_TYPES;
     return facts->blas_name != NULL ? facts->blas_type : DENSE_F16;
+}
+
+dense_type plan_head_type(const device_facts *facts, tern_weights kind, tern_head head)
+{
+    static const dense_type types[] = {
+        [TERN_HEAD_F16] = DENSE_F16, [TERN_HEAD_INT8] = DENSE_INT8, [TERN_HEAD_INT4] = DENSE_INT4};
+    return head == TERN_HEAD_STORED ? plan_held_type(facts, kind) : types[head];
 }
 
 // How products are computed, in words.
@@ -201,6 +217,7 @@ tern_status plan_make(const model_source *model, const backend *b, const device_
                       .n_threads = options->n_threads != 0 ? options->n_threads : facts->n_threads,
                       .kv_k = options->kv_k,
                       .kv_v = options->kv_v,
+                      .head = options->head,
                       .bytes_device = facts->bytes_open};
     snprintf(plan.device, sizeof plan.device, "%s", facts->name);
     if (plan.n_batch > plan.n_ctx) plan.n_batch = plan.n_ctx;
@@ -208,7 +225,8 @@ tern_status plan_make(const model_source *model, const backend *b, const device_
                              ? options->memory_budget
                              : facts->memory_free;
     set_products(facts, options->weights, &plan);
-    status = weight_bytes(model, b, plan_held_type(facts, options->weights), &plan, err);
+    status = weight_bytes(model, b, plan_held_type(facts, options->weights),
+                          plan_head_type(facts, options->weights, options->head), &plan, err);
     if (status == TERN_OK) status = context_bytes(hp, &plan, err);
     if (status != TERN_OK) return status;
     if (!sum_total(&plan)) return error_set(err, TERN_LIMIT, "the plan's sizes overflow");

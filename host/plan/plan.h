@@ -20,6 +20,9 @@ step_shape plan_step_shape(const hparams *hp, const tern_plan *plan);
 // The dense type that all matrices are turned into on such a device; DENSE_N_TYPES: held as stored.
 dense_type plan_held_type(const device_facts *facts, tern_weights kind);
 
+// The same of the embedding and the head.
+dense_type plan_head_type(const device_facts *facts, tern_weights kind, tern_head head);
+
 // KV_* of the public type.
 int plan_kv_type(tern_kv_type type);
 

@@ -234,6 +234,7 @@ static tern_status check_plan(const tern_model *model, const backend *b, const d
     options.kv_k = plan->kv_k;
     options.kv_v = plan->kv_v;
     options.weights = plan->weights;
+    options.head = plan->head;
     tern_plan again;
     tern_status status = plan_make(model->source, b, facts, &options, &again, err);
     if (status == TERN_BUDGET) error_prefix(err, "memory became scarce since the plan was made");
@@ -259,6 +260,7 @@ tern_status tern_model_load(tern_model *model, const tern_plan *plan, tern_progr
                                 .n_threads = plan->n_threads,
                                 .cache_dir = model->engine->cache_dir,
                                 .held = plan_held_type(&facts, plan->weights),
+                                .head_held = plan_head_type(&facts, plan->weights, plan->head),
                                 .uses_blas = plan->uses_blas,
                                 .progress = progress,
                                 .progress_user = user};
