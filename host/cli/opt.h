@@ -81,6 +81,8 @@ typedef enum opt_id {
     OPT_ADD_BOS,
     OPT_TOKENS,
     OPT_CHUNKS,
+    OPT_KL_BASE,
+    OPT_KL,
     OPT_TYPE,
     OPT_HEAD_TYPE,
     OPT_VERIFY,

@@ -69,7 +69,10 @@ const command_spec opt_commands[COMMAND_N] = {
     [COMMAND_PPL] = {"ppl", "[MODEL]", 1, "measure perplexity on a text",
         "Counts as llama-perplexity does: the whole file is tokenised, cut into chunks of -c tokens, the first token "
         "of each chunk is replaced by BOS where the model uses one, and the second half of every chunk is scored. "
-        "Reports the file's SHA-256 and token count, because perplexities compare only on the same tokens.",
+        "Reports the file's SHA-256 and token count, because perplexities compare only on the same tokens.\n\n"
+        "--kl-base FILE also writes what the run predicted for every scored token (2 bytes a token of the vocabulary "
+        "each), and --kl FILE compares a run with such a file: the divergence of each token's prediction, in nats. "
+        "The tokens then come from the file.",
         "tern ppl models/stories -f text.txt -c 256"},
     [COMMAND_SELFTEST] = {"selftest", "", 0, "check a device against the reference",
         "Runs every operation on the device and compares the results with the reference bit for bit.",
@@ -146,6 +149,11 @@ const opt_spec opt_table[] = {
      .min = 4, .max = 1048576, .default_text = "512", .help = "tokens of a chunk"},
     {.id = OPT_CHUNKS, .kind = OPT_INTEGER, .commands = ON(PPL), .names = "--chunks", .value = "N",
      .min = -1, .max = MAX_COUNT, .default_text = "-1", .help = "chunks to measure at most; -1: all"},
+    {.id = OPT_KL_BASE, .kind = OPT_PATH, .commands = ON(PPL), .value = "FILE",
+     .names = "--kl-base --kl-divergence-base --save-all-logits",
+     .help = "write the predictions of this run, for other runs to be compared with"},
+    {.id = OPT_KL, .kind = OPT_PATH, .commands = ON(PPL), .names = "--kl --kl-divergence", .value = "FILE",
+     .help = "compare with the run that wrote FILE: KL divergence, same top token, ratio of perplexities"},
     {.id = OPT_BATCH, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "-b --batch-size",
      .value = "N",
      .min = 1, .max = 65536, .default_text = "512", .help = "rows evaluated at once; results do not depend on it"},
