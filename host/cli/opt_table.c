@@ -7,11 +7,11 @@
 enum {
     ON_ALL = (1 << COMMAND_N) - 1,
     ON_GENERATE = ON(RUN) | ON(CHAT),
-    ON_COMPUTE = ON_GENERATE | ON(LOGITS) | ON(PPL),
-    ON_MODEL = ON_COMPUTE | ON(TOKENIZE) | ON(INFO),
-    ON_OPEN = ON_MODEL | ON(CONVERT) | ON(BENCH) | ON(PLAN), // opens a model
+    ON_COMPUTE = ON_GENERATE | ON(LOGITS) | ON(PPL) | ON(EVAL),
+    ON_MODEL = ON_GENERATE | ON(LOGITS) | ON(PPL) | ON(TOKENIZE) | ON(INFO), // its operand is the model
+    ON_OPEN = ON_MODEL | ON(EVAL) | ON(CONVERT) | ON(BENCH) | ON(PLAN), // opens a model
     ON_DEVICE = ON_COMPUTE | ON(SELFTEST) | ON(BENCH),
-    ON_REPORT = ON(INFO) | ON(PLAN) | ON(DEVICES) | ON(TOKENIZE) | ON(PPL) | ON(SELFTEST),
+    ON_REPORT = ON(INFO) | ON(PLAN) | ON(DEVICES) | ON(TOKENIZE) | ON(PPL) | ON(EVAL) | ON(SELFTEST),
 };
 
 #define MAX_COUNT 2147483647.0 // counts are 32-bit in tern.h
@@ -74,6 +74,13 @@ const command_spec opt_commands[COMMAND_N] = {
         "each), and --kl FILE compares a run with such a file: the divergence of each token's prediction, in nats. "
         "The tokens then come from the file.",
         "tern ppl models/stories -f text.txt -c 256"},
+    [COMMAND_EVAL] = {"eval", "TASK FILE.jsonl", 2, "measure accuracy on multiple-choice questions",
+        "TASK is arc-easy, arc-challenge, winogrande, hellaswag or piqa, and FILE the data set's JSON lines, as "
+        "published or from the Hugging Face hub (PIQA's labels are read from FILE-labels.lst beside FILE.jsonl when "
+        "lines have none). Zero-shot, in the form of the EleutherAI evaluation harness: the choice whose continuation "
+        "gets the largest ln p counts (acc), or the largest per character (acc_norm). The text begins with BOS where "
+        "the model begins texts with one, which is the harness with add_bos_token=True.",
+        "tern eval arc-easy ARC-Easy-Test.jsonl -m model.gguf"},
     [COMMAND_SELFTEST] = {"selftest", "", 0, "check a device against the reference",
         "Runs every operation on the device and compares the results with the reference bit for bit.",
         "tern selftest -dev cpu"},
@@ -92,6 +99,8 @@ const opt_spec opt_table[] = {
      .help = "model: a .gguf file, a Hugging Face directory or synthetic:SHAPE; the same as the operand"},
     {.id = OPT_MODEL, .kind = OPT_PATH, .commands = ON(BENCH), .names = "-m --model", .value = "MODEL",
      .repeats = true, .help = "model; may be repeated, or be a list with commas"},
+    {.id = OPT_MODEL, .kind = OPT_PATH, .commands = ON(EVAL), .names = "-m --model", .value = "MODEL",
+     .help = "model: a .gguf file or a Hugging Face directory"},
     {.id = OPT_ACT, .kind = OPT_CHOICE, .commands = ON_OPEN, .names = "--act", .value = "KIND",
      .choices = "auto|int8|int8x2|f32", .default_text = "auto",
      .help = "how activations enter ternary products; auto: as the model was trained (tern info says which and why)"},
@@ -154,6 +163,8 @@ const opt_spec opt_table[] = {
      .help = "write the predictions of this run, for other runs to be compared with"},
     {.id = OPT_KL, .kind = OPT_PATH, .commands = ON(PPL), .names = "--kl --kl-divergence", .value = "FILE",
      .help = "compare with the run that wrote FILE: KL divergence, same top token, ratio of perplexities"},
+    {.id = OPT_LIMIT, .kind = OPT_INTEGER, .commands = ON(EVAL), .names = "--limit", .value = "N",
+     .min = 0, .max = MAX_COUNT, .default_text = "0", .help = "only the first N questions; 0: all"},
     {.id = OPT_BATCH, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "-b --batch-size",
      .value = "N",
      .min = 1, .max = 65536, .default_text = "512", .help = "rows evaluated at once; results do not depend on it"},

@@ -51,4 +51,29 @@ cmp -s "$work/base" "$work/kept" || failed "a failed run changed the old base fi
 n_checks=$((n_checks + 1))
 [ -z "$(find "$work" -name '*.tmp*')" ] || failed "files are left: $(find "$work" -name '*.tmp*')"
 
+# ---- eval
+expect 0 eval arc-easy "$samples/arc.jsonl" -m "$model" -o json
+same "questions" "$(value n)" 3
+accuracy=$(value acc)
+expect 0 eval arc-easy "$samples/arc.jsonl" -m "$model" -o json -b 3 -t 1
+same "accuracy in small batches" "$(value acc)" "$accuracy"
+expect 0 eval piqa "$samples/piqa.jsonl" -m "$model" --limit 1
+says "$out" "| PIQA | 1 | acc_norm |"
+expect 0 eval winogrande "$samples/winogrande.jsonl" -m "$model"
+says "$out" "| Winogrande | 2 | acc |"
+expect 0 eval hellaswag "$samples/hellaswag.jsonl" -m "$model"
+says "$out" "| HellaSwag | 2 | acc_norm |"
+says "$out" "BOS before each text"
+expect 2 eval arc-easy "$samples/arc.jsonl"
+says "$err" "no model: give -m MODEL"
+expect 2 eval arc-easy -m "$model"
+expect 2 eval mmlu "$samples/arc.jsonl" -m "$model"
+says "$err" "no task 'mmlu'; there are arc-easy"
+expect 3 eval arc-easy "$work/none.jsonl" -m "$model"
+{ cat "$samples/arc.jsonl"; echo '{"question": '; } >"$work/broken.jsonl"
+expect 3 eval arc-easy "$work/broken.jsonl" -m "$model"
+says "$err" "broken.jsonl, line 5: not JSON"
+expect 3 eval arc-easy "$samples/arc.jsonl" -m synthetic:tiny
+says "$err" "no tokenizer"
+
 finish
