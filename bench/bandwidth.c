@@ -1,4 +1,4 @@
-// Read bandwidth of host memory; see bandwidth.h.
+// Bandwidths of host memory; see bandwidth.h.
 //
 // Each thread streams over a contiguous part of its own, which it also touched first, so that on machines with several
 // memory nodes the pages are near it. The loop keeps eight independent 32-byte sums (a vector extension of gcc and
@@ -9,6 +9,7 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,8 +73,9 @@ static void thread_part(uint64_t n_bytes, uint64_t *begin, uint64_t *length)
     *length = n_steps * (t + 1) / n * STEP - *begin;
 }
 
-// One repeat: nanoseconds of the slowest path from a common start to the last thread's end.
-static uint64_t read_once(const uint8_t *bytes, uint64_t n_bytes, uint32_t n_threads, uint64_t *checksum)
+// One repeat: nanoseconds of the slowest path from a common start to the last thread's end. `copies`: half of each
+// thread's part is copied to its other half, instead of reading all.
+static uint64_t pass_once(uint8_t *bytes, uint64_t n_bytes, bool copies, uint32_t n_threads, uint64_t *checksum)
 {
     uint64_t sum = 0, start = 0, end = 0;
     (void)n_threads; // unused without OpenMP
@@ -84,7 +86,10 @@ static uint64_t read_once(const uint8_t *bytes, uint64_t n_bytes, uint32_t n_thr
 #pragma omp barrier
 #pragma omp master
         start = clock_ns();
-        sum += read_span(bytes + begin, (size_t)length);
+        if (copies)
+            memcpy(bytes + begin, bytes + begin + length / 2, (size_t)(length / 2));
+        else
+            sum += read_span(bytes + begin, (size_t)length);
 #pragma omp barrier
 #pragma omp master
         end = clock_ns();
@@ -93,11 +98,16 @@ static uint64_t read_once(const uint8_t *bytes, uint64_t n_bytes, uint32_t n_thr
     return end > start ? end - start : 1;
 }
 
-tern_status bandwidth_measure_read(uint32_t n_threads, uint64_t n_bytes, uint32_t n_repeats, bandwidth *out,
-                                   tern_error *err)
+uint32_t bandwidth_threads(uint32_t n_threads)
+{
+    return n_threads == 0 || team_limit() == 1 ? team_limit() : n_threads;
+}
+
+static tern_status measure(bool copies, uint32_t n_threads, uint64_t n_bytes, uint32_t n_repeats, bandwidth *out,
+                           tern_error *err)
 {
     if (n_repeats == 0) return error_set(err, TERN_INVALID_ARGUMENT, "bandwidth: at least one repeat is needed");
-    if (n_threads == 0 || team_limit() == 1) n_threads = team_limit();
+    n_threads = bandwidth_threads(n_threads);
     if (n_bytes == 0) n_bytes = 512u << 20;
     uint64_t aligned, sample_bytes;
     size_t size;
@@ -120,9 +130,9 @@ tern_status bandwidth_measure_read(uint32_t n_threads, uint64_t n_bytes, uint32_
         thread_part(aligned, &begin, &length);
         memset(bytes + begin, 0x5a, (size_t)length);
     }
-    read_once(bytes, aligned, n_threads, &result.checksum); // page tables and clocks settle
+    pass_once(bytes, aligned, copies, n_threads, &result.checksum); // page tables and clocks settle
     for (uint32_t i = 0; i < n_repeats; i++)
-        gbps[i] = (double)aligned / (double)read_once(bytes, aligned, n_threads, &result.checksum);
+        gbps[i] = (double)aligned / (double)pass_once(bytes, aligned, copies, n_threads, &result.checksum);
 
     stats s;
     status = stats_of(gbps, n_repeats, &s, err);
@@ -134,4 +144,16 @@ done:
     free(gbps);
     free(bytes);
     return status;
+}
+
+tern_status bandwidth_measure_read(uint32_t n_threads, uint64_t n_bytes, uint32_t n_repeats, bandwidth *out,
+                                   tern_error *err)
+{
+    return measure(false, n_threads, n_bytes, n_repeats, out, err);
+}
+
+tern_status bandwidth_measure_copy(uint32_t n_threads, uint64_t n_bytes, uint32_t n_repeats, bandwidth *out,
+                                   tern_error *err)
+{
+    return measure(true, n_threads, n_bytes, n_repeats, out, err);
 }
