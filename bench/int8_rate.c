@@ -12,7 +12,7 @@
 #include "stats.h"
 
 #define N_SUMS   12
-#define N_ROUNDS 400000u // of the loop in one repeat: tens of milliseconds
+#define N_ROUNDS 400000u // of the loop in one repeat: about a millisecond
 
 typedef struct rate_loop {
     const char *how;

@@ -15,6 +15,7 @@
 #define TERN_BENCH_MODEL_BENCH_H
 
 #include "registry.h"
+#include "report.h"
 #include "tern.h"
 
 typedef struct bench_test {
@@ -143,7 +144,6 @@ double bench_row_tokens(const bench_row *row); // of one sample, all sequences
 
 // Rows as a JSON array, as one JSON object per line, as CSV with a header, as SQL that creates and fills a table, and
 // as a markdown table ending with "build: COMMIT". malloc'd text.
-typedef enum bench_format { BENCH_MD, BENCH_JSON, BENCH_JSONL, BENCH_CSV, BENCH_SQL } bench_format;
 tern_status bench_rows_text(const bench_row *rows, size_t n, bench_format format, char **out, tern_error *err);
 
 #endif

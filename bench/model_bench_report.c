@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "model_bench.h"
-#include "report.h"
+#include "report_json.h"
 
 static const char *kv_name(tern_kv_type type)
 {
@@ -36,94 +36,84 @@ static bool has_energy(const bench_row *rows, size_t n)
     return false;
 }
 
-static void set_text(json_t *o, const char *name, const char *value)
-{
-    json_object_set_new(o, name, json_string(value));
-}
-static void set_real(json_t *o, const char *name, double value) { json_object_set_new(o, name, json_real(value)); }
-static void set_count(json_t *o, const char *name, uint64_t value)
-{
-    json_object_set_new(o, name, json_integer((json_int_t)value));
-}
-
 // llama-bench's names in its order.
 static void set_llama_fields(json_t *o, const bench_row *r)
 {
-    set_text(o, "build_commit", tern_build_commit());
-    set_count(o, "build_number", 0);
-    set_text(o, "cpu_info", r->cpu_info);
-    set_text(o, "gpu_info", r->gpu_info);
-    set_text(o, "backends", r->backend);
-    set_text(o, "model_filename", r->model_filename);
-    set_text(o, "model_type", r->model_type);
-    set_count(o, "model_size", r->model_size);
-    set_count(o, "model_n_params", r->model_n_params);
-    set_count(o, "n_batch", r->n_batch);
-    set_count(o, "n_ubatch", r->n_batch);
-    set_count(o, "n_threads", r->n_threads);
-    set_text(o, "type_k", kv_name(r->type_k));
-    set_text(o, "type_v", kv_name(r->type_v));
-    set_count(o, "n_gpu_layers", r->n_gpu_layers);
-    set_count(o, "n_prompt", r->test.n_prompt);
-    set_count(o, "n_gen", r->test.n_gen);
-    set_count(o, "n_depth", r->test.n_depth);
-    set_text(o, "test_time", r->test_time);
-    set_real(o, "avg_ns", r->avg_ns);
-    set_real(o, "stddev_ns", r->stddev_ns);
-    set_real(o, "avg_ts", r->avg_ts);
-    set_real(o, "stddev_ts", r->stddev_ts);
+    report_set_text(o, "build_commit", tern_build_commit());
+    report_set_count(o, "build_number", 0);
+    report_set_text(o, "cpu_info", r->cpu_info);
+    report_set_text(o, "gpu_info", r->gpu_info);
+    report_set_text(o, "backends", r->backend);
+    report_set_text(o, "model_filename", r->model_filename);
+    report_set_text(o, "model_type", r->model_type);
+    report_set_count(o, "model_size", r->model_size);
+    report_set_count(o, "model_n_params", r->model_n_params);
+    report_set_count(o, "n_batch", r->n_batch);
+    report_set_count(o, "n_ubatch", r->n_batch);
+    report_set_count(o, "n_threads", r->n_threads);
+    report_set_text(o, "type_k", kv_name(r->type_k));
+    report_set_text(o, "type_v", kv_name(r->type_v));
+    report_set_count(o, "n_gpu_layers", r->n_gpu_layers);
+    report_set_count(o, "n_prompt", r->test.n_prompt);
+    report_set_count(o, "n_gen", r->test.n_gen);
+    report_set_count(o, "n_depth", r->test.n_depth);
+    report_set_text(o, "test_time", r->test_time);
+    report_set_real(o, "avg_ns", r->avg_ns);
+    report_set_real(o, "stddev_ns", r->stddev_ns);
+    report_set_real(o, "avg_ts", r->avg_ts);
+    report_set_real(o, "stddev_ts", r->stddev_ts);
     json_object_set_new(o, "samples_ns", times_json(r->samples_ns, r->n_samples));
     json_object_set_new(o, "samples_ts", samples_ts_json(r));
 }
 
 static void set_energy_fields(json_t *o, const bench_energy *e)
 {
-    set_real(o, "joules", e->joules);
-    set_real(o, "joules_net", e->joules_net);
-    set_real(o, "j_per_token", e->j_per_token);
-    set_real(o, "net_j_per_token", e->net_j_per_token);
-    set_real(o, "idle_w", e->idle_w);
-    set_real(o, "sampled_w", e->sampled_w);
-    set_real(o, "energy_window_s", e->window_s);
-    set_text(o, "energy_source", e->source);
+    report_set_real(o, "joules", e->joules);
+    report_set_real(o, "joules_net", e->joules_net);
+    report_set_real(o, "j_per_token", e->j_per_token);
+    report_set_real(o, "net_j_per_token", e->net_j_per_token);
+    report_set_real(o, "idle_w", e->idle_w);
+    report_set_real(o, "sampled_w", e->sampled_w);
+    report_set_real(o, "energy_window_s", e->window_s);
+    report_set_text(o, "energy_source", e->source);
 }
 
 static void set_own_fields(json_t *o, const bench_row *r)
 {
     char hash[20];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)r->logits_hash);
-    set_real(o, "median_ns", r->median_ns);
-    set_real(o, "min_ns", r->min_ns);
-    set_real(o, "max_ns", r->max_ns);
-    set_real(o, "median_ts", r->median_ts);
-    set_real(o, "min_ts", r->min_ts);
-    set_real(o, "max_ts", r->max_ts);
-    set_count(o, "n_seq", r->n_seq);
-    set_real(o, "ttft_ns", r->ttft_ns);
-    set_real(o, "token_p50_ns", r->token.p50);
-    set_real(o, "token_p90_ns", r->token.p90);
-    set_real(o, "token_p99_ns", r->token.p99);
-    set_real(o, "gbps", r->gbps);
-    set_real(o, "peak_gbps", r->peak_gbps);
-    set_real(o, "pct_peak_bw", r->pct_peak_bw);
-    set_text(o, "peak_source", r->peak_source);
-    set_count(o, "bytes_weights", r->bytes_weights);
-    set_count(o, "bytes_kv", r->bytes_kv);
-    set_count(o, "vram_planned_bytes", r->vram_planned_bytes);
-    set_count(o, "vram_peak_bytes", r->vram_peak_bytes);
-    set_text(o, "vram_source", r->vram_source);
-    set_count(o, "clock_sm_mhz", r->clock_sm_mhz);
-    set_text(o, "throttle_reasons", r->throttle_reasons);
-    set_text(o, "fallback_ops", r->fallback_ops);
+    report_set_real(o, "median_ns", r->median_ns);
+    report_set_real(o, "min_ns", r->min_ns);
+    report_set_real(o, "max_ns", r->max_ns);
+    report_set_real(o, "median_ts", r->median_ts);
+    report_set_real(o, "min_ts", r->min_ts);
+    report_set_real(o, "max_ts", r->max_ts);
+    report_set_count(o, "n_seq", r->n_seq);
+    report_set_real(o, "ttft_ns", r->ttft_ns);
+    report_set_real(o, "token_p50_ns", r->token.p50);
+    report_set_real(o, "token_p90_ns", r->token.p90);
+    report_set_real(o, "token_p99_ns", r->token.p99);
+    report_set_real(o, "gbps", r->gbps);
+    report_set_real(o, "peak_gbps", r->peak_gbps);
+    report_set_real(o, "pct_peak_bw", r->pct_peak_bw);
+    report_set_text(o, "peak_source", r->peak_source);
+    report_set_count(o, "bytes_weights", r->bytes_weights);
+    report_set_count(o, "bytes_kv", r->bytes_kv);
+    report_set_count(o, "vram_planned_bytes", r->vram_planned_bytes);
+    report_set_count(o, "vram_peak_bytes", r->vram_peak_bytes);
+    report_set_text(o, "vram_source", r->vram_source);
+    report_set_count(o, "clock_sm_mhz", r->clock_sm_mhz);
+    report_set_text(o, "throttle_reasons", r->throttle_reasons);
+    report_set_text(o, "fallback_ops", r->fallback_ops);
     json_object_set_new(o, "synthetic_weights", json_boolean(r->is_synthetic));
-    set_text(o, "weights", r->weights);
-    set_text(o, "products", r->products);
-    set_text(o, "device", r->device);
-    set_text(o, "order", r->is_interleaved ? "interleaved" : "sequential");
-    set_count(o, "group", r->group);
-    set_text(o, "logits_hash", hash);
+    report_set_text(o, "weights", r->weights);
+    report_set_text(o, "products", r->products);
+    report_set_text(o, "device", r->device);
+    report_set_text(o, "order", r->is_interleaved ? "interleaved" : "sequential");
+    report_set_count(o, "group", r->group);
+    report_set_text(o, "logits_hash", hash);
     json_object_set_new(o, "valid", json_boolean(r->is_valid));
-    set_text(o, "reason", r->reason);
+    report_set_text(o, "reason", r->reason);
 }
 
 // All fields of a row. jansson's setters fail only when memory is out: then a field is missing, which is seen by count.
@@ -137,114 +127,6 @@ static json_t *row_json(const bench_row *r, bool with_energy)
     if (json_object_size(o) == n_expected) return o;
     json_decref(o);
     return NULL;
-}
-
-#define REAL_DIGITS JSON_REAL_PRECISION(12)
-
-// Renders with `flags`; a NULL value or text means that memory is out.
-static void add_json(report *r, json_t *value, size_t flags)
-{
-    char *text = value != NULL ? json_dumps(value, flags | REAL_DIGITS) : NULL;
-    if (text == NULL)
-        r->is_out_of_memory = true;
-    else
-        report_add(r, "%s\n", text);
-    free(text);
-    json_decref(value);
-}
-
-static void add_json_array(report *r, const bench_row *rows, size_t n)
-{
-    json_t *array = json_array();
-    for (size_t i = 0; i < n; i++)
-        if (json_array_append_new(array, row_json(&rows[i], has_energy(rows, n))) != 0) r->is_out_of_memory = true;
-    add_json(r, array, JSON_INDENT(2));
-}
-
-// ------------------------------------------------------------------------------------------------ CSV and SQL
-
-// A value as CSV (quoted where needed) or as SQL (strings in single quotes, which are doubled inside).
-static void add_value(report *r, json_t *value, bool is_sql)
-{
-    if (json_is_string(value) && !is_sql) {
-        report_add_csv(r, json_string_value(value));
-    } else if (json_is_string(value)) {
-        report_add(r, "'");
-        for (const char *p = json_string_value(value); *p != 0; p++)
-            if (*p == '\'')
-                report_add(r, "''");
-            else
-                report_add(r, "%c", *p);
-        report_add(r, "'");
-    } else if (json_is_boolean(value)) {
-        report_add(r, "%s", is_sql ? json_is_true(value) ? "1" : "0" : json_is_true(value) ? "true" : "false");
-    } else {
-        char *text = json_dumps(value, JSON_ENCODE_ANY | REAL_DIGITS);
-        if (text == NULL) r->is_out_of_memory = true;
-        if (text != NULL) report_add(r, "%s", text);
-        free(text);
-    }
-}
-
-static const char *sql_type(const json_t *value)
-{
-    return json_is_string(value) ? "TEXT" : json_is_real(value) ? "REAL" : "INTEGER";
-}
-
-// The names or the values of a row's fields but the samples, in the order of the JSON.
-static void add_fields(report *r, json_t *object, const char *separator, bool names, bool is_sql)
-{
-    const char *key, *between = "";
-    json_t *value;
-    json_object_foreach(object, key, value)
-    {
-        if (json_is_array(value)) continue;
-        report_add(r, "%s", between);
-        if (names)
-            report_add(r, "%s", key);
-        else
-            add_value(r, value, is_sql);
-        between = separator;
-    }
-}
-
-static void add_csv(report *r, const bench_row *rows, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        json_t *object = row_json(&rows[i], has_energy(rows, n));
-        if (object == NULL) r->is_out_of_memory = true;
-        if (i == 0) add_fields(r, object, ",", true, false);
-        if (i == 0) report_add(r, "\n");
-        add_fields(r, object, ",", false, false);
-        report_add(r, "\n");
-        json_decref(object);
-    }
-}
-
-// As llama-bench writes it, into a table of the same name.
-static void add_sql(report *r, const bench_row *rows, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        json_t *object = row_json(&rows[i], has_energy(rows, n)), *value;
-        const char *key, *between = "";
-        if (object == NULL) r->is_out_of_memory = true;
-        if (i == 0) {
-            report_add(r, "CREATE TABLE IF NOT EXISTS llama_bench (\n");
-            json_object_foreach(object, key, value)
-            {
-                if (json_is_array(value)) continue;
-                report_add(r, "%s  \"%s\" %s", between, key, sql_type(value)); // quoted: "group" is a word of SQL
-                between = ",\n";
-            }
-            report_add(r, "\n);\n\n");
-        }
-        report_add(r, "INSERT INTO llama_bench (\"");
-        add_fields(r, object, "\", \"", true, true);
-        report_add(r, "\") VALUES (");
-        add_fields(r, object, ", ", false, true);
-        report_add(r, ");\n");
-        json_decref(object);
-    }
 }
 
 // ------------------------------------------------------------------------------------------------ markdown
@@ -441,15 +323,12 @@ static void add_markdown(report *r, const bench_row *rows, size_t n)
 
 tern_status bench_rows_text(const bench_row *rows, size_t n, bench_format format, char **out, tern_error *err)
 {
-    report r = {0};
-    switch (format) {
-    case BENCH_MD: add_markdown(&r, rows, n); break;
-    case BENCH_JSON: add_json_array(&r, rows, n); break;
-    case BENCH_JSONL:
-        for (size_t i = 0; i < n; i++) add_json(&r, row_json(&rows[i], has_energy(rows, n)), JSON_COMPACT);
-        break;
-    case BENCH_CSV: add_csv(&r, rows, n); break;
-    case BENCH_SQL: add_sql(&r, rows, n); break;
+    if (format == BENCH_MD) {
+        report r = {0};
+        add_markdown(&r, rows, n);
+        return report_take(&r, out, err);
     }
-    return report_take(&r, out, err);
+    json_t *array = json_array();
+    for (size_t i = 0; i < n; i++) json_array_append_new(array, row_json(&rows[i], has_energy(rows, n)));
+    return report_objects(array, n, format, "llama_bench", out, err);
 }

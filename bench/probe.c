@@ -1,7 +1,6 @@
 // What devices can do at the most; see probe.h.
 #include "probe.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,12 +8,14 @@
 #include "bandwidth.h"
 #include "error.h"
 #include "op_time.h"
-#include "report.h"
+#include "report_json.h"
 #include "stats.h"
 
 #define N_REPEATS    5
 #define SMALL_ENOUGH 20e6         // ns: after a small product this fast a large one is affordable
 #define HOST_BYTES   (256u << 20) // several times any last-level cache of a desktop
+
+#define INT8_REPEATS 50 // of a millisecond each: some are not disturbed by other work
 
 // ---- the host
 
@@ -37,7 +38,7 @@ static tern_status probe_host(uint32_t n_threads, int what, probe *out, tern_err
                  (unsigned long long)b.n_bytes >> 20);
     }
     if (status == TERN_OK && what & PROBE_INT8) {
-        status = bandwidth_measure_int8(n_threads, N_REPEATS, &b, &how, err);
+        status = bandwidth_measure_int8(n_threads, INT8_REPEATS, &b, &how, err);
         out->int8 = (probe_rate){.best = b.best_gbps, .median = b.median_gbps};
         snprintf(out->int8.source, sizeof out->int8.source, "own loop in registers, %s, %u threads", how, b.n_threads);
     }
@@ -125,38 +126,35 @@ tern_status probe_run(backend_list backends, const char *device_name, uint32_t n
 
 // ---- reports
 
-static json_t *rate_json(const probe_rate *rate)
+static void set_rate(json_t *o, const char *name, const char *unit, const probe_rate *rate)
 {
-    return json_pack("{s:f, s:f, s:s}", "best", rate->best, "median", rate->median, "how", rate->source);
+    char field[48];
+    snprintf(field, sizeof field, "%s_%s", name, unit);
+    report_set_real(o, field, rate->best);
+    snprintf(field, sizeof field, "%s_%s_median", name, unit);
+    report_set_real(o, field, rate->median);
+    snprintf(field, sizeof field, "%s_source", name);
+    report_set_text(o, field, rate->source);
 }
 
 static json_t *probe_object(const probe *p)
 {
-    return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o}", "device", p->device, "description", p->description, "n_threads",
-                     (json_int_t)p->n_threads, "read_gbps", rate_json(&p->read), "copy_gbps", rate_json(&p->copy),
-                     "int8_gmacs", rate_json(&p->int8));
+    json_t *o = json_object();
+    report_set_text(o, "device", p->device);
+    report_set_text(o, "description", p->description);
+    report_set_count(o, "n_threads", p->n_threads);
+    set_rate(o, "read", "gbps", &p->read);
+    set_rate(o, "copy", "gbps", &p->copy);
+    set_rate(o, "int8", "gmacs", &p->int8);
+    return o;
 }
 
-tern_status probe_json(const probe *probes, size_t n, bool as_lines, char **out, tern_error *err)
+static void add_markdown(report *r, const probe *probes, size_t n)
 {
-    report r = {0};
-    for (size_t i = 0; i < n; i++) {
-        json_t *object = probe_object(&probes[i]);
-        char *text = object != NULL ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-        if (text == NULL) r.is_out_of_memory = true;
-        if (text != NULL) report_add(&r, "%s%s%s", as_lines ? "" : i == 0 ? "[" : ",\n ", text, as_lines ? "\n" : "");
-        free(text);
-        json_decref(object);
-    }
-    if (!as_lines) report_add(&r, "%s", n > 0 ? "]\n" : "[]\n");
-    return report_take(&r, out, err);
-}
-
-tern_status probe_markdown(const probe *probes, size_t n, char **out, tern_error *err)
-{
-    report r = {0};
-    report_add(&r, "| device   | what           |       best |     median | how |\n"
-                   "| -------- | -------------- | ---------: | ---------: | --- |\n");
+    report_add(
+        r,
+        "| device   | what           |       best |     median | how                                              |\n"
+        "| -------- | -------------- | ---------: | ---------: | ------------------------------------------------ |\n");
     for (size_t i = 0; i < n; i++) {
         const probe *p = &probes[i];
         const struct {
@@ -165,8 +163,19 @@ tern_status probe_markdown(const probe *probes, size_t n, char **out, tern_error
         } lines[] = {{"read, GB/s", &p->read}, {"copy, GB/s", &p->copy}, {"int8, GMAC/s", &p->int8}};
         for (size_t k = 0; k < sizeof lines / sizeof lines[0]; k++)
             if (lines[k].rate->best > 0.0)
-                report_add(&r, "| %-8s | %-14s | %10.2f | %10.2f | %s |\n", p->device, lines[k].what,
+                report_add(r, "| %-8s | %-14s | %10.2f | %10.2f | %-48s |\n", p->device, lines[k].what,
                            lines[k].rate->best, lines[k].rate->median, lines[k].rate->source);
     }
-    return report_take(&r, out, err);
+}
+
+tern_status probe_text(const probe *probes, size_t n, bench_format format, char **out, tern_error *err)
+{
+    if (format == BENCH_MD) {
+        report r = {0};
+        add_markdown(&r, probes, n);
+        return report_take(&r, out, err);
+    }
+    json_t *array = json_array();
+    for (size_t i = 0; i < n; i++) json_array_append_new(array, probe_object(&probes[i]));
+    return report_objects(array, n, format, "probes", out, err);
 }

@@ -4,6 +4,7 @@
 #define TERN_BENCH_PROBE_H
 
 #include "registry.h"
+#include "report.h"
 
 enum { PROBE_READ = 1, PROBE_COPY = 2, PROBE_INT8 = 4, PROBE_ALL = 7 };
 
@@ -22,8 +23,6 @@ typedef struct probe {
 tern_status probe_run(backend_list backends, const char *device_name, uint32_t n_threads, int what, probe *out,
                       tern_error *err);
 
-// As JSON array, JSON lines, or markdown table.
-tern_status probe_json(const probe *probes, size_t n, bool as_lines, char **out, tern_error *err);
-tern_status probe_markdown(const probe *probes, size_t n, char **out, tern_error *err);
+tern_status probe_text(const probe *probes, size_t n, bench_format format, char **out, tern_error *err);
 
 #endif

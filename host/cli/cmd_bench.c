@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "cli.h"
+#include "engine.h"
+#include "kernel_bench.h"
 #include "model_bench.h"
 
 typedef struct numbers {
@@ -210,13 +212,21 @@ static void show_note(void *user, const char *text)
     cli_note(u->options, "%s", text);
 }
 
-static tern_status print_text(char *text, tern_error *err)
+// Prints a report, also after a failure or Ctrl-C: what was measured is worth keeping.
+static tern_status print_text(tern_status status, char *text, tern_error *err)
 {
+    tern_error print_err = {0};
     size_t n = strlen(text);
-    tern_status status = cli_write(text, n, err);
-    if (status == TERN_OK && n > 0 && text[n - 1] != '\n') status = cli_write("\n", 1, err);
+    tern_status printed = cli_write(text, n, &print_err);
+    if (printed == TERN_OK && n > 0 && text[n - 1] != '\n') printed = cli_write("\n", 1, &print_err);
     free(text);
-    return status;
+    return status == TERN_OK && printed != TERN_OK ? error_set(err, printed, "%s", print_err.message) : status;
+}
+
+// -o lists the formats in the order of bench_format.
+static bench_format chosen_format(const opt_values *options)
+{
+    return (bench_format)options->values[OPT_OUTPUT].integer;
 }
 
 static tern_status announce(const grid *g, const tern_engine *engine, uint64_t *memory, tern_error *err)
@@ -232,7 +242,7 @@ static tern_status announce(const grid *g, const tern_engine *engine, uint64_t *
     return TERN_OK;
 }
 
-static tern_status run(const opt_values *options, tern_error *err)
+static tern_status run_models(const opt_values *options, tern_error *err)
 {
     grid g = {.options = options};
     bench_user user = {.options = options};
@@ -253,18 +263,69 @@ static tern_status run(const opt_values *options, tern_error *err)
     if (status == TERN_OK) status = announce(&g, o.engine, &o.memory, err);
     if (status == TERN_OK) status = bench_run(g.configs, g.n_configs, &o, &rows, err);
     cli_progress_end(&user.progress);
-    if (rows.n > 0) { // after a failure or Ctrl-C too: what was measured is worth keeping
-        char *text = NULL;
-        tern_error print_err = {0};
-        // -o lists the formats in the order of bench_format
-        bench_format format = (bench_format)options->values[OPT_OUTPUT].integer;
-        tern_status printed = bench_rows_text(rows.items, rows.n, format, &text, &print_err);
-        if (printed == TERN_OK) printed = print_text(text, &print_err);
-        if (status == TERN_OK && printed != TERN_OK) status = error_set(err, printed, "%s", print_err.message);
-    }
+    char *text = NULL;
+    if (rows.n > 0 && bench_rows_text(rows.items, rows.n, chosen_format(options), &text, err) == TERN_OK)
+        status = print_text(status, text, err);
+    else if (rows.n > 0)
+        status = TERN_HOST_MEMORY;
     bench_rows_free(&rows);
     tern_engine_close(o.engine);
     free_grid(&g);
+    return status;
+}
+
+static tern_status run_kernels(const opt_values *options, const char *device_name, tern_error *err)
+{
+    bench_user user = {.options = options};
+    const kernel_options o = {.filter = options->values[OPT_KERNELS_FILTER].text,
+                              .n_threads = (uint32_t)options->values[OPT_THREADS].integer,
+                              .n_repeats = (uint32_t)options->values[OPT_REPEATS].integer,
+                              .is_checked = !options->values[OPT_NO_CHECK].given,
+                              .progress = show_progress,
+                              .user = &user};
+    kernel_rows rows = {0};
+    char *text = NULL;
+    cli_progress_begin(&user.progress, options, "kernels");
+    tern_status status = kernel_bench_run(engine_backends, device_name, &o, &rows, err);
+    cli_progress_end(&user.progress);
+    if (rows.n > 0 && kernel_rows_text(&rows, chosen_format(options), &text, err) == TERN_OK)
+        status = print_text(status, text, err);
+    else if (rows.n > 0)
+        status = TERN_HOST_MEMORY;
+    kernel_rows_free(&rows);
+    return status;
+}
+
+static tern_status run_probe(const opt_values *options, const char *device_name, tern_error *err)
+{
+    bench_user user = {.options = options};
+    probe result = {0};
+    char *text = NULL;
+    cli_progress_begin(&user.progress, options, "probing");
+    cli_progress_show(&user.progress, 0, device_name);
+    tern_status status = probe_run(engine_backends, device_name, (uint32_t)options->values[OPT_THREADS].integer,
+                                   PROBE_ALL, &result, err);
+    cli_progress_end(&user.progress);
+    if (status == TERN_OK) status = probe_text(&result, 1, chosen_format(options), &text, err);
+    return status == TERN_OK ? print_text(status, text, err) : status;
+}
+
+// --kernels and --probe look at one device and need no model.
+static tern_status run(const opt_values *options, tern_error *err)
+{
+    bool kernels = options->values[OPT_KERNELS].given || options->values[OPT_KERNELS_FILTER].given;
+    bool probes = options->values[OPT_PROBE].given;
+    if (!kernels && !probes) return run_models(options, err);
+    if (kernels && probes) return error_set(err, TERN_INVALID_ARGUMENT, "--kernels and --probe are two things");
+    if (options->n_operands > 0 || options->values[OPT_MODEL].given)
+        return error_set(err, TERN_INVALID_ARGUMENT, "--kernels and --probe look at a device and take no model");
+    tern_engine *engine = NULL;
+    tern_device_info info;
+    tern_status status = cli_engine_open(options, &engine, err);
+    if (status == TERN_OK) status = cli_device_find(engine, options->values[OPT_DEVICE].text, &info, err);
+    if (status == TERN_OK) cli_announce_device(options, engine, &info);
+    if (status == TERN_OK) status = kernels ? run_kernels(options, info.name, err) : run_probe(options, info.name, err);
+    tern_engine_close(engine);
     return status;
 }
 
