@@ -10,6 +10,7 @@
 #include "bench_check.h"
 #include "bench_instance.h"
 #include "bench_memory.h"
+#include "bench_monitor.h"
 #include "bench_peak.h"
 #include "error.h"
 #include "stats.h"
@@ -50,6 +51,8 @@ typedef struct bench {
     uint32_t n_groups;
     bench_peaks peaks;
     bench_checks checks;
+    bench_monitors monitors;
+    uint64_t *throttle_bits; // of each configuration
     bench_row *rows;         // of each configuration
     uint64_t n_done, n_work; // runs, for the progress
 } bench;
@@ -190,7 +193,8 @@ static tern_status prepare_row(bench *b, size_t i, tern_error *err)
     row->samples_ns = calloc(b->options->n_repeats, sizeof *row->samples_ns);
     row->prompt_ns = calloc(b->options->n_repeats, sizeof *row->prompt_ns);
     row->token_ns = calloc((size_t)b->options->n_repeats * c->test.n_gen + 1, sizeof *row->token_ns);
-    if (row->samples_ns == NULL || row->prompt_ns == NULL || row->token_ns == NULL)
+    row->clocks_mhz = calloc(b->options->n_repeats, sizeof *row->clocks_mhz);
+    if (row->samples_ns == NULL || row->prompt_ns == NULL || row->token_ns == NULL || row->clocks_mhz == NULL)
         return error_set(err, TERN_HOST_MEMORY, "no memory for the samples of a test");
     return TERN_OK;
 }
@@ -199,6 +203,14 @@ static double median_of(const uint64_t *values, size_t n)
 {
     stats s = {0};
     return n > 0 && stats_of_ns(values, n, &s, NULL) == TERN_OK ? s.median : 0.0;
+}
+
+static uint32_t median_clock(const bench_row *row)
+{
+    uint64_t clocks[64];
+    size_t n = row->n_samples < 64 ? row->n_samples : 64; // so many say enough
+    for (size_t i = 0; i < n; i++) clocks[i] = row->clocks_mhz[i];
+    return (uint32_t)median_of(clocks, n);
 }
 
 static int compare_ns(const void *a, const void *b)
@@ -249,6 +261,7 @@ static tern_status summarise(bench_row *row, tern_error *err)
     row->avg_ts = ts.mean, row->stddev_ts = ts.sd, row->median_ts = ts.median;
     row->min_ts = ts.min, row->max_ts = ts.max;
     row->gbps = (double)(row->bytes_weights + row->bytes_kv) / ns.mean; // bytes per ns: 1e9 bytes per second
+    row->clock_sm_mhz = median_clock(row);
     if (row->test.n_prompt > 0 && row->n_seq == 1) row->ttft_ns = median_of(row->prompt_ns, row->n_samples);
     return TERN_OK;
 }
@@ -288,6 +301,9 @@ static tern_status run_one(bench *b, size_t i, bool is_warmup, tern_error *err)
     row->n_token_ns += c->test.n_gen;
     row->bytes_weights = sample.bytes_weights;
     row->bytes_kv = sample.bytes_kv;
+    bench_monitor *monitor = NULL;
+    status = bench_monitors_open(&b->monitors, b->options, &on->device, &monitor, err);
+    if (status == TERN_OK) bench_monitor_sample(monitor, row, &b->throttle_bits[i]);
     return status;
 }
 
@@ -323,6 +339,22 @@ static tern_status run_rounds(bench *b, uint32_t g, tern_error *err)
     return status;
 }
 
+// Windows for the energy counters, where there are some: the idle device first, then every test.
+static tern_status measure_energy(bench *b, uint32_t g, tern_error *err)
+{
+    tern_status status = TERN_OK;
+    bench_monitor *monitor = NULL;
+    for (size_t i = 0; i < b->n && status == TERN_OK; i++) {
+        bench_instance *on = &b->instances[b->instance_of[i]];
+        if (!is_in_group(b, i, g) || b->options->energy_window_s <= 0.0) continue;
+        status = bench_monitors_open(&b->monitors, b->options, &on->device, &monitor, err);
+        if (status == TERN_OK) status = show(b, "energy", err);
+        if (status == TERN_OK && monitor->idle_w <= 0.0) status = bench_monitor_idle(monitor, b->options, err);
+        if (status == TERN_OK) status = bench_monitor_energy(monitor, b->options, on, &b->configs[i], &b->rows[i], err);
+    }
+    return status;
+}
+
 // After the rounds: what the rows of a group say about memory and about the bits that came out.
 static tern_status close_group(bench *b, uint32_t g, tern_error *err)
 {
@@ -354,6 +386,7 @@ static tern_status run_group(bench *b, uint32_t g, tern_error *err)
         if (status != TERN_OK && status != TERN_CANCELLED) error_prefix(err, "%s", b->instances[k].config->model);
     }
     if (status == TERN_OK) status = run_rounds(b, g, err);
+    if (status == TERN_OK) status = measure_energy(b, g, err);
     if (status == TERN_OK) status = close_group(b, g, err);
     if (b->options->watch != NULL) b->options->watch(b->options->user, NULL);
     for (size_t k = 0; k < b->n_instances; k++)
@@ -421,8 +454,9 @@ tern_status bench_run(const bench_config *configs, size_t n, const bench_options
     b.instances = calloc(n, sizeof *b.instances);
     b.instance_of = calloc(n, sizeof *b.instance_of);
     b.rows = calloc(n, sizeof *b.rows);
+    b.throttle_bits = calloc(n, sizeof *b.throttle_bits);
     tern_status status = TERN_OK;
-    if (b.instances == NULL || b.instance_of == NULL || b.rows == NULL) {
+    if (b.instances == NULL || b.instance_of == NULL || b.rows == NULL || b.throttle_bits == NULL) {
         free(b.rows);
         status = error_set(err, TERN_HOST_MEMORY, "no memory for a bench of %zu configurations", n);
     } else {
@@ -434,6 +468,8 @@ tern_status bench_run(const bench_config *configs, size_t n, const bench_options
     }
     bench_peaks_free(&b.peaks);
     bench_checks_free(&b.checks);
+    bench_monitors_close(&b.monitors);
+    free(b.throttle_bits);
     free(b.instances);
     free(b.instance_of);
     return status;
@@ -444,6 +480,7 @@ void bench_row_free(bench_row *row)
     free(row->samples_ns);
     free(row->prompt_ns);
     free(row->token_ns);
+    free(row->clocks_mhz);
     *row = (bench_row){0};
 }
 

@@ -50,6 +50,7 @@ typedef struct bench_options {
     bool is_checked;        // run the validity checks (a self-test of each device); else rows are "not checked"
     bool has_peaks;         // measure read bandwidth and name it in the rows
     backend_list backends;  // whose devices the self-test opens; NULL: those of the engine (tests give others)
+    const char *rapl_path, *nvml_path; // of other energy sensors than the machine's, for tests; NULL: the machine's
     // Called between samples with the share of the work done and what is being done; false cancels. May be NULL.
     bool (*progress)(void *user, double share, const char *what);
     // Told of the session about to be used, so that another thread or a signal can cancel it; NULL when it ends.
@@ -108,6 +109,7 @@ typedef struct bench_row {
     uint64_t vram_peak_bytes;    // what the device or the system saw; 0: not known
     char vram_source[32];
     bench_energy energy;
+    uint32_t *clocks_mhz;      // after each sample, owned
     uint32_t clock_sm_mhz;     // median over the samples; 0: not known
     char throttle_reasons[96]; // "" none or not known
     char fallback_ops[96];     // layers that do not run on the device; "": none
