@@ -47,8 +47,8 @@ static bool find_all(gpu_sensor *s)
            find(s->library, "nvmlDeviceGetClockInfo", &s->clock);
 }
 
-// The one GPU whose name the description has, the longest such name (A100, not A10). Two of the same name cannot be told
-// apart by it.
+// The one GPU whose name the description has, the longest such name (A100, not A10). Two of the same name cannot be
+// told apart by it.
 static tern_status find_device(gpu_sensor *s, const char *description, tern_error *err)
 {
     unsigned n = 0, n_found = 0;
