@@ -30,11 +30,13 @@ struct stream {
     device *device;
 };
 
-// Ternary: T64 (common/ternary.h). Dense: stored rows one after the other, each row at a multiple of row_bytes.
+// Ternary: packed in `layout` (common/ternary.h). Dense: stored rows one after the other, each row at a multiple of
+// row_bytes.
 struct weights {
     device *device;
     uint32_t n_rows, n_cols;
     bool is_ternary;
+    ternary_layout layout;
     dense_type type;
     uint8_t *data; // 64-byte aligned
     size_t n_bytes, row_bytes;

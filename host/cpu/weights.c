@@ -1,4 +1,5 @@
-// Weight matrices on the CPU. Ternary: T64, the layout of every backend. Dense: the stored rows, one after the other.
+// Weight matrices on the CPU. Ternary: T64 or T80, the layouts of every backend. Dense: the stored rows, one after the
+// other.
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@ static tern_status measure(const weights_desc *desc, uint64_t *matrix, uint64_t 
     tern_status status = weights_check(desc, scales, err);
     if (status != TERN_OK) return status;
     *matrix = CPU_WEIGHTS_PADDING + (desc->is_ternary
-                                         ? t64_bytes(desc->n_rows, desc->n_cols)
+                                         ? ternary_packed_bytes(desc->layout, desc->n_rows, desc->n_cols)
                                          : (uint64_t)desc->n_rows * dense_row_bytes(desc->type, desc->n_cols));
     size_t unused;
     if (!check_size(*matrix, &unused) || !check_size(*scales, &unused))
@@ -85,6 +86,7 @@ tern_status cpu_weights_create(device *d, const weights_desc *desc, weights **ou
     w->n_rows = desc->n_rows;
     w->n_cols = desc->n_cols;
     w->is_ternary = desc->is_ternary;
+    w->layout = desc->layout;
     w->type = desc->is_ternary ? DENSE_F32 : desc->type;
     w->n_bytes = (size_t)matrix - CPU_WEIGHTS_PADDING;
     w->row_bytes = desc->is_ternary ? ternary_row_bytes(desc->n_cols) : dense_row_bytes(desc->type, desc->n_cols);
@@ -96,10 +98,7 @@ tern_status cpu_weights_create(device *d, const weights_desc *desc, weights **ou
         return status;
     }
     memset(w->data + w->n_bytes, 0, CPU_WEIGHTS_PADDING);
-    if (w->is_ternary)
-        t64_init(w->data, w->n_rows, w->n_cols);
-    else
-        memset(w->data, 0, w->n_bytes);
+    memset(w->data, w->is_ternary ? ternary_zero_byte(w->layout) : 0, w->n_bytes);
     *out = w;
     return TERN_OK;
 }
@@ -129,7 +128,7 @@ tern_status cpu_weights_upload_rows(weights *w, uint32_t first, uint32_t count, 
         memcpy(w->data + first * w->row_bytes, rows, count * w->row_bytes);
         return TERN_OK;
     }
-    t64_pack_rows(w->data, w->n_rows, w->n_cols, first, count, rows);
+    ternary_pack_rows(w->layout, w->data, w->n_rows, w->n_cols, first, count, rows);
     return TERN_OK;
 }
 
@@ -138,7 +137,7 @@ tern_status cpu_weights_download_rows(weights *w, uint32_t first, uint32_t count
     tern_status status = check_rows(w, first, count, NULL, err);
     if (status != TERN_OK) return status;
     if (w->is_ternary)
-        t64_unpack_rows(w->data, w->n_rows, w->n_cols, first, count, rows);
+        ternary_unpack_rows(w->layout, w->data, w->n_rows, w->n_cols, first, count, rows);
     else
         memcpy(rows, w->data + first * w->row_bytes, count * w->row_bytes);
     return TERN_OK;
@@ -146,5 +145,6 @@ tern_status cpu_weights_download_rows(weights *w, uint32_t first, uint32_t count
 
 void cpu_weights_shape(const weights *w, weights_desc *out)
 {
-    *out = (weights_desc){.n_rows = w->n_rows, .n_cols = w->n_cols, .is_ternary = w->is_ternary, .type = w->type};
+    *out = (weights_desc){
+        .n_rows = w->n_rows, .n_cols = w->n_cols, .is_ternary = w->is_ternary, .layout = w->layout, .type = w->type};
 }
