@@ -19,6 +19,7 @@ int cmd_tokenize(const opt_values *options);
 int cmd_logits(const opt_values *options);
 int cmd_ppl(const opt_values *options);
 int cmd_eval(const opt_values *options);
+int cmd_verify(const opt_values *options);
 int cmd_selftest(const opt_values *options);
 int cmd_bench(const opt_values *options);
 int cmd_help(const opt_values *options);

@@ -10,7 +10,7 @@ enum {
     ON_COMPUTE = ON_GENERATE | ON(LOGITS) | ON(PPL) | ON(EVAL),
     ON_MODEL = ON_GENERATE | ON(LOGITS) | ON(PPL) | ON(TOKENIZE) | ON(INFO), // its operand is the model
     ON_OPEN = ON_MODEL | ON(EVAL) | ON(CONVERT) | ON(BENCH) | ON(PLAN), // opens a model
-    ON_DEVICE = ON_COMPUTE | ON(SELFTEST) | ON(BENCH),
+    ON_DEVICE = ON_COMPUTE | ON(SELFTEST) | ON(BENCH) | ON(VERIFY),
     ON_REPORT = ON(INFO) | ON(PLAN) | ON(DEVICES) | ON(TOKENIZE) | ON(PPL) | ON(EVAL) | ON(SELFTEST),
 };
 
@@ -87,6 +87,16 @@ const command_spec opt_commands[COMMAND_N] = {
         "gets the largest ln p counts (acc), or the largest per character (acc_norm). The text begins with BOS where "
         "the model begins texts with one, which is the harness with add_bos_token=True.",
         "tern eval arc-easy ARC-Easy-Test.jsonl -m model.gguf"},
+    [COMMAND_VERIFY] = {"verify", "", 0, "check the claims made for ternary models, and write a report",
+        "Tests the device, then measures synthetic models of the published sizes, ternary and FP16 in turn, computes "
+        "what plans and operation counts decide, and writes a folder: REPORT.md, REPORT.html (one file, with plots), "
+        "environment.json, samples.jsonl with every repetition, results.json and hashes. Every claim gets a verdict "
+        "against a threshold that was set before: confirmed, refuted, not decided (the threshold lies inside the 95 % "
+        "interval) or not testable here.\n\n"
+        "--quick takes minutes on a small machine and is only indicative. The full run takes all sizes that fit the "
+        "memory and may take hours on a CPU. With a model, a float model of the same kind and a text the quality "
+        "claims are measured, too. The exit code is 1 if the self-test fails, not if a claim does.",
+        "tern verify --quick -m models/stories -f text.txt --out report"},
     [COMMAND_SELFTEST] = {"selftest", "", 0, "check a device against the reference",
         "Runs every operation on the device and compares the results with the reference bit for bit.",
         "tern selftest -dev cpu"},
@@ -114,6 +124,20 @@ const opt_spec opt_table[] = {
      .repeats = true, .help = "model; may be repeated, or be a list with commas"},
     {.id = OPT_MODEL, .kind = OPT_PATH, .commands = ON(EVAL), .names = "-m --model", .value = "MODEL",
      .help = "model: a .gguf file or a Hugging Face directory"},
+    {.id = OPT_MODEL, .kind = OPT_PATH, .commands = ON(VERIFY), .names = "-m --model", .value = "MODEL",
+     .help = "a ternary model for the quality claims"},
+    {.id = OPT_FLOAT_MODEL, .kind = OPT_PATH, .commands = ON(VERIFY), .names = "--float-model", .value = "DIR",
+     .help = "a float model of a BitNet graph (Hugging Face directory), to be ternarised without training"},
+    {.id = OPT_FILE, .kind = OPT_PATH, .commands = ON(VERIFY), .names = "-f --file", .value = "FILE",
+     .help = "the text that quality is measured on"},
+    {.id = OPT_QUICK, .kind = OPT_SWITCH, .commands = ON(VERIFY), .names = "--quick",
+     .help = "small shapes, 3 repeats, no energy; results are indicative"},
+    {.id = OPT_SHAPES, .kind = OPT_TEXT, .commands = ON(VERIFY), .names = "--shapes", .value = "NAME,...",
+     .help = "synthetic shapes to measure, in ascending size (tiny, 700m, 1.3b, 3b, 3.9b, 7b, 13b, 70b, 100b); those "
+             "that fit unless given"},
+    {.id = OPT_OUT, .kind = OPT_PATH, .commands = ON(VERIFY), .names = "--out", .value = "DIR",
+     .help = "folder to make for the report, which has its name only when complete; tern-claims-DATE-TIME unless "
+             "given"},
     {.id = OPT_ACT, .kind = OPT_CHOICE, .commands = ON_OPEN, .names = "--act", .value = "KIND",
      .choices = "auto|int8|int8x2|f32", .default_text = "auto",
      .help = "how activations enter ternary products; auto: as the model was trained (tern info says which and why)"},
@@ -201,10 +225,10 @@ const opt_spec opt_table[] = {
      .min = 1, .max = 65536, .default_text = "512", .help = "rows evaluated at once; results do not depend on it"},
     {.id = OPT_THREADS, .kind = OPT_SWEEP, .commands = ON(BENCH), .names = "-t --threads", .value = "N,...",
      .max = 1024, .default_text = "0", .help = "CPU threads; 0: all this process may use"},
-    {.id = OPT_THREADS, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(SELFTEST), .names = "-t --threads",
+    {.id = OPT_THREADS, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(SELFTEST) | ON(VERIFY), .names = "-t --threads",
      .value = "N",
      .min = 0, .max = 1024, .default_text = "0", .help = "CPU threads; 0: all this process may use"},
-    {.id = OPT_DEVICE, .kind = OPT_TEXT, .commands = ON(BENCH), .names = "-dev --device", .value = "NAME,...",
+    {.id = OPT_DEVICE, .kind = OPT_TEXT, .commands = ON(BENCH) | ON(VERIFY), .names = "-dev --device", .value = "NAME,...",
      .default_text = "auto", .help = "devices to run on (see tern devices); auto: the first"},
     {.id = OPT_DEVICE, .kind = OPT_TEXT, .commands = ON_COMPUTE | ON(SELFTEST) | ON(PLAN), .names = "-dev --device",
      .value = "NAME",
