@@ -1,6 +1,6 @@
-// Weight matrices on the device. Ternary: T64 (common/ternary.h), rows padded to 16, packed from canonical rows by a
-// kernel; then the scales, one row of them for every row of the matrix. Dense: the stored rows, each at a multiple of
-// 16 bytes, so that kernels can load 16 bytes at a time. One allocation holds both.
+// Weight matrices on the device. Ternary: T64 or T80 (common/ternary.h), rows padded to 16, packed from canonical rows
+// by a kernel; then the scales, one row of them for every row of the matrix. Dense: the stored rows, each at a multiple
+// of 16 bytes, so that kernels can load 16 bytes at a time. One allocation holds both.
 //
 // Uploads run on a stream of their own, in pieces that are staged while the one before travels; every other stream is
 // ordered after them when it next enqueues something.
@@ -36,7 +36,7 @@ static tern_status lay_out(const weights_desc *desc, weights_layout *out, tern_e
     weights_layout l = {0};
     if (desc->is_ternary) {
         l.row_bytes = ternary_row_bytes(desc->n_cols);
-        l.matrix = t64_bytes(desc->n_rows, desc->n_cols);
+        l.matrix = ternary_packed_bytes(desc->layout, desc->n_rows, desc->n_cols);
         l.n_scales = (uint64_t)cuda_padded_rows(desc->n_rows) * count_groups(desc);
     } else {
         l.row_bytes = (dense_row_bytes(desc->type, desc->n_cols) + ROW_ALIGNMENT - 1) & ~(uint64_t)(ROW_ALIGNMENT - 1);
@@ -64,7 +64,8 @@ tern_status cuda_weights_bytes(device *d, const weights_desc *desc, uint64_t *ou
 
 void cuda_weights_shape(const weights *w, weights_desc *out)
 {
-    *out = (weights_desc){.n_rows = w->n_rows, .n_cols = w->n_cols, .is_ternary = w->is_ternary, .type = w->type};
+    *out = (weights_desc){
+        .n_rows = w->n_rows, .n_cols = w->n_cols, .is_ternary = w->is_ternary, .layout = w->layout, .type = w->type};
 }
 
 // ---- pieces of an upload
@@ -130,6 +131,7 @@ tern_status cuda_weights_create(device *d, const weights_desc *desc, weights **o
                    .n_rows = desc->n_rows,
                    .n_cols = desc->n_cols,
                    .is_ternary = desc->is_ternary,
+                   .layout = desc->layout,
                    .type = desc->is_ternary ? DENSE_F32 : desc->type,
                    .n_bytes = (size_t)l.matrix,
                    .row_bytes = (size_t)l.row_bytes,
@@ -144,7 +146,8 @@ tern_status cuda_weights_create(device *d, const weights_desc *desc, weights **o
         return status;
     }
     w->scales = (float *)(void *)(w->data + l.scales_at);
-    cudaError_t e = cudaMemsetAsync(w->data, w->is_ternary ? 0x55 : 0, (size_t)l.scales_at, d->upload->handle);
+    cudaError_t e = cudaMemsetAsync(w->data, w->is_ternary ? ternary_zero_byte(w->layout) : 0, (size_t)l.scales_at,
+                                    d->upload->handle);
     status = cuda_check(d, e, "clearing weights", err);
     if (status == TERN_OK && w->is_ternary) status = send_scales(w, desc->scale, err);
     if (status == TERN_OK) status = mark_uploaded(d, err);
@@ -203,7 +206,7 @@ static tern_status upload_piece(weights *w, uint32_t first, uint32_t count, cons
     size_t host_bytes = stored_row_bytes(w);
     if (w->is_ternary) {
         tern_status status = send(d, d->upload_rows, rows, count * host_bytes, err);
-        return status == TERN_OK ? cuda_t64_pack(d->upload, w, first, count, d->upload_rows, err) : status;
+        return status == TERN_OK ? cuda_pack_rows(d->upload, w, first, count, d->upload_rows, err) : status;
     }
     uint8_t *slot;
     tern_status status = cuda_staging_take(d, &d->upload_staging, &slot, err);
@@ -236,7 +239,7 @@ static tern_status download_piece(weights *w, uint32_t first, uint32_t count, ui
     size_t host_bytes = stored_row_bytes(w);
     uint8_t *slot;
     tern_status status = cuda_staging_take(d, &d->upload_staging, &slot, err);
-    if (status == TERN_OK && w->is_ternary) status = cuda_t64_unpack(d->upload, w, first, count, d->upload_rows, err);
+    if (status == TERN_OK && w->is_ternary) status = cuda_unpack_rows(d->upload, w, first, count, d->upload_rows, err);
     if (status != TERN_OK) return status;
     const uint8_t *from = w->is_ternary ? d->upload_rows : w->data + first * w->row_bytes;
     cudaError_t e = cudaMemcpy2DAsync(slot, host_bytes, from, w->row_bytes, host_bytes, count, cudaMemcpyDeviceToHost,
