@@ -32,11 +32,18 @@ namespace
 {
 
 // Shared memory: two stages of K and V codes in rows of PITCH bytes (an odd number of 16: eight rows are in different
-// banks) and their scales. Before the loop stage 1 holds the codes of the queries, hi and lo.
+// banks) and their scales, then a prefill_query for each of a warp's 16 queries. Before the loop stage 1 holds the
+// codes of the queries, hi and lo.
 template <int DIMS> struct prefill_shape {
     static constexpr int PITCH = DIMS + 16;
     static constexpr int V = KV_BLOCK * PITCH, SCALES = 2 * V, STAGE = SCALES + 2 * KV_BLOCK * 4;
+    static constexpr int QUERIES = 2 * STAGE, BYTES = QUERIES + N_WARPS * 16 * 16;
     static constexpr int N_STEPS = DIMS / 32, N_TILES = DIMS / 16;
+};
+
+// What is rarely needed of a query: the scales of its codes, maximum and sum of the result so far.
+struct prefill_query {
+    float a, b, m, l;
 };
 
 // What a thread block works at: windows of one sequence, heads of a KV head.
@@ -79,6 +86,35 @@ __device__ __forceinline__ unsigned row_max(unsigned x)
     return max(x, __shfl_xor_sync(FULL_WARP, x, 2));
 }
 
+// From lane `i` of the four lanes of a row.
+__device__ __forceinline__ float from_lane(float x, unsigned i)
+{
+    return __shfl_sync(FULL_WARP, x, (int)(threadIdx.x % 32 / 4 * 4 + i));
+}
+
+// quant2_scales of rows g and g + 8, from their absmax: their four lanes divide for all, lanes 0 and 1 for row g.
+struct rows_scales {
+    float multiplier[2], a[2], rest_multiplier[2], b[2];
+    __device__ __forceinline__ explicit rows_scales(const float (&absmax)[2])
+    {
+        bool is_low = threadIdx.x % 4 < 2, is_odd = threadIdx.x % 2 == 1;
+        float c = is_low ? absmax[0] : absmax[1];
+        c = c >= FLOOR ? c : FLOOR;
+        float x = scalar_div(is_odd ? c : 127.0f, is_odd ? 127.0f : c);
+        spread(x, multiplier, a);
+        c = is_low ? a[0] : a[1];
+        x = scalar_div(is_odd ? c : 254.0f, is_odd ? 254.0f : c);
+        spread(x, rest_multiplier, b);
+    }
+    __device__ __forceinline__ static void spread(float x, float (&even)[2], float (&odd)[2])
+    {
+        even[0] = from_lane(x, 0);
+        odd[0] = from_lane(x, 1);
+        even[1] = from_lane(x, 2);
+        odd[1] = from_lane(x, 3);
+    }
+};
+
 // The lowest bytes of four words.
 __device__ __forceinline__ unsigned low_bytes(unsigned a, unsigned b, unsigned c, unsigned d)
 {
@@ -93,12 +129,16 @@ __device__ __forceinline__ void copy_block(const attention_args &a, const prefil
 {
     typedef prefill_shape<DIMS> S;
     const uint8_t *k = kv_head_at(a.kv, r.table, block, r.kv_head), *v = k + a.kv.k_bytes;
-    int hd = a.kv.head_dim, chunk = (int)(threadIdx.x % 8) * 16, first = (int)(threadIdx.x / 8);
+    int hd = a.kv.head_dim, chunk = (int)(threadIdx.x % 8) * 16;
     if (chunk < hd) {
-#pragma unroll
-        for (int row = 0; row < KV_BLOCK; row += ATTENTION_THREADS / 8) {
-            cp_async_16(stage + (first + row) * S::PITCH + chunk, k + (first + row) * hd + chunk);
-            cp_async_16(stage + S::V + (first + row) * S::PITCH + chunk, v + (first + row) * hd + chunk);
+        int first = (int)(threadIdx.x / 8), from = first * hd + chunk;
+        uint8_t *to = stage + first * S::PITCH + chunk;
+#pragma unroll 1 // offsets that the compiler would keep in registers
+        for (int i = 0; i < KV_BLOCK; i += ATTENTION_THREADS / 8) {
+            cp_async_16(to, k + from);
+            cp_async_16(to + S::V, v + from);
+            from += ATTENTION_THREADS / 8 * hd;
+            to += ATTENTION_THREADS / 8 * S::PITCH;
         }
     }
     if (threadIdx.x < 2 * KV_BLOCK / 4) {
@@ -113,14 +153,21 @@ __device__ __forceinline__ void copy_block(const attention_args &a, const prefil
 template <int DIMS> struct prefill_warp {
     typedef prefill_shape<DIMS> S;
     uint32_t first_row, head;
-    int position[2]; // of rows g and g + 8; -1: no such row
+    int position[2];        // of rows g and g + 8; -1: no such row
+    prefill_query *queries; // of this warp
     unsigned q_hi[S::N_STEPS][4], q_lo[S::N_STEPS][4];
-    float q_a[2], q_b[2];
     float m[2], l[2], o[S::N_TILES][2][4]; // of the group
-    float result_m[2], result_l[2];
     bool is_finite;
 
     __device__ __forceinline__ uint32_t row(int half) const { return first_row + threadIdx.x % 32 / 4 + 8 * half; }
+
+    // Nothing of a group yet.
+    __device__ __forceinline__ void clear()
+    {
+        m[0] = m[1] = l[0] = l[1] = 0.0f;
+#pragma unroll
+        for (int i = 0; i < S::N_TILES * 8; i++) o[i / 8][i / 4 % 2][i % 4] = 0.0f;
+    }
 
     // Codes of the 16 queries through `codes` (shared memory of this warp), then into registers.
     __device__ __forceinline__ void load_queries(const attention_args &a, int8_t *codes)
@@ -147,15 +194,7 @@ template <int DIMS> struct prefill_warp {
                 codes[i * S::PITCH + 32 * k + lane] = (int8_t)hi;
                 codes_lo[i * S::PITCH + 32 * k + lane] = (int8_t)scales.lo(x[k], hi);
             }
-            if (i % 8 == lane / 4) {
-                if (i < 8) {
-                    q_a[0] = scales.a;
-                    q_b[0] = scales.b;
-                } else {
-                    q_a[1] = scales.a;
-                    q_b[1] = scales.b;
-                }
-            }
+            if (lane == 0) queries[i] = {scales.a, scales.b, 0.0f, 0.0f};
         }
         __syncwarp();
         const int8_t *from = codes + lane % 16 * S::PITCH + lane / 16 * 16;
@@ -173,6 +212,8 @@ template <int DIMS> struct prefill_warp {
         int lane = (int)(threadIdx.x % 32), t = lane % 4;
         const uint8_t *k = stage + (lane / 16 * 8 + lane % 8) * S::PITCH + lane / 8 % 2 * 16;
         const float *scales = reinterpret_cast<const float *>(stage + S::SCALES) + 2 * t;
+        float q_a[2] = {queries[lane / 4].a, queries[lane / 4 + 8].a};
+        float q_b[2] = {queries[lane / 4].b, queries[lane / 4 + 8].b};
 #pragma unroll
         for (int j = 0; j < 8; j += 2) {
             int hi[2][4], lo[2][4];
@@ -257,22 +298,22 @@ template <int DIMS> struct prefill_warp {
                 magnitude[i / 2] = max(magnitude[i / 2], scalar_magnitude(s[j][i]));
             }
         }
+        float absmax[2] = {scalar_as_float(row_max(magnitude[0])), scalar_as_float(row_max(magnitude[1]))};
+        is_finite = is_finite && scalar_is_finite(absmax[0]) && scalar_is_finite(absmax[1]);
+        rows_scales q(absmax);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            float absmax = scalar_as_float(row_max(magnitude[h]));
-            is_finite = is_finite && scalar_is_finite(absmax);
-            quant2_scales q(absmax);
-            w_a[h] = q.a;
-            w_b[h] = q.b;
+            w_a[h] = q.a[h];
+            w_b[h] = q.b[h];
 #pragma unroll
             for (int j = 0; j < 8; j += 2) {
                 unsigned hi[4], lo[4];
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                    float w = s[j + i / 2][2 * h + i % 2], code = w * q.multiplier + SUM_FLOAT;
-                    float rest = scalar_fma(-(code - SUM_FLOAT), q.a, w);
+                    float w = s[j + i / 2][2 * h + i % 2], code = w * q.multiplier[h] + SUM_FLOAT;
+                    float rest = scalar_fma(-(code - SUM_FLOAT), q.a[h], w);
                     hi[i] = scalar_as_u32(code);
-                    lo[i] = scalar_as_u32(rest * q.rest_multiplier + SUM_FLOAT);
+                    lo[i] = scalar_as_u32(rest * q.rest_multiplier[h] + SUM_FLOAT);
                 }
                 w_hi[j / 4][j / 2 % 2 * 2 + h] = low_bytes(hi[0], hi[1], hi[2], hi[3]);
                 w_lo[j / 4][j / 2 % 2 * 2 + h] = low_bytes(lo[0], lo[1], lo[2], lo[3]);
@@ -292,26 +333,31 @@ template <int DIMS> struct prefill_warp {
         unsigned w_hi[2][4], w_lo[2][4];
         score(stage, a.scale, s);
         weigh(stage, n, is_whole, s, w_hi, w_lo, block_m, block_l, w_a, w_b);
+        // A group's first block is copied: 0 * 0 + o * 1, which would lose a -0, but o has none: neither sums of zeros
+        // nor products that cancel are -0, and what is left of them is too large to vanish (multiples of 2^-138).
+        float next_m[2], apart[2][2];
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            if (is_first) {
-                al[h] = be[h] = 0.0f;
-            } else {
-                fold f(m[h], l[h], block_m[h], block_l[h]);
-                al[h] = f.al;
-                be[h] = f.be;
-                block_m[h] = f.m;
-                block_l[h] = f.l;
-            }
-            if (n[h] > 0) {
-                m[h] = block_m[h];
-                l[h] = block_l[h];
-            }
+            next_m[h] = block_m[h] > m[h] ? block_m[h] : m[h];
+            apart[h][0] = m[h] - next_m[h];
+            apart[h][1] = block_m[h] - next_m[h];
         }
+        int t = lane % 4;
+        float factor = exp_of_negative(t < 2 ? (t == 0 ? apart[0][0] : apart[0][1])
+                                             : (t == 2 ? apart[1][0] : apart[1][1]));
+        if (is_first) factor = t % 2 == 0 ? 0.0f : 1.0f;
+        rows_scales::spread(factor, al, be);
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            if (n[h] > 0) {
+                l[h] = scalar_fma(l[h], al[h], block_l[h] * be[h]);
+                m[h] = is_first ? block_m[h] : next_m[h];
+            }
         const uint8_t *v = stage + S::V + lane * S::PITCH;
 #pragma unroll
         for (int i = 0; i < S::N_TILES; i++) {
             int hi[2][4], lo[2][4]; // even and odd dimensions
+            __syncwarp();           // keeps the compiler from having the sums of many tiles in registers
             clear_sums(hi[0]);
             clear_sums(hi[1]);
             clear_sums(lo[0]);
@@ -332,7 +378,7 @@ template <int DIMS> struct prefill_warp {
                 for (int d = 0; d < 4; d++) {
                     int at = 2 * h + d / 2;
                     float next = scalar_fma(sum_value(hi[d % 2][at]), w_a[h], sum_value(lo[d % 2][at]) * w_b[h]);
-                    if (!is_first) next = scalar_fma(o[i][h][d], al[h], next * be[h]);
+                    next = scalar_fma(o[i][h][d], al[h], next * be[h]);
                     if (n[h] > 0) o[i][h][d] = next;
                 }
         }
@@ -341,29 +387,28 @@ template <int DIMS> struct prefill_warp {
     // The group's state into the result, or into working memory where groups are spread over thread blocks.
     __device__ __forceinline__ void end_group(const attention_args &a, uint32_t group, bool is_spread)
     {
-        int hd = a.kv.head_dim, t = (int)(threadIdx.x % 4);
+        int hd = a.kv.head_dim, g = (int)(threadIdx.x % 32 / 4), t = (int)(threadIdx.x % 4);
+        bool folds = group > 0 && !is_spread;
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            int last = position[h] / (KV_BLOCK * N_WARPS);
-            if (position[h] < 0 || (int)group > last) continue;
-            float *to = attention_output(a, row(h), head), al = 0.0f, be = 0.0f;
-            if (is_spread) {
-                to = attention_states(a, row(h), head) + (size_t)group * (size_t)(hd + 2);
-                if (t == 0) {
-                    to[hd] = m[h];
-                    to[hd + 1] = l[h];
-                }
-            } else if (group == 0) {
-                result_m[h] = m[h];
-                result_l[h] = l[h];
-            } else {
-                fold f(result_m[h], result_l[h], m[h], l[h]);
-                result_m[h] = f.m;
-                result_l[h] = f.l;
+            bool is_seen = (int)group * N_WARPS * KV_BLOCK <= position[h];
+            prefill_query *q = queries + g + 8 * h;
+            float al = 0.0f, be = 0.0f;
+            if (folds) {
+                fold f(q->m, q->l, m[h], l[h]);
+                m[h] = f.m;
+                l[h] = f.l;
                 al = f.al;
                 be = f.be;
             }
-            bool folds = group > 0 && !is_spread, ends = (int)group == last && !is_spread;
+            __syncwarp(); // the four lanes of a row have read
+            if (!is_seen) continue;
+            float *to = attention_output(a, row(h), head);
+            if (is_spread) to = attention_states(a, row(h), head) + (size_t)group * (size_t)(hd + 2);
+            if (t == 0) {
+                (is_spread ? to[hd] : q->m) = m[h];
+                (is_spread ? to[hd + 1] : q->l) = l[h];
+            }
 #pragma unroll
             for (int i = 0; i < S::N_TILES; i++)
 #pragma unroll
@@ -372,8 +417,25 @@ template <int DIMS> struct prefill_warp {
                     if (at >= hd) break;
                     float value = o[i][h][d];
                     if (folds) value = scalar_fma(to[at], al, value * be);
-                    to[at] = ends ? scalar_div(value, result_l[h]) : value;
+                    to[at] = value;
                 }
+        }
+        clear();
+        __syncwarp();
+    }
+
+    // What the lane left in y becomes the output.
+    __device__ __forceinline__ void divide(const attention_args &a) const
+    {
+        int g = (int)(threadIdx.x % 32 / 4), t = (int)(threadIdx.x % 4);
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            if (position[h] < 0) continue;
+            float *y = attention_output(a, row(h), head), sum = queries[g + 8 * h].l;
+#pragma unroll 1
+            for (int i = 4 * t; i < a.kv.head_dim; i += 16)
+#pragma unroll
+                for (int d = 0; d < 4; d++) y[i + d] = scalar_div(y[i + d], sum);
         }
     }
 };
@@ -401,16 +463,12 @@ template <int DIMS> __device__ __forceinline__ void prefill(const attention_args
     w.first_row = (r.window + (works ? warp / heads : 0)) * ATTENTION_WINDOW;
     w.head = r.kv_head * a.heads_per_kv + (works ? head : 0);
     w.is_finite = true;
+    w.queries = reinterpret_cast<prefill_query *>(shared + S::QUERIES) + warp * 16;
     uint32_t block = blockIdx.z * N_WARPS;
     copy_block<DIMS>(a, r, block, shared);
     cp_async_commit();
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        w.position[h] = works && w.row(h) < a.m ? a.kv.row_position[w.row(h)] : -1;
-        w.m[h] = w.l[h] = w.result_m[h] = w.result_l[h] = w.q_a[h] = w.q_b[h] = 0.0f;
-    }
-#pragma unroll
-    for (int i = 0; i < S::N_TILES * 8; i++) w.o[i / 8][i / 4 % 2][i % 4] = 0.0f;
+    for (int h = 0; h < 2; h++) w.position[h] = works && w.row(h) < a.m ? a.kv.row_position[w.row(h)] : -1;
+    w.clear();
     w.load_queries(a, reinterpret_cast<int8_t *>(shared + S::STAGE) + warp * 32 * S::PITCH);
 
     for (uint32_t stage = 0; block < r.n_blocks; stage ^= 1) {
@@ -424,8 +482,10 @@ template <int DIMS> __device__ __forceinline__ void prefill(const attention_args
         block = next;
     }
     if (works && !w.is_finite && threadIdx.x % 32 == 0) raise_flag(a.flag, a.place);
-    if (!is_spread) return;
-
+    if (!is_spread) {
+        w.divide(a);
+        return;
+    }
     SHARED_ARRAY(unsigned, arrived, 1);
     if (!arrives_last(&a.counters[(size_t)blockIdx.x * gridDim.y + blockIdx.y], n_splits, arrived)) return;
     float *factors = reinterpret_cast<float *>(shared);
@@ -465,7 +525,8 @@ template <int DIMS> __device__ __forceinline__ void find_run(const attention_arg
     prefill<DIMS>(a, r);
 }
 
-template <int DIMS> __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_int8_prefill(attention_args a)
+template <int DIMS>
+__global__ void __launch_bounds__(ATTENTION_THREADS, DIMS == 64 ? 3 : 2) attention_int8_prefill(attention_args a)
 {
     griddep_wait();
 #if PREFILL_HAS_MMA
@@ -477,8 +538,8 @@ typedef void (*prefill_kernel)(attention_args);
 
 template <int DIMS> tern_status launch(stream *s, const attention_args &a, const char *name, dim3 grid, tern_error *err)
 {
-    return cuda_launch(s, name, attention_int8_prefill<DIMS>, grid, dim3(ATTENTION_THREADS),
-                       2 * prefill_shape<DIMS>::STAGE, err, a);
+    return cuda_launch(s, name, attention_int8_prefill<DIMS>, grid, dim3(ATTENTION_THREADS), prefill_shape<DIMS>::BYTES,
+                       err, a);
 }
 
 } // namespace
