@@ -31,19 +31,21 @@
 namespace
 {
 
+// What is rarely needed of a query: the scales of its codes, maximum and sum of the result so far, where it stands.
+struct prefill_query {
+    float a, b, m, l;
+    int position; // -1: no such row
+    uint32_t row, head;
+};
+
 // Shared memory: two stages of K and V codes in rows of PITCH bytes (an odd number of 16: eight rows are in different
 // banks) and their scales, then a prefill_query for each of a warp's 16 queries. Before the loop stage 1 holds the
 // codes of the queries, hi and lo.
 template <int DIMS> struct prefill_shape {
     static constexpr int PITCH = DIMS + 16;
     static constexpr int V = KV_BLOCK * PITCH, SCALES = 2 * V, STAGE = SCALES + 2 * KV_BLOCK * 4;
-    static constexpr int QUERIES = 2 * STAGE, BYTES = QUERIES + N_WARPS * 16 * 16;
+    static constexpr int QUERIES = 2 * STAGE, BYTES = QUERIES + N_WARPS * 16 * (int)sizeof(prefill_query);
     static constexpr int N_STEPS = DIMS / 32, N_TILES = DIMS / 16;
-};
-
-// What is rarely needed of a query: the scales of its codes, maximum and sum of the result so far.
-struct prefill_query {
-    float a, b, m, l;
 };
 
 // What a thread block works at: windows of one sequence, heads of a KV head.
@@ -152,14 +154,16 @@ __device__ __forceinline__ void copy_block(const attention_args &a, const prefil
 
 template <int DIMS> struct prefill_warp {
     typedef prefill_shape<DIMS> S;
-    uint32_t first_row, head;
-    int position[2];        // of rows g and g + 8; -1: no such row
-    prefill_query *queries; // of this warp
+    prefill_query *queries; // of this warp's rows
     unsigned q_hi[S::N_STEPS][4], q_lo[S::N_STEPS][4];
     float m[2], l[2], o[S::N_TILES][2][4]; // of the group
     bool is_finite;
 
-    __device__ __forceinline__ uint32_t row(int half) const { return first_row + threadIdx.x % 32 / 4 + 8 * half; }
+    // Of row g or g + 8.
+    __device__ __forceinline__ prefill_query *query(int half) const
+    {
+        return queries + threadIdx.x % 32 / 4 + 8 * half;
+    }
 
     // Nothing of a group yet.
     __device__ __forceinline__ void clear()
@@ -170,13 +174,15 @@ template <int DIMS> struct prefill_warp {
     }
 
     // Codes of the 16 queries through `codes` (shared memory of this warp), then into registers.
-    __device__ __forceinline__ void load_queries(const attention_args &a, int8_t *codes)
+    __device__ __forceinline__ void load_queries(const attention_args &a, uint32_t first_row, uint32_t head, int n_rows,
+                                                 int8_t *codes)
     {
-        int hd = a.kv.head_dim, lane = (int)(threadIdx.x % 32), n_rows = (int)min(a.m - first_row, 16u);
+        int hd = a.kv.head_dim, lane = (int)(threadIdx.x % 32);
         int8_t *codes_lo = codes + 16 * S::PITCH;
 #pragma unroll 1
         for (int i = 0; i < 16; i++) {
-            const float *q = a.q + (size_t)(first_row + (uint32_t)i) * a.ld_q + (size_t)head * (uint32_t)hd;
+            uint32_t row = first_row + (uint32_t)i;
+            const float *q = a.q + (size_t)row * a.ld_q + (size_t)head * (uint32_t)hd;
             float x[S::N_STEPS];
             unsigned magnitude = 0;
 #pragma unroll
@@ -194,7 +200,8 @@ template <int DIMS> struct prefill_warp {
                 codes[i * S::PITCH + 32 * k + lane] = (int8_t)hi;
                 codes_lo[i * S::PITCH + 32 * k + lane] = (int8_t)scales.lo(x[k], hi);
             }
-            if (lane == 0) queries[i] = {scales.a, scales.b, 0.0f, 0.0f};
+            int position = i < n_rows ? a.kv.row_position[row] : -1;
+            if (lane == 0) queries[i] = {scales.a, scales.b, 0.0f, 0.0f, position, row, head};
         }
         __syncwarp();
         const int8_t *from = codes + lane % 16 * S::PITCH + lane / 16 * 16;
@@ -212,8 +219,7 @@ template <int DIMS> struct prefill_warp {
         int lane = (int)(threadIdx.x % 32), t = lane % 4;
         const uint8_t *k = stage + (lane / 16 * 8 + lane % 8) * S::PITCH + lane / 8 % 2 * 16;
         const float *scales = reinterpret_cast<const float *>(stage + S::SCALES) + 2 * t;
-        float q_a[2] = {queries[lane / 4].a, queries[lane / 4 + 8].a};
-        float q_b[2] = {queries[lane / 4].b, queries[lane / 4 + 8].b};
+        float q_a[2] = {query(0)->a, query(1)->a}, q_b[2] = {query(0)->b, query(1)->b};
 #pragma unroll
         for (int j = 0; j < 8; j += 2) {
             int hi[2][4], lo[2][4];
@@ -325,7 +331,7 @@ template <int DIMS> struct prefill_warp {
     __device__ __forceinline__ void attend_block(const attention_args &a, uint32_t block, const uint8_t *stage)
     {
         int lane = (int)(threadIdx.x % 32);
-        int n[2] = {position[0] + 1 - (int)block * KV_BLOCK, position[1] + 1 - (int)block * KV_BLOCK};
+        int first = (int)block * KV_BLOCK, n[2] = {query(0)->position + 1 - first, query(1)->position + 1 - first};
         if (!__any_sync(FULL_WARP, n[0] > 0 || n[1] > 0)) return;
         bool is_whole = __all_sync(FULL_WARP, n[0] >= KV_BLOCK && n[1] >= KV_BLOCK) != 0,
              is_first = block % N_WARPS == 0;
@@ -387,12 +393,11 @@ template <int DIMS> struct prefill_warp {
     // The group's state into the result, or into working memory where groups are spread over thread blocks.
     __device__ __forceinline__ void end_group(const attention_args &a, uint32_t group, bool is_spread)
     {
-        int hd = a.kv.head_dim, g = (int)(threadIdx.x % 32 / 4), t = (int)(threadIdx.x % 4);
+        int hd = a.kv.head_dim, t = (int)(threadIdx.x % 4);
         bool folds = group > 0 && !is_spread;
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            bool is_seen = (int)group * N_WARPS * KV_BLOCK <= position[h];
-            prefill_query *q = queries + g + 8 * h;
+            prefill_query *q = query(h);
             float al = 0.0f, be = 0.0f;
             if (folds) {
                 fold f(q->m, q->l, m[h], l[h]);
@@ -401,10 +406,10 @@ template <int DIMS> struct prefill_warp {
                 al = f.al;
                 be = f.be;
             }
-            __syncwarp(); // the four lanes of a row have read
-            if (!is_seen) continue;
-            float *to = attention_output(a, row(h), head);
-            if (is_spread) to = attention_states(a, row(h), head) + (size_t)group * (size_t)(hd + 2);
+            __syncwarp();                                                // the four lanes of a row have read
+            if ((int)group * N_WARPS * KV_BLOCK > q->position) continue; // it saw nothing of this group
+            float *to = attention_output(a, q->row, q->head);
+            if (is_spread) to = attention_states(a, q->row, q->head) + (size_t)group * (size_t)(hd + 2);
             if (t == 0) {
                 (is_spread ? to[hd] : q->m) = m[h];
                 (is_spread ? to[hd + 1] : q->l) = l[h];
@@ -427,11 +432,11 @@ template <int DIMS> struct prefill_warp {
     // What the lane left in y becomes the output.
     __device__ __forceinline__ void divide(const attention_args &a) const
     {
-        int g = (int)(threadIdx.x % 32 / 4), t = (int)(threadIdx.x % 4);
-#pragma unroll
+        int t = (int)(threadIdx.x % 4);
         for (int h = 0; h < 2; h++) {
-            if (position[h] < 0) continue;
-            float *y = attention_output(a, row(h), head), sum = queries[g + 8 * h].l;
+            const prefill_query *q = query(h);
+            if (q->position < 0) continue;
+            float *y = attention_output(a, q->row, q->head), sum = q->l;
 #pragma unroll 1
             for (int i = 4 * t; i < a.kv.head_dim; i += 16)
 #pragma unroll
@@ -460,16 +465,16 @@ template <int DIMS> __device__ __forceinline__ void prefill(const attention_args
     bool works = warp / heads < r.n_windows && head < a.heads_per_kv;
 
     prefill_warp<DIMS> w;
-    w.first_row = (r.window + (works ? warp / heads : 0)) * ATTENTION_WINDOW;
-    w.head = r.kv_head * a.heads_per_kv + (works ? head : 0);
     w.is_finite = true;
     w.queries = reinterpret_cast<prefill_query *>(shared + S::QUERIES) + warp * 16;
     uint32_t block = blockIdx.z * N_WARPS;
     copy_block<DIMS>(a, r, block, shared);
     cp_async_commit();
-    for (int h = 0; h < 2; h++) w.position[h] = works && w.row(h) < a.m ? a.kv.row_position[w.row(h)] : -1;
     w.clear();
-    w.load_queries(a, reinterpret_cast<int8_t *>(shared + S::STAGE) + warp * 32 * S::PITCH);
+    uint32_t first_row = (r.window + (works ? warp / heads : 0)) * ATTENTION_WINDOW;
+    w.load_queries(a, first_row, r.kv_head * a.heads_per_kv + (works ? head : 0),
+                   works ? (int)min(a.m - first_row, (uint32_t)ATTENTION_WINDOW) : 0,
+                   reinterpret_cast<int8_t *>(shared + S::STAGE) + warp * 32 * S::PITCH);
 
     for (uint32_t stage = 0; block < r.n_blocks; stage ^= 1) {
         uint32_t next = next_block(block, n_splits);
@@ -481,7 +486,7 @@ template <int DIMS> __device__ __forceinline__ void prefill(const attention_args
         if (next / N_WARPS != block / N_WARPS || next >= r.n_blocks) w.end_group(a, block / N_WARPS, is_spread);
         block = next;
     }
-    if (works && !w.is_finite && threadIdx.x % 32 == 0) raise_flag(a.flag, a.place);
+    if (!w.is_finite && threadIdx.x % 32 == 0) raise_flag(a.flag, a.place);
     if (!is_spread) {
         w.divide(a);
         return;
@@ -489,13 +494,13 @@ template <int DIMS> __device__ __forceinline__ void prefill(const attention_args
     SHARED_ARRAY(unsigned, arrived, 1);
     if (!arrives_last(&a.counters[(size_t)blockIdx.x * gridDim.y + blockIdx.y], n_splits, arrived)) return;
     float *factors = reinterpret_cast<float *>(shared);
-    uint32_t first = r.window * ATTENTION_WINDOW, n_rows = min(r.n_windows * ATTENTION_WINDOW, a.m - first);
-    uint32_t n_heads = min(heads, a.heads_per_kv - chunk * heads);
-    for (uint32_t i = 0; i < n_rows * n_heads; i++) {
-        uint32_t row = first + i / n_heads, of = r.kv_head * a.heads_per_kv + chunk * heads + i % n_heads;
+    const prefill_query *queries = reinterpret_cast<const prefill_query *>(shared + S::QUERIES);
+    for (int i = 0; i < N_WARPS * 16; i++) {
+        prefill_query q = queries[i];
+        if (q.position < 0) continue;
         __syncthreads(); // the factors before are used up
-        fold_spread(a, attention_states(a, row, of), attention_output(a, row, of),
-                    (uint32_t)a.kv.row_position[row] / (KV_BLOCK * N_WARPS) + 1, factors, factors + ATTENTION_THREADS,
+        fold_spread(a, attention_states(a, q.row, q.head), attention_output(a, q.row, q.head),
+                    (uint32_t)q.position / (KV_BLOCK * N_WARPS) + 1, factors, factors + ATTENTION_THREADS,
                     factors + 2 * ATTENTION_THREADS);
     }
 }
