@@ -477,8 +477,7 @@ static void test_destination_in_directory(void **state)
     }
     model_source *model = open_model(scratch);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        assert_int_equal(convert(model, scratch_path(names[i]), ENCODE_I2_S, NULL),
-                         TERN_INVALID_ARGUMENT);
+        assert_int_equal(convert(model, scratch_path(names[i]), ENCODE_I2_S, NULL), TERN_INVALID_ARGUMENT);
     for (int i = 0; i < 2; i++) { // a .gguf beside them is fine, and so is replacing it
         tern_error err = {0};
         assert_ok(convert(model, scratch_path("model.gguf"), ENCODE_I2_S, &err), &err);
