@@ -87,7 +87,7 @@ static void describe_weights(const op_case *c, char *out, size_t n_bytes)
     else if (c->group != 0)
         snprintf(out, n_bytes, "%s g%u", scales[c->scale], c->group);
     else
-        snprintf(out, n_bytes, "%s", scales[c->scale]);
+        snprintf(out, n_bytes, "%s%s", scales[c->scale], c->layout == TERNARY_T80 ? " t80" : "");
 }
 
 static void describe_shape(const op_case *c, char *out, size_t n_bytes)
@@ -249,6 +249,58 @@ static void add_ternary_models(case_list *list)
     const op_case tall = {.kind = OP_TERNARY_MM, .m = 512, .n = 129, .k = 960, .is_ternary = true, .gap = 32};
     add(list, wide);
     add(list, tall);
+}
+
+// T80: every second of the small cases with one scale along K once more, then its own edges. Granules are 80 columns
+// and tiles 320, canonical rows go to a multiple of 64.
+static void add_t80(case_list *list)
+{
+    static const uint32_t k_sweep[] = {1,   40,  64,  79,  80,  81,  128, 159, 160,  161,  240,
+                                       241, 256, 319, 320, 321, 400, 640, 961, 1280, 1601, 4096};
+    static const uint32_t m_few[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 65};
+    size_t n_listed = list->n, n_seen = 0;
+    for (size_t i = 0; i < n_listed && !list->is_out_of_memory; i++) {
+        op_case c = list->cases[i];
+        if (!c.is_ternary || c.group != 0 || c.level > LEVEL_QUICK || n_seen++ % 2 == 1) continue;
+        c.layout = TERNARY_T80;
+        add(list, c);
+    }
+    op_case c = {.kind = OP_TERNARY_MM, .is_ternary = true, .layout = TERNARY_T80, .n = 35, .scale = SCALE_ROWS};
+    for (size_t i = 0; i < COUNT(k_sweep); i++) {
+        c.k = k_sweep[i];
+        c.m = 1 + (uint32_t)i % 3;
+        c.n_terms = 1 + (uint32_t)i / 3 % 2;
+        add(list, c);
+    }
+    c.scale = SCALE_RANGES;
+    c.k = 720; // two tiles of four granules and one of one
+    for (size_t i = 0; i < COUNT(m_few); i++)
+        for (c.n_terms = 1; c.n_terms <= 2; c.n_terms++) {
+            c.m = m_few[i];
+            add(list, c);
+        }
+    c = (op_case){.kind = OP_DENSE_MM, .is_ternary = true, .layout = TERNARY_T80, .n = 19};
+    for (size_t i = 0; i < COUNT(k_sweep); i += 2) {
+        c.k = k_sweep[i];
+        c.m = 1 + (uint32_t)i % 5;
+        add(list, c);
+        op_case row = c;
+        row.kind = OP_EMBED;
+        add(list, row);
+    }
+    const op_case large[] = {
+        {.m = 1, .n = 2560, .k = 6912}, {.m = 1, .n = 1000, .k = 2560}, {.m = 64, .n = 272, .k = 2560}};
+    for (size_t i = 0; i < COUNT(large); i++) {
+        c = large[i];
+        c.kind = OP_TERNARY_MM;
+        c.is_ternary = true;
+        c.layout = TERNARY_T80;
+        add(list, c);
+    }
+    c = (op_case){.kind = OP_TERNARY_MM, .recipe = RECIPE_EXTREME, .m = 2, .n = 5, .k = TERNARY_MAX_COLUMNS};
+    c.is_ternary = true;
+    c.layout = TERNARY_T80;
+    add(list, c);
 }
 
 // ------------------------------------------------------------------------------------------------ dense products, rows
@@ -523,6 +575,7 @@ tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
     add_rope_kv(&list);
     add_attention(&list);
     add_top_k(&list);
+    add_t80(&list);
     add_ternary_models(&list);
     if (list.is_out_of_memory) {
         free(list.cases);

@@ -9,6 +9,7 @@
 #include "dense.h"
 #include "ops.h"
 #include "tern_status.h"
+#include "ternary.h"
 
 typedef enum op_recipe {
     RECIPE_RANDOM,   // non-uniform: rows and columns of different magnitude
@@ -46,6 +47,7 @@ typedef struct op_case {
     uint32_t k;             // in-features of ops with weights; k of top_k
     uint32_t gap;           // elements between rows that nobody may write (a multiple of 16)
     bool is_ternary;        // weights
+    ternary_layout layout;  // of ternary weights
     dense_type dense;       // weights otherwise
     op_scale scale;         // of ternary weights
     uint32_t group;         // columns per scale; 0: one scale along K

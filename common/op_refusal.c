@@ -2,6 +2,7 @@
 #include "op_check.h"
 
 #define ROWS_TOO_SHORT "a row stride is smaller than the row"
+#define ROWS_TOO_LONG  "rows are too long"
 
 static bool is_kv_type(int type) { return type == KV_F32 || type == KV_F16 || type == KV_INT8; }
 
@@ -9,14 +10,17 @@ static bool is_kv_type(int type) { return type == KV_F32 || type == KV_F16 || ty
 static const char *refuse_rows(uint32_t n, uint32_t ld)
 {
     if (n == 0) return "rows must have at least one value";
-    if (n > INT32_MAX / 2) return "rows are too long";
+    if (n > INT32_MAX / 2) return ROWS_TOO_LONG;
     return ld < n ? ROWS_TOO_SHORT : NULL;
 }
 
 static const char *refuse_quantized(uint32_t n, uint32_t ld)
 {
     if (n > TERNARY_MAX_COLUMNS) return "quantised rows are longer than 32-bit sums allow (528416)";
-    return ld != ternary_padded(n) ? "the stride of quantised rows must be their length rounded up to 64" : NULL;
+    if (ld % TERNARY_GRANULE != 0) return "the stride of quantised rows must be a multiple of 64";
+    if (ld > INT32_MAX / 2) return ROWS_TOO_LONG;
+    return ld < ternary_padded(n) ? "the stride of quantised rows must be at least their length rounded up to 64"
+                                  : NULL;
 }
 
 static const char *refuse_eps(float eps) { return eps > 0.0f ? NULL : "the norm's epsilon must be above 0"; }
@@ -63,6 +67,8 @@ static const char *refuse_ternary_mm(const operand_access *access, const op_tern
     if (a->w == NULL) return "the weights are missing";
     weights_desc w = shape_of(access, a->w);
     if (!w.is_ternary) return "ternary_mm takes ternary weights; dense ones go through dense_mm";
+    if (w.layout == TERNARY_T80 && a->x.ld < quantized_ld(w.n_cols))
+        return "T80 takes quantised rows whose stride is at least their length rounded up to 320";
     return first_of(refuse_quantized(w.n_cols, a->x.ld), refuse_rows(w.n_rows, a->ld_y));
 }
 

@@ -55,13 +55,18 @@ typedef enum op_kind {
     OP_N_KINDS
 } op_kind;
 
-// Quantised rows. codes: int8, `ld` (n_cols padded to 64) per row, padding codes 0. scale: fp32 [M]. sum: int32 [M],
-// the sum of the row's codes. The `lo` views belong to two-term quantisation and are not given otherwise.
+// Quantised rows. codes: int8, `ld` per row, those behind the row's length 0. ld is a multiple of 64 and covers the
+// granules of the weights: the length rounded up to 64 for T64, to QUANTIZED_STEP for T80. quantized_ld does for both,
+// and is what the engine makes. scale: fp32 [M]. sum: int32 [M], the sum of the row's codes. The `lo` views belong to
+// two-term quantisation and are not given otherwise.
 typedef struct quantized {
     view codes, scale, sum;
     view lo_codes, lo_scale, lo_sum;
     uint32_t ld;
 } quantized;
+
+#define QUANTIZED_STEP 320u // whole granules of every layout (64 and 80 columns), and a whole tile of T80
+static inline uint32_t quantized_ld(uint32_t n) { return (n + QUANTIZED_STEP - 1) / QUANTIZED_STEP * QUANTIZED_STEP; }
 
 // y[m] = row ids[m] of the table, dequantised; a ternary row is scale * trit. ids: int32 [M], validated by the caller.
 typedef struct op_embed {

@@ -33,8 +33,8 @@ tern_status weights_check(const weights_desc *desc, uint64_t *scale_bytes, tern_
     if (desc->n_rows == 0 || desc->n_cols == 0 || desc->n_rows > INT32_MAX || desc->n_cols > INT32_MAX)
         return error_set(err, TERN_INVALID_ARGUMENT, "weights: a matrix of %u rows and %u columns", desc->n_rows,
                          desc->n_cols);
-    if (desc->is_ternary && desc->layout != TERNARY_T64)
-        return error_set(err, TERN_UNSUPPORTED, "weights: ternary layout %d", (int)desc->layout);
+    if (desc->is_ternary && (unsigned)desc->layout >= TERNARY_N_LAYOUTS)
+        return error_set(err, TERN_INVALID_ARGUMENT, "weights: ternary layout %d does not exist", (int)desc->layout);
     if ((unsigned)desc->place > WEIGHTS_IN_SLOT || (desc->place == WEIGHTS_IN_SLOT) != (desc->slot != NULL))
         return error_set(err, TERN_INVALID_ARGUMENT, "weights: place %d %s a slot", (int)desc->place,
                          desc->slot != NULL ? "with" : "without");
@@ -57,6 +57,11 @@ tern_status weights_check(const weights_desc *desc, uint64_t *scale_bytes, tern_
         if (status != TERN_OK) return status;
         n_sets = desc->scale->n_sets;
         n_groups = desc->scale->n_groups;
+        if (desc->layout == TERNARY_T80 && n_groups > 1)
+            return error_set(err, TERN_UNSUPPORTED,
+                             "weights: T80 holds matrices with one scale along K; this one has a scale for every %u "
+                             "columns: use T64",
+                             desc->scale->group);
         if (desc->scale->set_begin != NULL) *scale_bytes += n_sets * sizeof(uint32_t);
     }
     *scale_bytes += n_sets * n_groups * sizeof(float); // below 2^31 * 2^20 * 4

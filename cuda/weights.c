@@ -33,6 +33,8 @@ static tern_status lay_out(const weights_desc *desc, weights_layout *out, tern_e
     tern_status status = weights_check(desc, &unused, err);
     if (status != TERN_OK) return status;
     weights_layout l = {0};
+    if (desc->is_ternary && desc->layout != TERNARY_T64)
+        return error_set(err, TERN_UNSUPPORTED, "weights: CUDA holds ternary matrices as T64 only");
     if (desc->is_ternary) {
         l.row_bytes = ternary_row_bytes(desc->n_cols);
         l.matrix = t64_bytes(desc->n_rows, desc->n_cols);

@@ -126,8 +126,9 @@ typedef enum opencl_topic {
     TOPIC_PROBE,
     TOPIC_ROWS,
     TOPIC_NORM,
-    TOPIC_T64,
+    TOPIC_PACK,
     TOPIC_TERNARY,
+    TOPIC_T80, // the products of TOPIC_TERNARY with another layout, built when such weights are created
     TOPIC_DENSE,
     TOPIC_ATTENTION, // with rope_kv
     TOPIC_TOP_K,
@@ -165,6 +166,8 @@ typedef enum opencl_kernel {
     KERNEL_QUANT2,
     KERNEL_T64_PACK,
     KERNEL_T64_UNPACK,
+    KERNEL_T80_PACK,
+    KERNEL_T80_UNPACK,
     KERNEL_TMM_M1,
     KERNEL_TMM_M2,
     KERNEL_TMM_M4,
@@ -173,6 +176,12 @@ typedef enum opencl_kernel {
     KERNEL_TMM_GEMM64,
     KERNEL_TMM_GROUPS,
     KERNEL_TMM_RAGGED,
+    KERNEL_T80_M1, // in the order of KERNEL_TMM_M1 .. KERNEL_TMM_GEMM64
+    KERNEL_T80_M2,
+    KERNEL_T80_M4,
+    KERNEL_T80_M8,
+    KERNEL_T80_GEMM16,
+    KERNEL_T80_GEMM64,
     KERNEL_ROPE_KV,
     KERNEL_ATTENTION,
     KERNEL_ATTENTION_MERGE,
@@ -182,7 +191,7 @@ typedef enum opencl_kernel {
 } opencl_kernel;
 
 typedef enum opencl_dense_kernel { DENSE_EMBED, DENSE_MM_M1, DENSE_MM_M4, DENSE_KERNEL_COUNT } opencl_dense_kernel;
-#define OPENCL_DENSE_KINDS (DENSE_N_TYPES + 1) // each dense type, then ternary
+#define OPENCL_DENSE_KINDS (DENSE_N_TYPES + TERNARY_N_LAYOUTS) // each dense type, then each ternary layout
 
 typedef struct opencl_staging {
     cl_mem pinned, device; // the host's side, mapped at `host` throughout, and where it is copied to
@@ -243,8 +252,15 @@ tern_status opencl_device_open_as(size_t index, const opencl_traits *traits, con
                                   tern_error *err);
 void opencl_device_close(device *d);
 tern_status opencl_device_probe(device *d, bool *is_reproducible, tern_error *err);
-// The kernels for weights of a dense type, or ternary (DENSE_N_TYPES), as dense matrices.
+// The kernels for weights of a dense type, or ternary (DENSE_N_TYPES + layout), as dense matrices.
 tern_status opencl_dense_kernels(device *d, uint32_t kind, tern_error *err);
+// The kernels for products of T80 matrices.
+tern_status opencl_t80_kernels(device *d, tern_error *err);
+// Which kernels take a matrix as a dense one.
+static inline uint32_t opencl_dense_kind(const weights_desc *w)
+{
+    return w->is_ternary ? DENSE_N_TYPES + (uint32_t)w->layout : (uint32_t)w->type;
+}
 // DEVICE_LOST if an earlier call lost it.
 tern_status opencl_check_lost(const device *d, tern_error *err);
 

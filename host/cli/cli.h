@@ -14,6 +14,7 @@ int cmd_info(const opt_values *options);
 int cmd_devices(const opt_values *options);
 int cmd_plan(const opt_values *options);
 int cmd_convert(const opt_values *options);
+int cmd_synth(const opt_values *options);
 int cmd_tokenize(const opt_values *options);
 int cmd_logits(const opt_values *options);
 int cmd_ppl(const opt_values *options);

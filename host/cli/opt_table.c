@@ -57,6 +57,12 @@ const command_spec opt_commands[COMMAND_N] = {
         "columns of a row and round it to fp16; f16 takes anything. A matrix that the encoding cannot hold is refused, "
         "with the encodings that can. The file appears under its name only when complete.",
         "tern convert models/stories stories.gguf --type i2_s"},
+    [COMMAND_SYNTH] = {"synth", "SHAPE OUT.gguf", 2, "write a synthetic model as a GGUF file",
+        "Random ternary weights of a named geometry (2b4t, 700m, 1.3b, 3b, 3.9b, 7b, 8b, 13b, 30b, 70b, 70b-v32k, "
+        "100b), the same that synthetic:SHAPE gives, as a file: for other engines, and for measuring what a file "
+        "costs. The file says that it is synthetic, and so does every report about it. Room on the disk is checked "
+        "first. What an interrupted run wrote stays as OUT.gguf.part, and the same command goes on from there.",
+        "tern synth 3b synthetic-3b.gguf --type i2_s"},
     [COMMAND_TOKENIZE] = {"tokenize", "[MODEL]", 1, "turn a text into token ids",
         "Prints the ids on one line, separated by commas. MODEL may also be a directory that holds only "
         "tokenizer.json. The text is taken byte for byte, also from a file or standard input. No "
@@ -203,6 +209,8 @@ const opt_spec opt_table[] = {
     {.id = OPT_SEED, .kind = OPT_INTEGER, .commands = ON_GENERATE, .names = "-s --seed", .value = "N",
      .min = -1, .max = 4294967295.0, .default_text = "-1",
      .help = "seed of the sampler; -1: a new one, shown at the end"},
+    {.id = OPT_SEED, .kind = OPT_INTEGER, .commands = ON(SYNTH), .names = "-s --seed", .value = "N",
+     .min = 0, .max = 4294967295.0, .default_text = "0", .help = "seed of the weights"},
     {.id = OPT_TEMP, .kind = OPT_REAL, .commands = ON_GENERATE, .names = "--temp --temperature", .value = "X",
      .min = 0, .max = 100, .default_text = "0.8", .help = "temperature; 0: always the most likely token"},
     {.id = OPT_TOP_K, .kind = OPT_INTEGER, .commands = ON_GENERATE, .names = "--top-k", .value = "N",
@@ -229,13 +237,14 @@ const opt_spec opt_table[] = {
      .help = "print the generated ids, comma separated, instead of text"},
     {.id = OPT_DISPLAY_PROMPT, .kind = OPT_SWITCH, .commands = ON(RUN), .names = "--display-prompt",
      .help = "print the prompt before the generated text"},
-    {.id = OPT_TYPE, .kind = OPT_CHOICE, .commands = ON(CONVERT), .names = "--type", .value = "TYPE",
+    {.id = OPT_TYPE, .kind = OPT_CHOICE, .commands = ON(CONVERT) | ON(SYNTH), .names = "--type", .value = "TYPE",
      .choices = "i2_s|tq1_0|tq2_0|f16", .default_text = "i2_s",
      .help = "encoding of the ternary weights in the new file"},
-    {.id = OPT_HEAD_TYPE, .kind = OPT_CHOICE, .commands = ON(CONVERT), .names = "--head-type", .value = "TYPE",
+    {.id = OPT_HEAD_TYPE, .kind = OPT_CHOICE, .commands = ON(CONVERT) | ON(SYNTH), .names = "--head-type",
+     .value = "TYPE",
      .choices = "f16|q8_0|q6_k",
      .help = "encoding of the token embedding and the output head; as they are stored unless given"},
-    {.id = OPT_VERIFY, .kind = OPT_SWITCH, .commands = ON(CONVERT), .names = "--verify",
+    {.id = OPT_VERIFY, .kind = OPT_SWITCH, .commands = ON(CONVERT) | ON(SYNTH), .names = "--verify",
      .help = "read the new file back and compare it with the model before it gets its name"},
     {.id = OPT_FULL, .kind = OPT_SWITCH, .commands = ON(SELFTEST), .names = "--full",
      .help = "all cases, also the large shapes (minutes)"},

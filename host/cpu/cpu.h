@@ -32,12 +32,13 @@ struct stream {
     device *device;
 };
 
-// Ternary: T64 (common/ternary.h). Dense: stored rows one after the other, each row at a multiple of row_bytes. Then
-// padding, the scales and the first rows of their row ranges.
+// Ternary: packed in `layout` (common/ternary.h). Dense: stored rows one after the other, each row at a multiple of
+// row_bytes. Then padding, the scales and the first rows of their row ranges.
 struct weights {
     device *device;
     uint32_t n_rows, n_cols;
     bool is_ternary;
+    ternary_layout layout;
     dense_type type;
     weights_place place;
     uint8_t *data;             // 64-byte aligned; a slot's if `place` says so

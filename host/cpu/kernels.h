@@ -8,12 +8,14 @@
 #ifndef TERN_CPU_KERNELS_H
 #define TERN_CPU_KERNELS_H
 
+#include <string.h>
+
 #include "cpu.h"
 
-#define TERNARY_ROWS  16u // rows of a T64 row group
+#define TERNARY_ROWS  16u // rows of a row group
 #define TERNARY_MAX_X 8u  // activation columns a sums kernel takes at once
 
-// Granules [first, end) of one T64 row group, and activation columns in T64 order (see ternary_order).
+// Granules [first, end) of one row group, and activation columns in the layout's order (see ternary_order).
 typedef struct ternary_span {
     const uint8_t *group; // the row group: 16 rows
     uint32_t n_granules;  // of each row, which gives the geometry of the last tile
@@ -26,12 +28,12 @@ typedef struct ternary_span {
 struct cpu_kernels {
     const char *name;
 
-    // Puts n_granules * 64 activation codes into the order in which masked T64 bytes deliver columns to this table's
-    // ternary_sums. Writes whole quads of granules (256 bytes).
-    void (*ternary_order)(const int8_t *x, uint32_t n_granules, int8_t *out);
+    // Puts the activation codes of n_granules granules into the order in which the bytes of a layout, decoded, deliver
+    // columns to this table's ternary_sums. Writes whole quads of granules (256 or 320 bytes).
+    void (*ternary_order[TERNARY_N_LAYOUTS])(const int8_t *x, uint32_t n_granules, int8_t *out);
     // sums[r * n_x + c] += the sum of code * activation over the span, r < 16, c < n_x; n_x is 1, 2, 4 or 8. Codes
     // count 0..2.
-    void (*ternary_sums)(const ternary_span *span, uint32_t n_x, int32_t *sums);
+    void (*ternary_sums[TERNARY_N_LAYOUTS])(const ternary_span *span, uint32_t n_x, int32_t *sums);
 
     // Dequantises n elements from a block boundary on.
     void (*dense_to_float)(dense_type type, const uint8_t *row, uint32_t n, float *out);
@@ -66,6 +68,23 @@ struct cpu_kernels {
                         float *o);
     void (*merge)(float *into, float al, const float *o, float be, uint32_t head_dim); // into = fma(into, al, o * be)
 };
+
+// ternary_order of T80 for tables that take `together` granules at a time: field m of all of them stands together, 16
+// bytes a granule. Granules missing from the last such set are zeros.
+static inline void cpu_t80_order(const int8_t *x, uint32_t n_granules, uint32_t together, int8_t *out)
+{
+    for (uint32_t g = 0; g < (n_granules + together - 1) / together * together; g++)
+        for (uint32_t m = 0; m < 5; m++) {
+            const int8_t *from = x + T80_GRANULE * (size_t)g + 8 * m;
+            int8_t *to = out + T80_GRANULE * (size_t)(g / together * together) + 16 * (together * m + g % together);
+            if (g < n_granules) {
+                memcpy(to, from, 8);
+                memcpy(to + 8, from + 40, 8);
+            } else {
+                memset(to, 0, 16);
+            }
+        }
+}
 
 #define CPU_MAX_KERNELS 3
 

@@ -4,7 +4,7 @@
 #include "half.h"
 #include "kernels.h"
 
-static void ternary_order(const int8_t *x, uint32_t n_granules, int8_t *out)
+static void t64_order(const int8_t *x, uint32_t n_granules, int8_t *out)
 {
     for (uint32_t g = 0; g < n_granules; g++) {
         const int8_t *from = x + 64 * (size_t)g;
@@ -16,19 +16,55 @@ static void ternary_order(const int8_t *x, uint32_t n_granules, int8_t *out)
         for (int m = 0; m < 4; m++) memset(out + 128 * (size_t)(n_granules / 2) + 32 * m + 16, 0, 16);
 }
 
-static void ternary_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
+static void t80_order(const int8_t *x, uint32_t n_granules, int8_t *out) { cpu_t80_order(x, n_granules, 2, out); }
+
+// Where the granule of row r and its activations stand.
+static const uint8_t *granule_at(const ternary_span *span, uint32_t r, uint32_t g)
+{
+    return span->group + ternary_granule_offset(span->n_granules, r, g);
+}
+
+static const int8_t *activations_at(const ternary_span *span, uint32_t columns, uint32_t g)
+{
+    return span->x + 2 * columns * (size_t)((g - span->x_first) / 2) + 16 * (g % 2);
+}
+
+static void t64_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
 {
     for (uint32_t g = span->first; g < span->end; g++) {
-        uint32_t tile = g / 4, in_tile = span->n_granules - 4 * tile;
-        if (in_tile > 4) in_tile = 4;
-        const int8_t *x = span->x + 128 * (size_t)((g - span->x_first) / 2) + 16 * (g % 2);
+        const int8_t *x = activations_at(span, TERNARY_GRANULE, g);
         for (uint32_t r = 0; r < TERNARY_ROWS; r++) {
-            const uint8_t *granule = span->group + 1024 * (size_t)tile + 16 * (in_tile * r + g % 4);
+            const uint8_t *granule = granule_at(span, r, g);
             for (uint32_t c = 0; c < n_x; c++) {
                 int32_t sum = 0;
                 for (int m = 0; m < 4; m++)
                     for (int b = 0; b < 16; b++)
                         sum += (granule[b] >> (2 * m) & 3) * x[c * span->x_stride + (size_t)(32 * m + b)];
+                sums[r * n_x + c] += sum;
+            }
+        }
+    }
+}
+
+static void t80_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
+{
+    for (uint32_t g = span->first; g < span->end; g++) {
+        const int8_t *x = activations_at(span, T80_GRANULE, g);
+        for (uint32_t r = 0; r < TERNARY_ROWS; r++) {
+            const uint8_t *granule = granule_at(span, r, g);
+            uint8_t codes[5][16];
+            for (int b = 0; b < 16; b++) {
+                uint32_t rest = granule[b];
+                for (int m = 0; m < 5; m++) {
+                    rest *= 3;
+                    codes[m][b] = (uint8_t)(rest >> 8);
+                    rest &= 255;
+                }
+            }
+            for (uint32_t c = 0; c < n_x; c++) {
+                int32_t sum = 0;
+                for (int m = 0; m < 5; m++)
+                    for (int b = 0; b < 16; b++) sum += codes[m][b] * x[c * span->x_stride + (size_t)(32 * m + b)];
                 sums[r * n_x + c] += sum;
             }
         }
@@ -197,8 +233,8 @@ static void merge(float *into, float al, const float *o, float be, uint32_t head
 
 const cpu_kernels cpu_kernels_portable = {
     .name = "portable",
-    .ternary_order = ternary_order,
-    .ternary_sums = ternary_sums,
+    .ternary_order = {t64_order, t80_order},
+    .ternary_sums = {t64_sums, t80_sums},
     .dense_to_float = dense_row_to_float,
     .dense_dot = dense_dot,
     .dense_tile = dense_tile,

@@ -51,7 +51,7 @@ float reference_absmax(const float *x, uint32_t n)
 // A ternary row in canonical form, at the start of the device's scratch.
 static const uint8_t *canonical_row(const device *d, const weights *w, uint32_t r)
 {
-    t64_unpack_rows(w->data, w->n_rows, w->n_cols, r, 1, d->scratch);
+    ternary_unpack_rows(w->layout, w->data, w->n_rows, w->n_cols, r, 1, d->scratch);
     return d->scratch;
 }
 

@@ -1,4 +1,5 @@
-// Weight matrices on the CPU. Ternary: T64, the layout of every backend. Dense: the stored rows, one after the other.
+// Weight matrices on the CPU. Ternary: T64 or T80, the layouts of every backend. Dense: the stored rows, one after the
+// other.
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,7 @@ static tern_status lay_out(const weights_desc *desc, layout *out, tern_error *er
     uint64_t scales = 0;
     tern_status status = weights_check(desc, &scales, err);
     if (status != TERN_OK) return status;
-    layout l = {.matrix = desc->is_ternary ? t64_bytes(desc->n_rows, desc->n_cols)
+    layout l = {.matrix = desc->is_ternary ? ternary_packed_bytes(desc->layout, desc->n_rows, desc->n_cols)
                                            : (uint64_t)desc->n_rows * dense_row_bytes(desc->type, desc->n_cols)};
     uint64_t ranges = desc->scale != NULL && desc->scale->set_begin != NULL ? 4 * (uint64_t)desc->scale->n_sets : 0;
     size_t unused;
@@ -82,12 +83,9 @@ static ternary_scale scale_in(const weights *w, const layout *l, const ternary_s
 // No bits are left to chance: rows that are never uploaded are zeros.
 static void fill(weights *w, const layout *l, const ternary_scale *scale)
 {
+    memset(w->data, w->is_ternary ? ternary_zero_byte(w->layout) : 0, w->n_bytes);
     memset(w->data + w->n_bytes, 0, (size_t)l->scale_at - w->n_bytes);
-    if (!w->is_ternary) {
-        memset(w->data, 0, w->n_bytes);
-        return;
-    }
-    t64_init(w->data, w->n_rows, w->n_cols);
+    if (!w->is_ternary) return;
     memcpy(w->scale.values, scale->values, (size_t)scale->n_sets * scale->n_groups * sizeof(float));
     if (scale->set_begin != NULL) memcpy(w->scale.set_begin, scale->set_begin, scale->n_sets * sizeof(uint32_t));
 }
@@ -125,6 +123,7 @@ tern_status cpu_weights_create(device *d, const weights_desc *desc, weights **ou
     w->n_rows = desc->n_rows;
     w->n_cols = desc->n_cols;
     w->is_ternary = desc->is_ternary;
+    w->layout = desc->layout;
     w->type = desc->is_ternary ? DENSE_F32 : desc->type;
     w->place = desc->place;
     w->n_bytes = (size_t)l.matrix;
@@ -168,7 +167,7 @@ tern_status cpu_weights_upload_rows(weights *w, uint32_t first, uint32_t count, 
         memcpy(w->data + first * w->row_bytes, rows, count * w->row_bytes);
         return TERN_OK;
     }
-    t64_pack_rows(w->data, w->n_rows, w->n_cols, first, count, rows);
+    ternary_pack_rows(w->layout, w->data, w->n_rows, w->n_cols, first, count, rows);
     return TERN_OK;
 }
 
@@ -177,7 +176,7 @@ tern_status cpu_weights_download_rows(weights *w, uint32_t first, uint32_t count
     tern_status status = check_rows(w, first, count, NULL, err);
     if (status != TERN_OK) return status;
     if (w->is_ternary)
-        t64_unpack_rows(w->data, w->n_rows, w->n_cols, first, count, rows);
+        ternary_unpack_rows(w->layout, w->data, w->n_rows, w->n_cols, first, count, rows);
     else
         memcpy(rows, w->data + first * w->row_bytes, count * w->row_bytes);
     return TERN_OK;
@@ -185,8 +184,12 @@ tern_status cpu_weights_download_rows(weights *w, uint32_t first, uint32_t count
 
 void cpu_weights_shape(const weights *w, weights_desc *out)
 {
-    *out = (weights_desc){
-        .n_rows = w->n_rows, .n_cols = w->n_cols, .is_ternary = w->is_ternary, .type = w->type, .place = w->place};
+    *out = (weights_desc){.n_rows = w->n_rows,
+                          .n_cols = w->n_cols,
+                          .is_ternary = w->is_ternary,
+                          .layout = w->layout,
+                          .type = w->type,
+                          .place = w->place};
 }
 
 tern_status cpu_weights_copy(stream *s, weights *to, const weights *from, tern_error *err)

@@ -95,7 +95,7 @@ tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *work
     b.result_bytes = (size_t)l.offset - b.flag.offset;
     b.hidden = take(&l, m, hp->n_embd, 4);
     b.normed = take(&l, m, widest_input(hp), 4);
-    b.codes_ld = ternary_padded(widest_input(hp));
+    b.codes_ld = quantized_ld(widest_input(hp));
     b.codes = take(&l, m, b.codes_ld, 1);
     b.scale = take(&l, m, 1, 4);
     b.sum = take(&l, m, 1, 4);
@@ -174,7 +174,7 @@ static tern_status make_operand(const step *s, uint32_t m, uint32_t layer, step_
     const step_buffers *b = &s->buffers;
     bool has_norm = from->g.buffer != NULL;
     *out = (operand){.x = from->x, .ld_x = from->ld_x};
-    out->q = (quantized){.codes = b->codes, .scale = b->scale, .sum = b->sum, .ld = ternary_padded(from->n)};
+    out->q = (quantized){.codes = b->codes, .scale = b->scale, .sum = b->sum, .ld = quantized_ld(from->n)};
     op o = make_op(OP_QUANT, m, layer, place);
     if (form == FORM_INT8 && has_norm) {
         o.kind = OP_NORM_QUANT;

@@ -1,5 +1,5 @@
 // Dense matrix products (dot64 of ops.h) and embedding rows, for one encoding of the weights a program: WEIGHT_TYPE is
-// a dense_type (common/dense.h, where the blocks are described), or WEIGHT_TERNARY for scale * trit of a T64 matrix;
+// a dense_type (common/dense.h, where the blocks are described), or WEIGHT_TERNARY for scale * trit of a packed matrix;
 // NAME(x) makes x's kernel name end with the encoding.
 
 #define WEIGHT_F32     0
@@ -12,9 +12,7 @@
 #define WEIGHT_Q6_K    7
 #define WEIGHT_TERNARY 8
 
-#define JOIN_(a, b) a##b
-#define JOIN(a, b)  JOIN_(a, b)
-#define NAME(x)     JOIN(x, WEIGHT_NAME)
+#define NAME(x) JOIN(x, WEIGHT_NAME)
 
 typedef struct row_of_weights {
     const __global uchar *data; // dense: the row's first block; ternary: the whole matrix
@@ -30,6 +28,19 @@ static int2 k_scale(const __global uchar *s, uint j)
     if (j < 4) return (int2)(s[j] & 63, s[j + 4] & 63);
     return (int2)((s[j + 4] & 15) | (s[j - 4] >> 6) << 4, (s[j + 4] >> 4) | (s[j] >> 6) << 4);
 }
+
+#if WEIGHT_TYPE == WEIGHT_TERNARY
+// The code in a field of a byte.
+static uint code_of(uint byte, uint field)
+{
+#if defined(TERN_T80)
+    for (uint m = 0; m < field; m++) byte = byte * 3 & 255u;
+    return byte * 3 >> 8;
+#else
+    return byte >> (2 * field) & 3u;
+#endif
+}
+#endif
 
 // Elements [i, i + 8) of a row, i a multiple of 8; of the first n only.
 static void load8(row_of_weights w, uint i, uint n, float out[8])
@@ -72,13 +83,9 @@ static void load8(row_of_weights w, uint i, uint n, float out[8])
     for (uint e = 0; e < 8; e++)
         out[e] = scale * (float)((int)((ql[e] >> (span < 2 ? 0 : 4) & 15) | (qh[e] >> (2 * span) & 3) << 4) - 32);
 #else
-    uint c = i % 64; // eight columns are one field of two neighbouring words
-    const __global uint *words = (const __global uint *)w.data + 4 * t64_granule(w.n_granules, w.row, i / 64);
-    for (uint e = 0; e < n; e++) {
-        uint word = words[2 * (c / 32) + e / 4];
-        int trit = (int)(word >> (8 * (e % 4) + 2 * (c % 32 / 8)) & 3u) - 1;
-        out[e] = w.scales[(i + e) / w.group] * (float)trit;
-    }
+    uint c = i % GRANULE, field = c % (GRANULE / 2) / 8; // eight columns are one field of two neighbouring words
+    const __global uchar *bytes = w.data + 16 * granule_index(w.n_granules, w.row, i / GRANULE) + c / (GRANULE / 2) * 8;
+    for (uint e = 0; e < n; e++) out[e] = w.scales[(i + e) / w.group] * (float)((int)code_of(bytes[e], field) - 1);
 #endif
 }
 
@@ -90,7 +97,7 @@ static row_of_weights open_row(MATRIX, uint row)
 {
     row_of_weights r;
     r.row = row;
-    r.n_granules = (n_cols + 63) / 64;
+    r.n_granules = (n_cols + GRANULE - 1) / GRANULE;
     r.group = group;
 #if WEIGHT_TYPE == WEIGHT_TERNARY
     r.data = w;

@@ -82,7 +82,7 @@ static uint32_t padded(uint32_t n) { return (n + 63) / 64 * 64; }
 // Rows of codes for m tokens; `extreme`: all of them 127 or -127, by row.
 static quantized quantized_rows(uint32_t m, uint32_t n, bool is_two_term, bool extreme)
 {
-    quantized q = {.ld = padded(n)};
+    quantized q = {.ld = quantized_ld(n)};
     view *codes[2] = {&q.codes, &q.lo_codes}, *scales[2] = {&q.scale, &q.lo_scale}, *sums[2] = {&q.sum, &q.lo_sum};
     for (int term = 0; term < (is_two_term ? 2 : 1); term++) {
         *codes[term] = make_view((size_t)m * q.ld);
@@ -104,17 +104,19 @@ static quantized quantized_rows(uint32_t m, uint32_t n, bool is_two_term, bool e
 }
 
 // n_sets: 1 tensor, n_rows per row, else row ranges. constant_code < 0: random codes.
-static weights *ternary_weights(uint32_t n_rows, uint32_t n_cols, uint32_t n_sets, uint32_t group, int constant_code)
+static weights *ternary_weights(ternary_layout layout, uint32_t n_rows, uint32_t n_cols, uint32_t n_sets,
+                                uint32_t group, int constant_code)
 {
     weights *w = own(sizeof *w);
     memset(w, 0, sizeof *w);
     w->n_rows = n_rows;
     w->n_cols = n_cols;
     w->is_ternary = true;
-    w->n_bytes = (size_t)t64_bytes(n_rows, n_cols);
+    w->layout = layout;
+    w->n_bytes = (size_t)ternary_packed_bytes(layout, n_rows, n_cols);
     w->row_bytes = ternary_row_bytes(n_cols);
     w->data = own(w->n_bytes);
-    t64_init(w->data, n_rows, n_cols);
+    memset(w->data, ternary_zero_byte(layout), w->n_bytes);
     uint8_t *row = own(ternary_row_bytes(n_cols));
     seed++;
     for (uint32_t r = 0; r < n_rows; r++) {
@@ -125,7 +127,7 @@ static weights *ternary_weights(uint32_t n_rows, uint32_t n_cols, uint32_t n_set
                 row[b] |= (uint8_t)((constant_code >= 0 ? (uint32_t)constant_code : random % 3) << (2 * i));
         }
         ternary_pad_row(row, n_cols);
-        t64_pack_rows(w->data, n_rows, n_cols, r, 1, row);
+        ternary_pack_rows(layout, w->data, n_rows, n_cols, r, 1, row);
     }
     bool has_ranges = n_sets != 1 && n_sets != n_rows;
     assert_int_equal(ternary_scale_create(n_sets, has_ranges, group, n_cols, &w->scale, NULL), TERN_OK);
@@ -222,11 +224,11 @@ static void compare(const op *o, const view *outputs, size_t n_outputs, bool exp
 
 // ---- ternary_mm ----
 
-static void case_ternary(uint32_t m, uint32_t n_rows, uint32_t n_cols, uint32_t n_sets, uint32_t group,
-                         bool is_two_term, int constant_code)
+static void case_ternary(ternary_layout layout, uint32_t m, uint32_t n_rows, uint32_t n_cols, uint32_t n_sets,
+                         uint32_t group, bool is_two_term, int constant_code)
 {
     op o = make_op(OP_TERNARY_MM, m);
-    weights *w = ternary_weights(n_rows, n_cols, n_sets, group, constant_code);
+    weights *w = ternary_weights(layout, n_rows, n_cols, n_sets, group, constant_code);
     uint32_t ld_y = n_rows + 3;
     o.ternary_mm = (op_ternary_mm){.w = w,
                                    .x = quantized_rows(m, n_cols, is_two_term, constant_code >= 0),
@@ -242,13 +244,14 @@ static void ternary_one_scale(void **state)
     (void)state;
     static const uint32_t shapes[][2] = {{1, 1},    {16, 64},   {17, 65},   {33, 192},
                                          {70, 256}, {129, 320}, {50, 1000}, {96, 2112}};
-    for (size_t i = 0; i < COUNT(shapes); i++)
-        for (size_t r = 0; r < COUNT(rows_list); r++) {
-            uint32_t n = shapes[i][0], k = shapes[i][1];
-            case_ternary(rows_list[r], n, k, 1, 0, r % 2 == 1, -1);
-            case_ternary(rows_list[r], n, k, n, 0, r % 2 == 0, -1);
-            if (n > 3) case_ternary(rows_list[r], n, k, 3, 0, r % 3 == 0, -1);
-        }
+    for (ternary_layout l = TERNARY_T64; l < TERNARY_N_LAYOUTS; l++)
+        for (size_t i = 0; i < COUNT(shapes); i++)
+            for (size_t r = 0; r < COUNT(rows_list); r++) {
+                uint32_t n = shapes[i][0], k = shapes[i][1];
+                case_ternary(l, rows_list[r], n, k, 1, 0, r % 2 == 1, -1);
+                case_ternary(l, rows_list[r], n, k, n, 0, r % 2 == 0, -1);
+                if (n > 3) case_ternary(l, rows_list[r], n, k, 3, 0, r % 3 == 0, -1);
+            }
 }
 
 static void ternary_groups(void **state)
@@ -259,8 +262,8 @@ static void ternary_groups(void **state)
     for (size_t i = 0; i < COUNT(shapes); i++)
         for (size_t r = 0; r < COUNT(rows_list); r++) {
             uint32_t n = shapes[i][0], k = shapes[i][1], group = shapes[i][2];
-            case_ternary(rows_list[r], n, k, n, group, false, -1);
-            case_ternary(rows_list[r], n, k, r % 2 == 0 ? 1 : 2, group, true, -1);
+            case_ternary(TERNARY_T64, rows_list[r], n, k, n, group, false, -1);
+            case_ternary(TERNARY_T64, rows_list[r], n, k, r % 2 == 0 ? 1 : 2, group, true, -1);
         }
 }
 
@@ -269,8 +272,9 @@ static void ternary_long(void **state)
 {
     (void)state;
     for (uint32_t m = 1; m <= 8; m += m) {
-        case_ternary(m, 81, 17000, 81, 0, false, -1);
-        case_ternary(m, 20, 16448, 1, 192, m == 4, -1);
+        case_ternary(TERNARY_T64, m, 81, 17000, 81, 0, false, -1);
+        case_ternary(TERNARY_T80, m, 81, 17000, 81, 0, false, -1);
+        case_ternary(TERNARY_T64, m, 20, 16448, 1, 192, m == 4, -1);
     }
 }
 
@@ -280,8 +284,9 @@ static void ternary_worst_case(void **state)
     (void)state;
     for (int code = 0; code <= 2; code += 2)
         for (uint32_t m = 1; m <= 8; m++) {
-            case_ternary(m, 16, 20480, 1, 0, false, code);
-            case_ternary(m, 16, 8256, 1, 4096, true, code);
+            case_ternary(TERNARY_T64, m, 16, 20480, 1, 0, false, code);
+            case_ternary(TERNARY_T80, m, 16, 20480, 1, 0, m % 2 == 0, code);
+            case_ternary(TERNARY_T64, m, 16, 8256, 1, 4096, true, code);
         }
 }
 
@@ -322,8 +327,9 @@ static void dense_ternary(void **state)
 {
     (void)state;
     for (size_t r = 0; r < COUNT(rows_list); r++) {
-        case_dense(ternary_weights(21, 2200, 21, 0, -1), rows_list[r]);
-        case_dense(ternary_weights(9, 320, 1, 96, -1), rows_list[r]);
+        case_dense(ternary_weights(TERNARY_T80, 21, 2200, 21, 0, -1), rows_list[r]);
+        case_dense(ternary_weights(TERNARY_T64, 21, 2200, 21, 0, -1), rows_list[r]);
+        case_dense(ternary_weights(TERNARY_T64, 9, 320, 1, 96, -1), rows_list[r]);
     }
 }
 
@@ -333,7 +339,7 @@ static void embed(void **state)
     for (int type = 0; type <= DENSE_N_TYPES; type++) {
         op o = make_op(OP_EMBED, 5);
         weights *w = type < DENSE_N_TYPES ? dense_weights((dense_type)type, 9, 512)
-                                          : ternary_weights(9, 509, 9, 128, -1);
+                                          : ternary_weights(TERNARY_T64, 9, 509, 9, 128, -1);
         const int32_t ids[5] = {8, 0, 3, 3, 7};
         o.embed = (op_embed){.table = w, .ids = int32s(ids, 5), .y = make_view(5 * 520 * sizeof(float)), .ld_y = 520};
         compare(&o, &o.embed.y, 1, false);

@@ -37,6 +37,7 @@ static tern_plan plan_for(const tern_model *model, const char *card, uint32_t n_
     options.kv_k = options.kv_v = kv;
     options.weights = weights;
     options.n_streamed = 0;
+    options.layout = TERN_LAYOUT_T64;
     options.is_estimate = true;
     CHECK(tern_plan_make(model, &options, &plan, err));
     return plan;
