@@ -56,6 +56,42 @@ static void stories(void **state)
     shim_set_capability(80);
 }
 
+// Layers on the CPU before those of the device, and layers that visit the device: the shim runs a copy only when
+// something waits for it, and device memory starts as NaN, so an order that events do not give shows.
+static void spread_models(void **state)
+{
+    (void)state;
+    static const placement places[] = {
+        {.n_gpu_layers = TERN_LAYERS_ALL, .n_streamed = 5, .embedding = TERN_EMBEDDING_HOST},
+        {.n_gpu_layers = 4, .n_streamed = 3},
+        {.n_gpu_layers = 2},
+        {.n_gpu_layers = TERN_LAYERS_ALL, .n_streamed = 1},
+    };
+    tern_token ids[9];
+    for (size_t i = 0; i < 9; i++) ids[i] = (tern_token)(i * 37 % 500);
+    for (size_t p = 0; p < sizeof places / sizeof places[0]; p++)
+        check_equal(STORIES, (setup){.kv = TERN_KV_INT8, .n_ctx = 64, .place = &places[p]}, ids, 9, p == 0 ? 1 : 4,
+                    "spread");
+}
+
+// What the backend holds is what was planned.
+static void memory_is_as_planned(void **state)
+{
+    (void)state;
+    static const placement places[] = {
+        {.n_gpu_layers = TERN_LAYERS_ALL}, {.n_gpu_layers = 3}, {.n_gpu_layers = TERN_LAYERS_ALL, .n_streamed = 4}};
+    for (size_t p = 0; p < sizeof places / sizeof places[0]; p++) {
+        running r = start(STORIES, (setup){.kv = TERN_KV_INT8, .device = "cuda0", .place = &places[p]});
+        uint64_t planned, now, peak;
+        tern_model_memory(r.model, &planned, &now, &peak);
+        uint64_t off = planned > now ? planned - now : now - planned;
+        if (off > planned / 50 || peak > planned + planned / 50)
+            fail_msg("%llu planned, %llu there, %llu at most", (unsigned long long)planned, (unsigned long long)now,
+                     (unsigned long long)peak);
+        stop(&r);
+    }
+}
+
 // Greedy text: the device's top k chooses each token.
 static void stories_greedy(void **state)
 {
@@ -127,6 +163,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(stories),
+        T(spread_models),
+        T(memory_is_as_planned),
         T(stories_greedy),
         T(hf_bitnet_packed),
         T(hf_bitnet_master),
