@@ -162,9 +162,9 @@ FIXTURE(bonsai_unpacked, "bonsai-unpacked", "")
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(stories),
         T(spread_models),
         T(memory_is_as_planned),
+        T(stories),
         T(stories_greedy),
         T(hf_bitnet_packed),
         T(hf_bitnet_master),
