@@ -92,6 +92,54 @@ static void memory_is_as_planned(void **state)
     }
 }
 
+// Opens, loads and evaluates the tiny model with some of it on the host; the first failure.
+static tern_status live_once(tern_error *err)
+{
+    tern_engine *engine = NULL;
+    tern_model *model = NULL;
+    tern_session *session = NULL;
+    tern_plan plan;
+    tern_plan_options options;
+    tern_plan_options_init(&options);
+    options.device = "cuda0";
+    options.n_ctx = 64;
+    options.n_batch = 1;
+    options.n_streamed = 2;
+    options.embedding = TERN_EMBEDDING_HOST;
+    tern_status status = tern_engine_open(NULL, &engine, err);
+    if (status == TERN_OK) status = tern_model_open(engine, "synthetic:tiny", NULL, &model, err);
+    if (status == TERN_OK) status = tern_plan_make(model, &options, &plan, err);
+    if (status == TERN_OK) status = tern_model_load(model, &plan, NULL, NULL, err);
+    if (status == TERN_OK) status = tern_session_create(model, &session, err);
+    const tern_row row = {.token = 1, .wants_logits = true};
+    if (status == TERN_OK) status = tern_session_eval(session, &row, 1, err);
+    tern_session_free(session);
+    tern_model_close(model);
+    tern_engine_close(engine);
+    return status;
+}
+
+// Each allocation of the runtime fails once: a clear status, and nothing is left.
+static void every_allocation_fails_once(void **state)
+{
+    (void)state;
+    tern_error err = {0};
+    long before = shim_allocations();
+    if (live_once(&err) != TERN_OK) fail_msg("%s", err.message);
+    long n = shim_allocations() - before;
+    assert_true(n > 30);
+    for (long i = 0; i < n; i++) {
+        err = (tern_error){0};
+        shim_fail_after(i);
+        tern_status status = live_once(&err);
+        shim_fail_after(-1);
+        assert_int_equal(shim_live(), 0);
+        if (status == TERN_OK || status == TERN_DEVICE_LOST || err.message[0] == 0)
+            fail_msg("allocation %ld of %ld failing: %s, \"%s\"", i, n, tern_status_name(status), err.message);
+    }
+    if (live_once(&err) != TERN_OK) fail_msg("%s", err.message);
+}
+
 // Greedy text: the device's top k chooses each token.
 static void stories_greedy(void **state)
 {
@@ -164,6 +212,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(spread_models),
         T(memory_is_as_planned),
+        T(every_allocation_fails_once),
         T(stories),
         T(stories_greedy),
         T(hf_bitnet_packed),
