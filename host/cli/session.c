@@ -105,6 +105,24 @@ uint64_t cli_vram_budget(const opt_values *options, uint64_t memory_total)
     return vram->is_percent ? (uint64_t)((double)memory_total * vram->real / 100) : vram->bytes;
 }
 
+void cli_placement(const opt_values *options, tern_plan_options *out)
+{
+    const opt_value *v = options->values;
+    out->n_gpu_layers = (int32_t)v[OPT_GPU_LAYERS].integer; // words of the table: auto is -1, all is -2
+    out->n_streamed = v[OPT_STREAM].integer == -2 ? 0 : (int32_t)v[OPT_STREAM].integer; // auto is -1, none is -2
+    out->layout = (tern_layout)v[OPT_LAYOUT].integer; // listed in the order of the enumerations
+    out->embedding = (tern_embedding)v[OPT_EMBEDDING].integer;
+}
+
+void cli_note_placement(const opt_values *options, const tern_plan *plan)
+{
+    uint32_t n = plan->n_layers_cpu + plan->n_layers_device + plan->n_layers_streamed;
+    if (plan->n_layers_cpu > 0) cli_note(options, "%u of %u layers on the CPU", plan->n_layers_cpu, n);
+    if (plan->n_layers_streamed > 0)
+        cli_note(options, "%u of %u layers streamed from host memory, %s for each step", plan->n_layers_streamed, n,
+                 cli_bytes(plan->bytes_link_per_token).text);
+}
+
 static void fill_plan_options(const opt_values *options, const tern_device_info *device, tern_plan_options *out)
 {
     const opt_value *v = options->values;
@@ -116,6 +134,7 @@ static void fill_plan_options(const opt_values *options, const tern_device_info 
     out->weights = (tern_weights)v[OPT_WEIGHTS].integer;
     out->head = (tern_head)v[OPT_HEAD].integer;
     out->memory_budget = cli_vram_budget(options, device->memory_total);
+    cli_placement(options, out);
 }
 
 tern_status cli_session_load(cli_session *s, const opt_values *options, uint32_t n_ctx, uint32_t n_batch,
@@ -132,6 +151,7 @@ tern_status cli_session_load(cli_session *s, const opt_values *options, uint32_t
     if (status != TERN_OK) return status;
     if (s->plan.weights == TERN_WEIGHTS_F16)
         cli_note(options, "float twin of the model; products: %s", s->plan.products);
+    cli_note_placement(options, &s->plan);
 
     cli_progress progress;
     uint64_t start = clock_ns();

@@ -163,7 +163,7 @@ static void test_weights_refusals(void **state)
     assert_int_equal(
         B->weights_bytes(f->device, &(weights_desc){.n_rows = 2, .n_cols = 512, .type = DENSE_Q6_K}, &bytes, NULL),
         TERN_OK);
-    assert_int_equal(bytes, 2 * 420 + 64);
+    assert_int_equal(bytes, (2 * 420 + 64 + 63) / 64 * 64); // what follows starts on 64 bytes
 
     float values[8] = {0};
     uint32_t begin[2] = {0, 9};
