@@ -174,27 +174,28 @@ step copy 60 "$bench" copy "$device" || true
 say "memory: read $read_gbps GB/s, copy $(field gbps <"$out/copy.out") GB/s (read + write)"
 
 # ---- products. awk: median us of M = 1, GB/s, share of the read bandwidth, M = 8 against 1, and cuBLAS FP16 beside.
-step kernels 200 "$bench" kernels "$device" || true
-say "products (T64; us, medians in a busy stream, weights not cached):"
-say "matrix          M=1 us   GB/s  % of read   M=8/M=1   M=512 us   cuBLAS FP16 M=1 us   M=512 us"
+step kernels 300 "$bench" kernels "$device" || true
+say "products (us, medians in a busy stream, weights not cached; the first five columns: T64):"
+say "matrix          M=1 us   GB/s  % of read   M=8/M=1   M=512 us   T80 M=1 us   M=512 us   cuBLAS FP16 M=1 us   M=512 us"
 sed 's/[{}"]//g' "$out/kernels.out" | awk -F, -v read="$read_gbps" '
     {
         for (i = 1; i <= NF; i++) { split($i, kv, ":"); f[kv[1]] = kv[2] }
         key = f["geometry"] " " f["matrix"]
         if (!(key in seen)) { seen[key] = 1; order[++n] = key }
-        us[key, f["op"], f["m"]] = f["us"]
-        gbps[key, f["op"], f["m"]] = f["gbps"]
+        us[key, f["op"] f["layout"], f["m"]] = f["us"]
+        gbps[key, f["op"] f["layout"], f["m"]] = f["gbps"]
     }
     function show(v) { return v == "" ? "-" : sprintf("%.1f", v) }
     END {
         for (i = 1; i <= n; i++) {
             k = order[i]
-            one = us[k, "ternary_mm", 1]
-            g = gbps[k, "ternary_mm", 1]
+            one = us[k, "ternary_mmt64", 1]
+            g = gbps[k, "ternary_mmt64", 1]
             share = (read > 0) ? show(100 * g / read) : "-"
-            ratio = (one > 0) ? sprintf("%.2f", us[k, "ternary_mm", 8] / one) : "-"
-            printf "%-14s %7s %6s %10s %9s %10s %20s %10s\n", k, show(one), show(g), share, ratio,
-                show(us[k, "ternary_mm", 512]), show(us[k, "blas_mm", 1]), show(us[k, "blas_mm", 512])
+            ratio = (one > 0) ? sprintf("%.2f", us[k, "ternary_mmt64", 8] / one) : "-"
+            printf "%-14s %7s %6s %10s %9s %10s %12s %10s %20s %10s\n", k, show(one), show(g), share, ratio,
+                show(us[k, "ternary_mmt64", 512]), show(us[k, "ternary_mmt80", 1]), show(us[k, "ternary_mmt80", 512]),
+                show(us[k, "blas_mm", 1]), show(us[k, "blas_mm", 512])
         }
     }' >>"$out/summary.txt"
 

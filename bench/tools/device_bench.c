@@ -3,8 +3,8 @@
 //   device_bench check DEVICE LEVEL [FILTER]     op cases (quick, test, full) whose name contains FILTER, for runs
 //   under
 //                                                a checker that is too slow for all of them
-//   device_bench kernels DEVICE [GEOMETRY...]    products of model geometries (2b4t, 8b, 70b), ternary and, where the
-//                                                device has a BLAS library, F16: one JSON object a line
+//   device_bench kernels DEVICE [GEOMETRY...]    products of model geometries (2b4t, 8b, 70b), ternary in both layouts
+//                                                and, where the device has a BLAS library, F16: one JSON object a line
 //   device_bench copy DEVICE                     bandwidth of a copy through the device's memory, as JSON
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,11 +88,13 @@ static tern_status time_case(op_runner *runner, op_case *c, const char *geometry
     }
     if (status == TERN_OK) status = stats_of_ns(timing.samples_ns, timing.n_samples, &s, &local);
     if (status == TERN_OK) {
-        printf("{\"geometry\":\"%s\",\"matrix\":\"%s\",\"op\":\"%s\",\"m\":%u,\"n\":%u,\"k\":%u,\"us\":%.3f,"
+        const char *layout = !c->is_ternary ? "" : c->layout == TERNARY_T80 ? "t80" : "t64";
+        printf("{\"geometry\":\"%s\",\"matrix\":\"%s\",\"op\":\"%s\",\"layout\":\"%s\",\"m\":%u,\"n\":%u,\"k\":%u,"
+               "\"us\":%.3f,"
                "\"us_min\":%.3f,\"us_max\":%.3f,\"gbps\":%.2f,\"gmacs\":%.1f,\"bytes\":%llu,\"copies\":%zu,"
                "\"chain\":%zu,\"device\":\"%s\"}\n",
-               geometry, matrix, op_kind_name(c->kind), c->m, c->n, c->k, s.median / 1e3, s.min / 1e3, s.max / 1e3,
-               (double)timing.bytes_moved / s.median, (double)c->n_macs / s.median,
+               geometry, matrix, op_kind_name(c->kind), layout, c->m, c->n, c->k, s.median / 1e3, s.min / 1e3,
+               s.max / 1e3, (double)timing.bytes_moved / s.median, (double)c->n_macs / s.median,
                (unsigned long long)timing.bytes_moved, timing.n_copies, n_chain, runner->facts.name);
         fflush(stdout);
     }
@@ -109,20 +111,25 @@ static bool is_wanted(const char *geometry, char **wanted, size_t n_wanted)
 
 static int kernels(const char *device_name, char **wanted, size_t n_wanted)
 {
-    static const op_kind kinds[] = {OP_TERNARY_MM, OP_BLAS_MM};
+    static const struct {
+        op_kind kind;
+        ternary_layout layout;
+    } forms[] = {{OP_TERNARY_MM, TERNARY_T64}, {OP_TERNARY_MM, TERNARY_T80}, {OP_BLAS_MM, TERNARY_T64}};
     op_runner runner = {0};
     tern_error err = {0};
     tern_status status = open_device(device_name, &runner, &err);
     for (size_t i = 0; i < COUNT(matrices) && status == TERN_OK; i++)
-        for (size_t k = 0; k < COUNT(kinds) && status == TERN_OK && is_wanted(matrices[i].geometry, wanted, n_wanted);
+        for (size_t k = 0; k < COUNT(forms) && status == TERN_OK && is_wanted(matrices[i].geometry, wanted, n_wanted);
              k++)
             for (size_t m = 0; m < COUNT(m_sweep) && status == TERN_OK; m++) {
-                if (kinds[k] == OP_BLAS_MM && (m_sweep[m] == 8 || m_sweep[m] == 32)) continue; // the ends will do
-                op_case c = {.kind = kinds[k],
+                bool is_ternary = forms[k].kind == OP_TERNARY_MM;
+                if (!is_ternary && (m_sweep[m] == 8 || m_sweep[m] == 32)) continue; // the ends will do
+                op_case c = {.kind = forms[k].kind,
                              .m = m_sweep[m],
                              .n = matrices[i].n,
                              .k = matrices[i].k,
-                             .is_ternary = kinds[k] == OP_TERNARY_MM,
+                             .is_ternary = is_ternary,
+                             .layout = forms[k].layout,
                              .dense = DENSE_F16,
                              .n_terms = 1,
                              .n_macs = (uint64_t)m_sweep[m] * matrices[i].n * matrices[i].k,
