@@ -412,15 +412,18 @@ template <int DIMS> struct prefill_warp {
                 (is_spread ? to[hd] : q->m) = m[h];
                 (is_spread ? to[hd + 1] : q->l) = l[h];
             }
+            float before[S::N_TILES][4]; // all loads first: the compiler must take stores for their aliases
+#pragma unroll
+            for (int i = 0; i < S::N_TILES; i++)
+#pragma unroll
+                for (int d = 0; d < 4; d++) before[i][d] = folds && 16 * i < hd ? to[16 * i + 4 * t + d] : 0.0f;
 #pragma unroll
             for (int i = 0; i < S::N_TILES; i++)
 #pragma unroll
                 for (int d = 0; d < 4; d++) {
-                    int at = 16 * i + 4 * t + d;
-                    if (at >= hd) break;
                     float value = o[i][h][d];
-                    if (folds) value = scalar_fma(to[at], al, value * be);
-                    to[at] = value;
+                    if (folds) value = scalar_fma(before[i][d], al, value * be);
+                    if (16 * i < hd) to[16 * i + 4 * t + d] = value;
                 }
         }
         clear();
