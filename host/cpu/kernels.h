@@ -75,6 +75,11 @@ struct cpu_kernels {
                    float *o); // f32, f16
     void (*values_int8)(const int8_t hi[64], const int8_t lo[64], float a, float b, const int8_t *v, uint32_t head_dim,
                         float *o);
+    // int4 (kv.h): k a whole part; v from the first byte of n values of position 0 on, rows of head_dim / 2 bytes.
+    void (*scores_int4)(const int8_t *hi, const int8_t *lo, float a, float b, const uint8_t *k, uint32_t head_dim,
+                        float scale, float s[64]);
+    void (*values_int4)(const int8_t hi[64], const int8_t lo[64], float a, float b, const uint8_t *v, uint32_t head_dim,
+                        uint32_t n, float *o);
     void (*merge)(float *into, float al, const float *o, float be, uint32_t head_dim); // into = fma(into, al, o * be)
 };
 

@@ -629,6 +629,8 @@ const cpu_kernels cpu_kernels_avx2 = {
     .softmax = softmax,
     .values = values,
     .values_int8 = values_int8,
+    .scores_int4 = cpu_avx2_scores_int4,
+    .values_int4 = cpu_avx2_values_int4,
     .merge = merge,
 };
 #else

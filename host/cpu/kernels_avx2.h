@@ -35,6 +35,11 @@ void cpu_avx2_int4_bias(const int8_t *x, uint32_t n_groups, int32_t *out);
 void cpu_avx2_int4_groups(const uint8_t *row, const int8_t *hi, const int8_t *lo, uint32_t n_groups,
                           const int32_t *bias_hi, const int32_t *bias_lo, float a, float b, float *v);
 
+void cpu_avx2_scores_int4(const int8_t *hi, const int8_t *lo, float a, float b, const uint8_t *k, uint32_t head_dim,
+                          float scale, float s[64]);
+void cpu_avx2_values_int4(const int8_t hi[64], const int8_t lo[64], float a, float b, const uint8_t *v,
+                          uint32_t head_dim, uint32_t n, float *o);
+
 // kernels_avx2_dense.c. Q4_0, Q4_K and Q5_K to floats; n whole blocks.
 void cpu_avx2_blocks_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out);
 // Of a block of Q4_K or Q5_K: an element is fma(factor[j], code, low[j]) in sub-block j.

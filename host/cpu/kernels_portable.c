@@ -1,7 +1,7 @@
 // Inner loops in portable C: what runs where no vector table fits, and the measure for those that do.
 #include <string.h>
 
-#include "half.h"
+#include "int4.h"
 #include "kernels.h"
 
 static void ternary_order(const int8_t *x, uint32_t n_granules, int8_t *out)
@@ -224,6 +224,45 @@ static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float
     }
 }
 
+static int int4_at(const uint8_t *row, uint32_t d)
+{
+    return (d % 2 == 0 ? row[d / 2] & 15 : row[d / 2] >> 4) - INT4_BIAS;
+}
+
+static void scores_int4(const int8_t *hi, const int8_t *lo, float a, float b, const uint8_t *k, uint32_t head_dim,
+                        float scale, float s[64])
+{
+    const uint16_t *scales = (const uint16_t *)(const void *)(k + kv_int4_scales((int)head_dim));
+    for (uint32_t j = 0; j < 64; j++) {
+        const uint8_t *row = k + (size_t)j * (head_dim / 2);
+        s[j] = 0.0f;
+        for (uint32_t first = 0; first < head_dim; first += KV_INT4_GROUP) {
+            int32_t sum_hi = 0, sum_lo = 0;
+            for (uint32_t d = first; d < head_dim && d < first + KV_INT4_GROUP; d++) {
+                sum_hi += hi[d] * int4_at(row, d);
+                sum_lo += lo[d] * int4_at(row, d);
+            }
+            float ak = half_to_float(scales[kv_int4_scale_index((int)j, (int)(first / KV_INT4_GROUP))]);
+            s[j] = scalar_fma(scalar_fma((float)sum_hi, a, (float)sum_lo * b), ak, s[j]);
+        }
+        s[j] = scale * s[j];
+    }
+}
+
+static void values_int4(const int8_t hi[64], const int8_t lo[64], float a, float b, const uint8_t *v, uint32_t head_dim,
+                        uint32_t n, float *o)
+{
+    for (uint32_t d = 0; d < n; d++) {
+        int32_t sum_hi = 0, sum_lo = 0;
+        for (uint32_t j = 0; j < 64; j++) {
+            int code = int4_at(v + (size_t)j * (head_dim / 2), d);
+            sum_hi += hi[j] * code;
+            sum_lo += lo[j] * code;
+        }
+        o[d] = scalar_fma((float)sum_hi, a, (float)sum_lo * b);
+    }
+}
+
 static void merge(float *into, float al, const float *o, float be, uint32_t head_dim)
 {
     for (uint32_t d = 0; d < head_dim; d++) into[d] = scalar_fma(into[d], al, o[d] * be);
@@ -255,5 +294,7 @@ const cpu_kernels cpu_kernels_portable = {
     .softmax = softmax,
     .values = values,
     .values_int8 = values_int8,
+    .scores_int4 = scores_int4,
+    .values_int4 = values_int4,
     .merge = merge,
 };

@@ -9,11 +9,17 @@
 #define CARD_RESERVE_BYTES ((uint64_t)450 << 20) // context and driver of a card that is not here: an allowance
 #define MAX_CONTEXT        (1u << 24)            // positions; keeps every index in 32 bits
 
-int plan_kv_type(tern_kv_type type) { return type == TERN_KV_F32 ? KV_F32 : type == TERN_KV_F16 ? KV_F16 : KV_INT8; }
+int plan_kv_type(tern_kv_type type)
+{
+    static const int types[] = {
+        [TERN_KV_F32] = KV_F32, [TERN_KV_F16] = KV_F16, [TERN_KV_INT8] = KV_INT8, [TERN_KV_INT4] = KV_INT4};
+    return types[type];
+}
 
 static const char *kv_name(tern_kv_type type)
 {
-    return type == TERN_KV_F32 ? "f32" : type == TERN_KV_F16 ? "f16" : "int8";
+    static const char *const names[] = {"f32", "f16", "int8", "int4"};
+    return names[type];
 }
 
 step_shape plan_step_shape(const hparams *hp, const tern_plan *plan)
@@ -157,7 +163,7 @@ static tern_status check_options(const tern_plan_options *o, tern_error *err)
         return error_set(err, TERN_INVALID_ARGUMENT, "n_batch is %u, expected 1 to 65536", o->n_batch);
     if (o->n_ctx > MAX_CONTEXT)
         return error_set(err, TERN_INVALID_ARGUMENT, "n_ctx is %u, expected at most %u", o->n_ctx, MAX_CONTEXT);
-    if ((unsigned)o->kv_k > TERN_KV_INT8 || (unsigned)o->kv_v > TERN_KV_INT8)
+    if ((unsigned)o->kv_k > TERN_KV_INT4 || (unsigned)o->kv_v > TERN_KV_INT4)
         return error_set(err, TERN_INVALID_ARGUMENT, "unknown KV type");
     if ((unsigned)o->weights > TERN_WEIGHTS_F16)
         return error_set(err, TERN_INVALID_ARGUMENT, "weights is %d, expected 0 (stored) or 1 (f16)", (int)o->weights);

@@ -482,7 +482,7 @@ static void test_supports(void **state)
     REFUSE(OP_ROPE_KV, rope_kv.n_dims = 7, "even");
     REFUSE(OP_ROPE_KV, rope_kv.n_dims = 10, "head dimension");
     REFUSE(OP_ROPE_KV, rope_kv.ld_x = 31, "stride");
-    REFUSE(OP_ROPE_KV, rope_kv.cache.k_type = 3, "KV type");
+    REFUSE(OP_ROPE_KV, rope_kv.cache.k_type = 4, "KV type");
     REFUSE(OP_ROPE_KV, rope_kv.rows.table_ld = 0, "table");
     REFUSE(OP_ATTENTION, attention.cache.head_dim = 7, "even");
     REFUSE(OP_ATTENTION, attention.cache.head_dim = 2 * OP_MAX_HEAD_DIM, "1024");
