@@ -345,7 +345,7 @@ static void add_int(case_list *list)
             }
         // The widest rows INT8 sums exactly, then the 2B-4T head: a slice, and all of it.
         c = (op_case){.kind = OP_INT_MM, .dense = (dense_type)type, .recipe = RECIPE_EXTREME, .m = 2, .n = 5};
-        c.k = DENSE_INT8_MAX_COLUMNS;
+        c.k = DENSE_INTEGER_MAX_COLUMNS;
         add(list, c);
         c = (op_case){.kind = OP_INT_MM, .dense = (dense_type)type, .n = 6000, .k = 2560};
         for (c.m = 1; c.m <= 8; c.m *= 2) add(list, c);

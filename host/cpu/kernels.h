@@ -24,6 +24,16 @@ typedef struct ternary_span {
     size_t x_stride;
 } ternary_span;
 
+// A row of INT4 and the two terms of a token. Step of a chain: acc = fma(v_g, d[g], acc) with v_g = fma((float)hi_g, a,
+// (float)lo_g * b), hi_g the sum of stored code * hi[c] over group g less bias_hi[g].
+typedef struct int4_span {
+    const uint8_t *row;
+    const float *d; // the row's scales
+    const int8_t *hi, *lo;
+    const int32_t *bias_hi, *bias_lo;
+    float a, b;
+} int4_span;
+
 struct cpu_kernels {
     const char *name;
 
@@ -50,9 +60,8 @@ struct cpu_kernels {
                       int32_t *sums);
     // out[g] = 8 times the sum of the 64 activations of group g.
     void (*int4_bias)(const int8_t *x, uint32_t n_groups, int32_t *out);
-    // v[g] = fma((float)hi_g, a, (float)lo_g * b), hi_g the sum of stored code * hi[c] over group g less bias_hi[g].
-    void (*int4_groups)(const uint8_t *row, const int8_t *hi, const int8_t *lo, uint32_t n_groups,
-                        const int32_t *bias_hi, const int32_t *bias_lo, float a, float b, float *v);
+    // Continues the chains of groups() for its eight parts at once: step s takes group first[p] + s of part p.
+    void (*int4_parts)(const int4_span *span, const uint32_t first[8], uint32_t n_steps, float parts[8]);
 
     float (*sumsq256)(const float *x, uint32_t n);
     void (*norm)(const float *x, float r, const float *g, uint32_t n, float *y); // y may be x

@@ -58,40 +58,30 @@ void cpu_avx2_int4_bias(const int8_t *x, uint32_t n_groups, int32_t *out)
     for (uint32_t g = 0; g < n_groups; g++) out[g] = sum_lanes(group_sum(eight, eight, x + 64 * (size_t)g));
 }
 
-void cpu_avx2_int4_groups(const uint8_t *row, const int8_t *hi, const int8_t *lo, uint32_t n_groups,
-                          const int32_t *bias_hi, const int32_t *bias_lo, float a, float b, float *v)
+// The eight lanes are the eight parts.
+void cpu_avx2_int4_parts(const int4_span *span, const uint32_t first[8], uint32_t n_steps, float parts[8])
 {
-    const __m256i mask = _mm256_set1_epi8(15);
-    for (uint32_t g = 0; g < n_groups; g += 8) {
-        uint32_t n = n_groups - g < 8 ? n_groups - g : 8;
+    const __m256i mask = _mm256_set1_epi8(15), at_first = load(first);
+    const __m256 a = _mm256_set1_ps(span->a), b = _mm256_set1_ps(span->b);
+    __m256 acc = _mm256_loadu_ps(parts);
+    for (uint32_t s = 0; s < n_steps; s++) {
         __m256i h[8], l[8];
-        UNROLL for (uint32_t i = 0; i < 8; i++)
+        UNROLL for (uint32_t p = 0; p < 8; p++)
         {
-            if (i >= n) {
-                h[i] = l[i] = _mm256_setzero_si256();
-                continue;
-            }
-            size_t at = g + i;
-            __m256i w = load(row + 32 * at), low = _mm256_and_si256(w, mask),
+            size_t g = first[p] + s;
+            __m256i w = load(span->row + 32 * g), low = _mm256_and_si256(w, mask),
                     high = _mm256_and_si256(_mm256_srli_epi16(w, 4), mask);
-            h[i] = group_sum(low, high, hi + 64 * at);
-            l[i] = group_sum(low, high, lo + 64 * at);
+            h[p] = group_sum(low, high, span->hi + 64 * g);
+            l[p] = group_sum(low, high, span->lo + 64 * g);
         }
-        __m256i sum_h = sum_lanes8(h), sum_l = sum_lanes8(l);
-        if (n == 8) {
-            sum_h = _mm256_sub_epi32(sum_h, load(bias_hi + g));
-            sum_l = _mm256_sub_epi32(sum_l, load(bias_lo + g));
-            __m256 rest = _mm256_mul_ps(_mm256_cvtepi32_ps(sum_l), _mm256_set1_ps(b));
-            _mm256_storeu_ps(v + g, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum_h), _mm256_set1_ps(a), rest));
-            continue;
-        }
-        int32_t sums_h[8], sums_l[8];
-        _mm256_storeu_si256((__m256i *)sums_h, sum_h);
-        _mm256_storeu_si256((__m256i *)sums_l, sum_l);
-        for (uint32_t i = 0; i < n; i++)
-            v[g + i] = scalar_fma((float)(sums_h[i] - bias_hi[g + i]), a, (float)(sums_l[i] - bias_lo[g + i]) * b);
+        __m256i sum_h = _mm256_sub_epi32(sum_lanes8(h), _mm256_i32gather_epi32(span->bias_hi + s, at_first, 4));
+        __m256i sum_l = _mm256_sub_epi32(sum_lanes8(l), _mm256_i32gather_epi32(span->bias_lo + s, at_first, 4));
+        __m256 v = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum_h), a, _mm256_mul_ps(_mm256_cvtepi32_ps(sum_l), b));
+        acc = _mm256_fmadd_ps(v, _mm256_i32gather_ps(span->d + s, at_first, 4), acc);
     }
+    _mm256_storeu_ps(parts, acc);
 }
+
 // ---- attention over int4 ----
 
 // 32 stored values of one position, in their order, as code + 8.

@@ -91,11 +91,15 @@ static int32_t int4_sum(const uint8_t *codes, const int8_t *x)
     return sum;
 }
 
-static void int4_groups(const uint8_t *row, const int8_t *hi, const int8_t *lo, uint32_t n_groups,
-                        const int32_t *bias_hi, const int32_t *bias_lo, float a, float b, float *v)
+static void int4_parts(const int4_span *span, const uint32_t first[8], uint32_t n_steps, float parts[8])
 {
-    for (uint32_t g = 0; g < n_groups; g++, row += 32, hi += 64, lo += 64)
-        v[g] = scalar_fma((float)(int4_sum(row, hi) - bias_hi[g]), a, (float)(int4_sum(row, lo) - bias_lo[g]) * b);
+    for (uint32_t p = 0; p < 8; p++)
+        for (size_t g = first[p]; g < first[p] + n_steps; g++) {
+            const uint8_t *codes = span->row + 32 * g;
+            float hi = (float)(int4_sum(codes, span->hi + 64 * g) - span->bias_hi[g]);
+            float lo = (float)(int4_sum(codes, span->lo + 64 * g) - span->bias_lo[g]);
+            parts[p] = scalar_fma(scalar_fma(hi, span->a, lo * span->b), span->d[g], parts[p]);
+        }
 }
 
 static float sumsq256(const float *x, uint32_t n)
@@ -278,7 +282,7 @@ const cpu_kernels cpu_kernels_portable = {
     .tree64 = tree64,
     .int8_sums = int8_sums,
     .int4_bias = int4_bias,
-    .int4_groups = int4_groups,
+    .int4_parts = int4_parts,
     .sumsq256 = sumsq256,
     .norm = norm,
     .absmax = absmax,

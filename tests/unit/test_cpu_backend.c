@@ -172,6 +172,7 @@ static void test_weights_refusals(void **state)
         {{.n_rows = 4, .n_cols = 128, .type = DENSE_N_TYPES}, TERN_INVALID_ARGUMENT, "type"},
         {{.n_rows = 4, .n_cols = 96, .type = DENSE_INT4}, TERN_INVALID_ARGUMENT, "INT4"},
         {{.n_rows = 4, .n_cols = 133184, .type = DENSE_INT8}, TERN_DEVICE_UNSUPPORTED, "133120"},
+        {{.n_rows = 4, .n_cols = 133184, .type = DENSE_INT4}, TERN_DEVICE_UNSUPPORTED, "133120"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_groups}, TERN_INVALID_ARGUMENT, "groups"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_sets}, TERN_INVALID_ARGUMENT, "2 sets"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_ranges}, TERN_INVALID_ARGUMENT, "row 9"},
