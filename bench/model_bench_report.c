@@ -9,7 +9,8 @@
 
 static const char *kv_name(tern_kv_type type)
 {
-    return type == TERN_KV_F32 ? "f32" : type == TERN_KV_F16 ? "f16" : "int8";
+    static const char *const names[] = {"f32", "f16", "int8", "int4"};
+    return names[type];
 }
 
 // ------------------------------------------------------------------------------------------------ fields

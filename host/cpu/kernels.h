@@ -26,6 +26,16 @@ typedef struct ternary_span {
     size_t x_stride;
 } ternary_span;
 
+// A row of INT4 and the two terms of a token. Step of a chain: acc = fma(v_g, d[g], acc) with v_g = fma((float)hi_g, a,
+// (float)lo_g * b), hi_g the sum of stored code * hi[c] over group g less bias_hi[g].
+typedef struct int4_span {
+    const uint8_t *row;
+    const float *d; // the row's scales
+    const int8_t *hi, *lo;
+    const int32_t *bias_hi, *bias_lo;
+    float a, b;
+} int4_span;
+
 struct cpu_kernels {
     const char *name;
 
@@ -52,9 +62,8 @@ struct cpu_kernels {
                       int32_t *sums);
     // out[g] = 8 times the sum of the 64 activations of group g.
     void (*int4_bias)(const int8_t *x, uint32_t n_groups, int32_t *out);
-    // v[g] = fma((float)hi_g, a, (float)lo_g * b), hi_g the sum of stored code * hi[c] over group g less bias_hi[g].
-    void (*int4_groups)(const uint8_t *row, const int8_t *hi, const int8_t *lo, uint32_t n_groups,
-                        const int32_t *bias_hi, const int32_t *bias_lo, float a, float b, float *v);
+    // Continues the chains of groups() for its eight parts at once: step s takes group first[p] + s of part p.
+    void (*int4_parts)(const int4_span *span, const uint32_t first[8], uint32_t n_steps, float parts[8]);
 
     float (*sumsq256)(const float *x, uint32_t n);
     void (*norm)(const float *x, float r, const float *g, uint32_t n, float *y); // y may be x
@@ -77,6 +86,11 @@ struct cpu_kernels {
                    float *o); // f32, f16
     void (*values_int8)(const int8_t hi[64], const int8_t lo[64], float a, float b, const int8_t *v, uint32_t head_dim,
                         float *o);
+    // int4 (kv.h): k a whole part; v from the first byte of n values of position 0 on, rows of head_dim / 2 bytes.
+    void (*scores_int4)(const int8_t *hi, const int8_t *lo, float a, float b, const uint8_t *k, uint32_t head_dim,
+                        float scale, float s[64]);
+    void (*values_int4)(const int8_t hi[64], const int8_t lo[64], float a, float b, const uint8_t *v, uint32_t head_dim,
+                        uint32_t n, float *o);
     void (*merge)(float *into, float al, const float *o, float be, uint32_t head_dim); // into = fma(into, al, o * be)
 };
 

@@ -648,7 +648,7 @@ const cpu_kernels cpu_kernels_avx2 = {
     .tree64 = tree64,
     .int8_sums = cpu_avx2_int8_sums,
     .int4_bias = cpu_avx2_int4_bias,
-    .int4_groups = cpu_avx2_int4_groups,
+    .int4_parts = cpu_avx2_int4_parts,
     .sumsq256 = sumsq256,
     .norm = norm,
     .absmax = absmax,
@@ -664,6 +664,8 @@ const cpu_kernels cpu_kernels_avx2 = {
     .softmax = softmax,
     .values = values,
     .values_int8 = values_int8,
+    .scores_int4 = cpu_avx2_scores_int4,
+    .values_int4 = cpu_avx2_values_int4,
     .merge = merge,
 };
 #else

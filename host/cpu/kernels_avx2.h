@@ -32,8 +32,11 @@ INLINE float load_half(const uint8_t *p)
 void cpu_avx2_int8_sums(const int8_t *row, const int8_t *const *x, const int32_t *x_sum, uint32_t n_x, uint32_t n,
                         int32_t *sums);
 void cpu_avx2_int4_bias(const int8_t *x, uint32_t n_groups, int32_t *out);
-void cpu_avx2_int4_groups(const uint8_t *row, const int8_t *hi, const int8_t *lo, uint32_t n_groups,
-                          const int32_t *bias_hi, const int32_t *bias_lo, float a, float b, float *v);
+void cpu_avx2_int4_parts(const int4_span *span, const uint32_t first[8], uint32_t n_steps, float parts[8]);
+void cpu_avx2_scores_int4(const int8_t *hi, const int8_t *lo, float a, float b, const uint8_t *k, uint32_t head_dim,
+                          float scale, float s[64]);
+void cpu_avx2_values_int4(const int8_t hi[64], const int8_t lo[64], float a, float b, const uint8_t *v,
+                          uint32_t head_dim, uint32_t n, float *o);
 
 // kernels_avx2_dense.c. Q4_0, Q4_K and Q5_K to floats; n whole blocks.
 void cpu_avx2_blocks_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out);

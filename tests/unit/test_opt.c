@@ -95,10 +95,10 @@ static void test_kv_types(void **state)
         assert_int_equal(p.values.values[OPT_KV_V].integer, cases[i].expect_v);
         opt_free(&p.values);
     }
-    assert_refused(PARSE(COMMAND_RUN, "-ctk", "q4_0"), "-ctk: q4_0 is not supported yet; there are f32, f16 or int8",
-                   "");
-    assert_refused(PARSE(COMMAND_RUN, "-ctv", "int4"), "-ctv: int4 is not supported yet", "");
-    assert_refused(PARSE(COMMAND_RUN, "-ctv", "f64"), "-ctv takes f32, f16 or int8, not 'f64'", "");
+    assert_refused(PARSE(COMMAND_RUN, "-ctk", "q5_0"),
+                   "-ctk: q5_0 is not supported yet; there are f32, f16, int8 or int4", "");
+    assert_refused(PARSE(COMMAND_RUN, "-ctv", "iq4_nl"), "-ctv: iq4_nl is not supported yet", "");
+    assert_refused(PARSE(COMMAND_RUN, "-ctv", "f64"), "-ctv takes f32, f16, int8 or int4, not 'f64'", "");
     assert_refused(PARSE(COMMAND_RUN, "-ctv", "q8"), "not 'q8'", ""); // no prefixes
 }
 
