@@ -35,10 +35,8 @@ struct cpu_kernels {
 
     // Dequantises n elements from a block boundary on.
     void (*dense_to_float)(dense_type type, const uint8_t *row, uint32_t n, float *out);
-    // Continues the accumulators of dot64 over n stored elements of F32, F16, BF16 or Q8_0, or Q6_K where the table
-    // says so (n a multiple of the block).
+    // Continues the accumulators of dot64 over n stored elements, n a multiple of the block.
     void (*dense_dot)(dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64]);
-    bool dots_q6_k;
     // The same for 4 rows and 2 columns x of floats: pair (r, c) has the accumulators acc + 64 * (4 * c + r).
     void (*dense_tile)(const float *rows, size_t row_stride, const float *x, size_t x_stride, uint32_t n, float *acc);
     float (*tree64)(const float acc[64]);

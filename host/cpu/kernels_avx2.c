@@ -154,11 +154,7 @@ INLINE __m256 dense8(const dense_type type, const uint8_t *row, uint32_t i)
 {
     if (type == DENSE_F32) return _mm256_loadu_ps((const float *)(const void *)(row + 4 * (size_t)i));
     if (type == DENSE_F16) return half8(row + 2 * (size_t)i);
-    if (type == DENSE_BF16) return bf16_8(row + 2 * (size_t)i);
-    const uint8_t *block = row + 34 * (size_t)(i / 32); // Q8_0
-    uint16_t d;
-    memcpy(&d, block, sizeof d);
-    return _mm256_mul_ps(_mm256_set1_ps(_cvtsh_ss(d)), int8_8((const int8_t *)block + 2 + i % 32));
+    return bf16_8(row + 2 * (size_t)i);
 }
 
 INLINE void dense_dot_type(const dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64])
@@ -183,7 +179,7 @@ static void dense_dot(dense_type type, const uint8_t *row, const float *x, uint3
     case DENSE_F32: dense_dot_type(DENSE_F32, row, x, n, acc); break;
     case DENSE_F16: dense_dot_type(DENSE_F16, row, x, n, acc); break;
     case DENSE_BF16: dense_dot_type(DENSE_BF16, row, x, n, acc); break;
-    default: dense_dot_type(DENSE_Q8_0, row, x, n, acc); break;
+    default: cpu_avx2_blocks_dot(type, row, x, n, acc); break;
     }
 }
 
@@ -194,39 +190,12 @@ INLINE void to_float_type(const dense_type type, const uint8_t *row, uint32_t n,
     dense_row_to_float(type, row + dense_row_bytes(type, i), n - i, out + i); // F16 and the like: fewer than 8
 }
 
-// 256 elements as dense.c has them; the codes of 32 at a time by byte operations (no bits cross bytes under the masks).
-static void q6_k_to_float(const uint8_t *block, float *out)
-{
-    uint16_t d16;
-    memcpy(&d16, block + 208, sizeof d16);
-    float d = _cvtsh_ss(d16);
-    for (uint32_t span = 0; span < 8; span++) {
-        uint32_t half = span / 4, s = span % 4;
-        __m256i ql = _mm256_loadu_si256((const __m256i *)(block + 64 * half + 32 * (s % 2)));
-        __m256i qh = _mm256_loadu_si256((const __m256i *)(block + 128 + 32 * half));
-        __m256i low = _mm256_and_si256(_mm256_srl_epi16(ql, _mm_cvtsi32_si128(s < 2 ? 0 : 4)), _mm256_set1_epi8(15));
-        __m256i high = _mm256_and_si256(_mm256_srl_epi16(qh, _mm_cvtsi32_si128((int)(2 * s))), _mm256_set1_epi8(3));
-        __m256i code = _mm256_sub_epi8(_mm256_or_si256(low, _mm256_slli_epi16(high, 4)), _mm256_set1_epi8(32));
-        int8_t codes[32];
-        _mm256_storeu_si256((__m256i *)codes, code);
-        const int8_t *scales = (const int8_t *)block + 192 + 8 * half + 2 * s;
-        for (uint32_t i = 0; i < 32; i += 8) {
-            __m256 scale = _mm256_set1_ps(d * (float)scales[i / 16]);
-            _mm256_storeu_ps(out + 32 * span + i, _mm256_mul_ps(scale, int8_8(codes + i)));
-        }
-    }
-}
-
 static void dense_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out)
 {
     switch (type) {
     case DENSE_F32: memcpy(out, row, 4 * (size_t)n); break;
     case DENSE_F16: to_float_type(DENSE_F16, row, n, out); break;
     case DENSE_BF16: to_float_type(DENSE_BF16, row, n, out); break;
-    case DENSE_Q8_0: to_float_type(DENSE_Q8_0, row, n, out); break;
-    case DENSE_Q6_K:
-        for (uint32_t i = 0; i + 256 <= n; i += 256) q6_k_to_float(row + 210 * (size_t)(i / 256), out + i);
-        break;
     default: cpu_avx2_blocks_to_float(type, row, n, out); break;
     }
 }

@@ -27,8 +27,9 @@ INLINE float load_half(const uint8_t *p)
 }
 #endif
 
-// kernels_avx2_dense.c. Q4_0, Q4_K and Q5_K to floats; n whole blocks.
+// kernels_avx2_dense.c. The types in blocks of 32 and 256, n whole blocks: to floats, and dot64 as dense_dot has it.
 void cpu_avx2_blocks_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out);
+void cpu_avx2_blocks_dot(dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64]);
 // Of a block of Q4_K or Q5_K: an element is fma(factor[j], code, low[j]) in sub-block j.
 void cpu_k45_scales(const uint8_t *block, float factor[8], float low[8]);
 

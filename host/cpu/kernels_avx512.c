@@ -250,7 +250,6 @@ void cpu_kernels_refine_avx512(cpu_kernels *k)
     k->ternary_sums = ternary_sums;
     k->dense_to_float = cpu_avx512_dense_to_float;
     k->dense_dot = cpu_avx512_dense_dot;
-    k->dots_q6_k = true;
     k->scores_int8 = scores_int8;
     k->values_int8 = values_int8;
 }

@@ -37,11 +37,11 @@ static void ternary_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
 
 static void dense_dot(dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64])
 {
-    float chunk[64]; // a multiple of the blocks of the four types
-    for (uint32_t i = 0; i < n; i += 64) {
-        uint32_t count = n - i < 64 ? n - i : 64;
+    float chunk[256]; // a multiple of every block
+    for (uint32_t i = 0; i < n; i += 256) {
+        uint32_t count = n - i < 256 ? n - i : 256;
         dense_row_to_float(type, row + dense_row_bytes(type, i), count, chunk);
-        for (uint32_t j = 0; j < count; j++) acc[j] = scalar_fma(chunk[j], x[i + j], acc[j]);
+        for (uint32_t j = 0; j < count; j++) acc[j % 64] = scalar_fma(chunk[j], x[i + j], acc[j % 64]);
     }
 }
 
