@@ -23,6 +23,13 @@ typedef struct ternary_span {
     size_t x_stride;
 } ternary_span;
 
+// The same with a scale per group of columns: columns in their natural order, column 0 of the matrix first.
+typedef struct ternary_stretch {
+    const uint8_t *group;
+    uint32_t n_granules, first, end;
+    const int8_t *const *x; // n_x columns
+} ternary_stretch;
+
 struct cpu_kernels {
     const char *name;
 
@@ -32,6 +39,15 @@ struct cpu_kernels {
     // sums[r * n_x + c] += the sum of code * activation over the span, r < 16, c < n_x; n_x is 1, 2, 4 or 8. Codes
     // count 0..2.
     void (*ternary_sums)(const ternary_span *span, uint32_t n_x, int32_t *sums);
+
+    // Scales per group of columns, 16 rows side by side: sums[16 * c + r] += the sum of code * activation over the
+    // stretch, c < n_x, which is 1, 2, 4 or 8.
+    void (*ternary_columns)(const ternary_stretch *s, uint32_t n_x, int32_t *sums);
+    // One step of groups() for 16 rows with scales d: the value of a row is (hi - hi_sum) * a, with a second term
+    // (lo not NULL) fma(hi - hi_sum, a, (lo - lo_sum) * b).
+    void (*ternary_fold)(const int32_t *hi, int32_t hi_sum, float a, const int32_t *lo, int32_t lo_sum, float b,
+                         const float d[TERNARY_ROWS], float chain[TERNARY_ROWS]);
+    int32_t (*sum_codes)(const int8_t *x, uint32_t n); // n a multiple of 64
 
     // Dequantises n elements from a block boundary on.
     void (*dense_to_float)(dense_type type, const uint8_t *row, uint32_t n, float *out);

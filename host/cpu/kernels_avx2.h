@@ -33,4 +33,10 @@ void cpu_avx2_blocks_dot(dense_type type, const uint8_t *row, const float *x, ui
 // Of a block of Q4_K or Q5_K: an element is fma(factor[j], code, low[j]) in sub-block j.
 void cpu_k45_scales(const uint8_t *block, float factor[8], float low[8]);
 
+// kernels_avx2_groups.c: entries of the table.
+void cpu_avx2_ternary_columns(const ternary_stretch *s, uint32_t n_x, int32_t *sums);
+void cpu_avx2_ternary_fold(const int32_t *hi, int32_t hi_sum, float a, const int32_t *lo, int32_t lo_sum, float b,
+                           const float d[TERNARY_ROWS], float chain[TERNARY_ROWS]);
+int32_t cpu_avx2_sum_codes(const int8_t *x, uint32_t n);
+
 #endif

@@ -248,6 +248,7 @@ void cpu_kernels_refine_avx512(cpu_kernels *k)
     k->name = "avx512-vnni";
     k->ternary_order = ternary_order;
     k->ternary_sums = ternary_sums;
+    k->ternary_columns = cpu_avx512_ternary_columns;
     k->dense_to_float = cpu_avx512_dense_to_float;
     k->dense_dot = cpu_avx512_dense_dot;
     k->scores_int8 = scores_int8;
