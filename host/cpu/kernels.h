@@ -88,6 +88,10 @@ extern const cpu_kernels cpu_kernels_portable;
 extern const cpu_kernels cpu_kernels_avx2; // needs AVX2, FMA and F16C
 // Puts the loops of AVX-512 (F, BW, VL, DQ, VNNI) into a copy of the AVX2 table.
 void cpu_kernels_refine_avx512(cpu_kernels *k);
+#elif defined(__aarch64__)
+// Put the loops of NEON into a copy of the portable table, and those of its dot products into a copy of the result.
+void cpu_kernels_refine_neon(cpu_kernels *k);
+void cpu_kernels_refine_neon_dot(cpu_kernels *k);
 #endif
 
 // The tables that run on this processor, the best one last; returns how many, at most CPU_MAX_KERNELS.

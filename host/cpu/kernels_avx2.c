@@ -527,31 +527,50 @@ static void values(int v_type, const float *p, const void *v, uint32_t n_present
         values_type(false, p, v, n_present, head_dim, o);
 }
 
-// Two positions a step: their values side by side as int16 pairs, times the pair of weights.
-static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float b, const int8_t *v, uint32_t head_dim,
-                        float *o)
+// 16 * `parts` outputs from o on. Two positions a step: their values side by side as int16 pairs, times the pair of
+// weights, which is four bytes of a widened term.
+INLINE void values_int8_part(const int parts, const int16_t hi[64], const int16_t lo[64], float a, float b,
+                             const int8_t *v, uint32_t head_dim, float *o)
 {
-    const __m256 va = _mm256_set1_ps(a), vb = _mm256_set1_ps(b);
-    uint32_t d = 0;
-    for (; d + 16 <= head_dim; d += 16) {
-        __m256i hi0 = _mm256_setzero_si256(), hi1 = hi0, lo0 = hi0, lo1 = hi0;
-        for (uint32_t j = 0; j < 64; j += 2) {
-            const int8_t *row = v + (size_t)j * head_dim + d;
+    __m256i sum_hi[4], sum_lo[4];
+    UNROLL for (int i = 0; i < 2 * parts; i++) sum_hi[i] = sum_lo[i] = _mm256_setzero_si256();
+    for (uint32_t j = 0; j < 64; j += 2) {
+        int32_t two_hi, two_lo;
+        memcpy(&two_hi, hi + j, sizeof two_hi);
+        memcpy(&two_lo, lo + j, sizeof two_lo);
+        const __m256i wh = _mm256_set1_epi32(two_hi), wl = _mm256_set1_epi32(two_lo);
+        UNROLL for (int i = 0; i < parts; i++)
+        {
+            const int8_t *row = v + (size_t)j * head_dim + 16 * i;
             __m128i v0 = _mm_loadu_si128((const __m128i *)row), v1 = _mm_loadu_si128((const __m128i *)(row + head_dim));
             __m256i p0 = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(v0, v1)),
                     p1 = _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(v0, v1));
-            __m256i wh = _mm256_set1_epi32((int32_t)((uint32_t)(uint16_t)hi[j] | (uint32_t)(uint16_t)hi[j + 1] << 16));
-            __m256i wl = _mm256_set1_epi32((int32_t)((uint32_t)(uint16_t)lo[j] | (uint32_t)(uint16_t)lo[j + 1] << 16));
-            hi0 = _mm256_add_epi32(hi0, _mm256_madd_epi16(p0, wh));
-            hi1 = _mm256_add_epi32(hi1, _mm256_madd_epi16(p1, wh));
-            lo0 = _mm256_add_epi32(lo0, _mm256_madd_epi16(p0, wl));
-            lo1 = _mm256_add_epi32(lo1, _mm256_madd_epi16(p1, wl));
+            sum_hi[2 * i] = _mm256_add_epi32(sum_hi[2 * i], _mm256_madd_epi16(p0, wh));
+            sum_hi[2 * i + 1] = _mm256_add_epi32(sum_hi[2 * i + 1], _mm256_madd_epi16(p1, wh));
+            sum_lo[2 * i] = _mm256_add_epi32(sum_lo[2 * i], _mm256_madd_epi16(p0, wl));
+            sum_lo[2 * i + 1] = _mm256_add_epi32(sum_lo[2 * i + 1], _mm256_madd_epi16(p1, wl));
         }
-        _mm256_storeu_ps(o + d,
-                         _mm256_fmadd_ps(_mm256_cvtepi32_ps(hi0), va, _mm256_mul_ps(_mm256_cvtepi32_ps(lo0), vb)));
-        _mm256_storeu_ps(o + d + 8,
-                         _mm256_fmadd_ps(_mm256_cvtepi32_ps(hi1), va, _mm256_mul_ps(_mm256_cvtepi32_ps(lo1), vb)));
     }
+    UNROLL for (int i = 0; i < 2 * parts; i++)
+    {
+        __m256 low = _mm256_mul_ps(_mm256_cvtepi32_ps(sum_lo[i]), _mm256_set1_ps(b));
+        _mm256_storeu_ps(o + 8 * i, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum_hi[i]), _mm256_set1_ps(a), low));
+    }
+}
+
+static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float b, const int8_t *v, uint32_t head_dim,
+                        float *o)
+{
+    int16_t wide_hi[64], wide_lo[64];
+    for (uint32_t j = 0; j < 64; j += 16) {
+        __m256i h = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(hi + j)));
+        __m256i l = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(lo + j)));
+        _mm256_storeu_si256((__m256i *)(wide_hi + j), h);
+        _mm256_storeu_si256((__m256i *)(wide_lo + j), l);
+    }
+    uint32_t d = 0;
+    for (; d + 32 <= head_dim; d += 32) values_int8_part(2, wide_hi, wide_lo, a, b, v + d, head_dim, o + d);
+    for (; d + 16 <= head_dim; d += 16) values_int8_part(1, wide_hi, wide_lo, a, b, v + d, head_dim, o + d);
     for (; d < head_dim; d++) {
         int32_t sum_hi = 0, sum_lo = 0;
         for (uint32_t j = 0; j < 64; j++) {
