@@ -71,13 +71,50 @@ static void t80_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
     }
 }
 
+static void ternary_columns(const ternary_stretch *s, uint32_t n_x, int32_t *sums)
+{
+    for (uint32_t g = s->first; g < s->end; g++) {
+        uint32_t in_tile = s->n_granules - g / 4 * 4;
+        if (in_tile > 4) in_tile = 4;
+        for (uint32_t r = 0; r < TERNARY_ROWS; r++) {
+            const uint8_t *granule = s->group + 1024 * (size_t)(g / 4) + 16 * (in_tile * r + g % 4);
+            for (uint32_t c = 0; c < n_x; c++) {
+                const int8_t *x = s->x[c] + 64 * (size_t)g;
+                int32_t sum = 0;
+                for (int half = 0; half < 2; half++)
+                    for (int m = 0; m < 4; m++)
+                        for (int b = 0; b < 8; b++)
+                            sum += (granule[8 * half + b] >> (2 * m) & 3) * x[32 * half + 8 * m + b];
+                sums[TERNARY_ROWS * c + r] += sum;
+            }
+        }
+    }
+}
+
+static void ternary_fold(const int32_t *hi, int32_t hi_sum, float a, const int32_t *lo, int32_t lo_sum, float b,
+                         const float d[TERNARY_ROWS], float chain[TERNARY_ROWS])
+{
+    for (uint32_t r = 0; r < TERNARY_ROWS; r++) {
+        float v = (float)(hi[r] - hi_sum);
+        v = lo == NULL ? v * a : scalar_fma(v, a, (float)(lo[r] - lo_sum) * b);
+        chain[r] = scalar_fma(v, d[r], chain[r]);
+    }
+}
+
+static int32_t sum_codes(const int8_t *x, uint32_t n)
+{
+    int32_t sum = 0;
+    for (uint32_t i = 0; i < n; i++) sum += x[i];
+    return sum;
+}
+
 static void dense_dot(dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64])
 {
-    float chunk[64]; // a multiple of the blocks of the four types
-    for (uint32_t i = 0; i < n; i += 64) {
-        uint32_t count = n - i < 64 ? n - i : 64;
+    float chunk[256]; // a multiple of every block
+    for (uint32_t i = 0; i < n; i += 256) {
+        uint32_t count = n - i < 256 ? n - i : 256;
         dense_row_to_float(type, row + dense_column_offset(type, i), count, chunk);
-        for (uint32_t j = 0; j < count; j++) acc[j] = scalar_fma(chunk[j], x[i + j], acc[j]);
+        for (uint32_t j = 0; j < count; j++) acc[j % 64] = scalar_fma(chunk[j], x[i + j], acc[j % 64]);
     }
 }
 
@@ -312,6 +349,9 @@ const cpu_kernels cpu_kernels_portable = {
     .name = "portable",
     .ternary_order = {t64_order, t80_order},
     .ternary_sums = {t64_sums, t80_sums},
+    .ternary_columns = ternary_columns,
+    .ternary_fold = ternary_fold,
+    .sum_codes = sum_codes,
     .dense_to_float = dense_row_to_float,
     .dense_dot = dense_dot,
     .dense_tile = dense_tile,
