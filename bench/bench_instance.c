@@ -88,6 +88,7 @@ tern_status bench_instance_plan(bench_instance *b, const bench_options *options,
     b->n_valid = tokenizer != NULL ? tern_tokenizer_n_tokens(tokenizer) : b->info.n_vocab;
     if (b->n_valid > b->info.n_vocab) b->n_valid = b->info.n_vocab;
     b->seed = options->seed;
+    b->memory_source = "";
     o.device = b->device.name; // "auto" was resolved: the budget is this device's
     o.n_ctx = (uint32_t)n_ctx;
     o.n_sequences = n_sequences;
@@ -230,8 +231,9 @@ tern_status bench_instance_load(bench_instance *b, const bench_options *options,
     status = bench_instance_logits(b, true, &b->logits_hash, err);
     for (size_t i = 0; i < b->n_contexts && status == TERN_OK; i++)
         status = prefill(b, b->contexts[i].first, b->contexts[i].n_seq, b->contexts[i].n_depth, NULL, err);
-    uint64_t used = bench_memory_used(options->engine, &b->device, NULL);
+    uint64_t used = bench_memory_used(options->engine, &b->device, &b->memory_source);
     b->memory_peak = used_before > 0 && used > used_before ? used - used_before : 0;
+    if (b->memory_peak == 0) b->memory_source = "";
     return status;
 }
 
