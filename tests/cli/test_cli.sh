@@ -8,12 +8,6 @@ one_error() {
     [ "$(grep -c '^tern: error: ' "$err")" -eq 1 ] || failed "expected exactly one error line"
 }
 
-json() {
-    command -v python3 >/dev/null 2>&1 || return 0
-    n_checks=$((n_checks + 1))
-    python3 -m json.tool "$out" >/dev/null 2>&1 || failed "not JSON: $*"
-}
-
 # ---- usage
 expect 2
 says "$err" "usage: tern COMMAND"
@@ -248,44 +242,5 @@ cp "$work/model.gguf" "$work/copy.gguf"
 expect 2 convert "$work/model.gguf" "$work/model.gguf" --type tq2_0
 n_checks=$((n_checks + 1))
 cmp -s "$work/model.gguf" "$work/copy.gguf" || failed "convert onto its own input changed the file"
-
-# ---- bench
-expect 0 bench "$model" -p 8 -n 4 -r 2
-says "$out" "pp8"
-says "$out" "tg4"
-says "$out" "% BW: of"
-expect 0 bench "$model" -p 8 -n 0 -r 2 -o json
-json bench
-fast="-r 1 --no-check --no-warmup --energy-window 0"
-expect 0 bench "$model" -p 4-8*2 -n 2 -d 0,32 -np 1,2 --weights stored,f16 $fast -o json
-json "bench over lists"
-same "rows of a grid" "$(grep -c '"valid": false' "$out")" 24
-expect 0 bench "$model" -p 0 -n 2 $fast -o sql
-if command -v python3 >/dev/null && python3 -c 'import sqlite3' 2>/dev/null; then
-    same "row in sqlite" "$(python3 - "$out" <<'END'
-import sqlite3, sys
-db = sqlite3.connect(":memory:")
-db.executescript(open(sys.argv[1]).read())
-for row in db.execute('SELECT n_gen, weights, typeof(avg_ts), avg_ts > 0, valid, "group" FROM llama_bench'):
-    print(*row)
-END
-)" "2 t64 real 1 0 0"
-fi
-expect 0 bench "$model" -p 0 -n 2 $fast -o csv
-same "lines of CSV" "$(grep -c . "$out")" 2
-expect 0 bench --probe -t 1 -o json
-json "bench --probe"
-says "$out" "read_gbps"
-expect 0 bench --kernels-filter "2b4t o M=1 " --no-check -r 1 -t 1
-says "$out" "| 2b4t"
-expect 3 bench --kernels-filter nothing --no-check
-expect 2 bench --probe "$model"
-expect 2 bench --probe --kernels
-expect 2 bench "$model" -p 0 -n 0
-expect 2 bench "$model" -p 8-4
-expect 2 bench "$model" -np 65
-expect 2 bench "$model" --weights stored,f8
-expect 2 bench "$model" -pg 1,2,3
-expect 3 bench "$model,$work/nothing" -p 4 -n 0 -r 1
 
 finish
