@@ -204,20 +204,20 @@ tern_status bench_instance_logits(bench_instance *b, bool keep, uint64_t *hash, 
 
 // ---- life
 
-typedef struct load_progress {
+typedef struct instance_progress {
     const bench_options *options;
     char what[160];
-} load_progress;
+} instance_progress;
 
 static bool show_load(void *user, uint64_t done, uint64_t total)
 {
-    const load_progress *p = user;
+    const instance_progress *p = user;
     return p->options->progress(p->options->user, total > 0 ? (double)done / (double)total : 1.0, p->what);
 }
 
 tern_status bench_instance_load(bench_instance *b, const bench_options *options, tern_error *err)
 {
-    load_progress progress = {.options = options};
+    instance_progress progress = {.options = options};
     snprintf(progress.what, sizeof progress.what, "loading %.100s", b->info.name);
     uint64_t used_before = bench_memory_used(options->engine, &b->device, NULL);
     tern_status status = tern_model_load(b->model, &b->plan, options->progress != NULL ? show_load : NULL, &progress,

@@ -7,11 +7,11 @@
 enum {
     ON_ALL = (1 << COMMAND_N) - 1,
     ON_GENERATE = ON(RUN) | ON(CHAT),
-    ON_COMPUTE = ON_GENERATE | ON(LOGITS) | ON(PPL),
-    ON_MODEL = ON_COMPUTE | ON(TOKENIZE) | ON(INFO),
-    ON_OPEN = ON_MODEL | ON(CONVERT) | ON(BENCH) | ON(PLAN), // opens a model
-    ON_DEVICE = ON_COMPUTE | ON(SELFTEST) | ON(BENCH),
-    ON_REPORT = ON(INFO) | ON(PLAN) | ON(DEVICES) | ON(TOKENIZE) | ON(PPL) | ON(SELFTEST),
+    ON_COMPUTE = ON_GENERATE | ON(LOGITS) | ON(PPL) | ON(EVAL),
+    ON_MODEL = ON_GENERATE | ON(LOGITS) | ON(PPL) | ON(TOKENIZE) | ON(INFO), // its operand is the model
+    ON_OPEN = ON_MODEL | ON(EVAL) | ON(CONVERT) | ON(BENCH) | ON(PLAN), // opens a model
+    ON_DEVICE = ON_COMPUTE | ON(SELFTEST) | ON(BENCH) | ON(VERIFY),
+    ON_REPORT = ON(INFO) | ON(PLAN) | ON(DEVICES) | ON(TOKENIZE) | ON(PPL) | ON(EVAL) | ON(SELFTEST),
 };
 
 #define MAX_COUNT 2147483647.0 // counts are 32-bit in tern.h
@@ -75,8 +75,28 @@ const command_spec opt_commands[COMMAND_N] = {
     [COMMAND_PPL] = {"ppl", "[MODEL]", 1, "measure perplexity on a text",
         "Counts as llama-perplexity does: the whole file is tokenised, cut into chunks of -c tokens, the first token "
         "of each chunk is replaced by BOS where the model uses one, and the second half of every chunk is scored. "
-        "Reports the file's SHA-256 and token count, because perplexities compare only on the same tokens.",
+        "Reports the file's SHA-256 and token count, because perplexities compare only on the same tokens.\n\n"
+        "--kl-base FILE also writes what the run predicted for every scored token (2 bytes a token of the vocabulary "
+        "each), and --kl FILE compares a run with such a file: the divergence of each token's prediction, in nats. "
+        "The tokens then come from the file.",
         "tern ppl models/stories -f text.txt -c 256"},
+    [COMMAND_EVAL] = {"eval", "TASK FILE.jsonl", 2, "measure accuracy on multiple-choice questions",
+        "TASK is arc-easy, arc-challenge, winogrande, hellaswag or piqa, and FILE the data set's JSON lines, as "
+        "published or from the Hugging Face hub (PIQA's labels are read from FILE-labels.lst beside FILE.jsonl when "
+        "lines have none). Zero-shot, in the form of the EleutherAI evaluation harness: the choice whose continuation "
+        "gets the largest ln p counts (acc), or the largest per character (acc_norm). The text begins with BOS where "
+        "the model begins texts with one, which is the harness with add_bos_token=True.",
+        "tern eval arc-easy ARC-Easy-Test.jsonl -m model.gguf"},
+    [COMMAND_VERIFY] = {"verify", "", 0, "check the claims made for ternary models, and write a report",
+        "Tests the device, then measures synthetic models of the published sizes, ternary and FP16 in turn, computes "
+        "what plans and operation counts decide, and writes a folder: REPORT.md, REPORT.html (one file, with plots), "
+        "environment.json, samples.jsonl with every repetition, results.json and hashes. Every claim gets a verdict "
+        "against a threshold that was set before: confirmed, refuted, not decided (the threshold lies inside the 95 % "
+        "interval) or not testable here.\n\n"
+        "--quick takes minutes on a small machine and is only indicative. The full run takes all sizes that fit the "
+        "memory and may take hours on a CPU. With a model, a float model of the same kind and a text the quality "
+        "claims are measured, too. The exit code is 1 if the self-test fails, not if a claim does.",
+        "tern verify --quick -m models/stories -f text.txt --out report"},
     [COMMAND_SELFTEST] = {"selftest", "", 0, "check a device against the reference",
         "Runs every operation on the device and compares the results with the reference bit for bit.",
         "tern selftest -dev cpu"},
@@ -102,6 +122,22 @@ const opt_spec opt_table[] = {
      .help = "model: a .gguf file, a Hugging Face directory or synthetic:SHAPE; the same as the operand"},
     {.id = OPT_MODEL, .kind = OPT_PATH, .commands = ON(BENCH), .names = "-m --model", .value = "MODEL",
      .repeats = true, .help = "model; may be repeated, or be a list with commas"},
+    {.id = OPT_MODEL, .kind = OPT_PATH, .commands = ON(EVAL), .names = "-m --model", .value = "MODEL",
+     .help = "model: a .gguf file or a Hugging Face directory"},
+    {.id = OPT_MODEL, .kind = OPT_PATH, .commands = ON(VERIFY), .names = "-m --model", .value = "MODEL",
+     .help = "a ternary model for the quality claims"},
+    {.id = OPT_FLOAT_MODEL, .kind = OPT_PATH, .commands = ON(VERIFY), .names = "--float-model", .value = "DIR",
+     .help = "a float model of a BitNet graph (Hugging Face directory), to be ternarised without training"},
+    {.id = OPT_FILE, .kind = OPT_PATH, .commands = ON(VERIFY), .names = "-f --file", .value = "FILE",
+     .help = "the text that quality is measured on"},
+    {.id = OPT_QUICK, .kind = OPT_SWITCH, .commands = ON(VERIFY), .names = "--quick",
+     .help = "small shapes, 3 repeats, no energy; results are indicative"},
+    {.id = OPT_SHAPES, .kind = OPT_TEXT, .commands = ON(VERIFY), .names = "--shapes", .value = "NAME,...",
+     .help = "synthetic shapes to measure, in ascending size (tiny, 700m, 1.3b, 3b, 3.9b, 7b, 13b, 70b, 100b); those "
+             "that fit unless given"},
+    {.id = OPT_OUT, .kind = OPT_PATH, .commands = ON(VERIFY), .names = "--out", .value = "DIR",
+     .help = "folder to make for the report, which has its name only when complete; tern-claims-DATE-TIME unless "
+             "given"},
     {.id = OPT_ACT, .kind = OPT_CHOICE, .commands = ON_OPEN, .names = "--act", .value = "KIND",
      .choices = "auto|int8|int8x2|f32", .default_text = "auto",
      .help = "how activations enter ternary products; auto: as the model was trained (tern info says which and why)"},
@@ -175,6 +211,13 @@ const opt_spec opt_table[] = {
      .min = 4, .max = 1048576, .default_text = "512", .help = "tokens of a chunk"},
     {.id = OPT_CHUNKS, .kind = OPT_INTEGER, .commands = ON(PPL), .names = "--chunks", .value = "N",
      .min = -1, .max = MAX_COUNT, .default_text = "-1", .help = "chunks to measure at most; -1: all"},
+    {.id = OPT_KL_BASE, .kind = OPT_PATH, .commands = ON(PPL), .value = "FILE",
+     .names = "--kl-base --kl-divergence-base --save-all-logits",
+     .help = "write the predictions of this run, for other runs to be compared with"},
+    {.id = OPT_KL, .kind = OPT_PATH, .commands = ON(PPL), .names = "--kl --kl-divergence", .value = "FILE",
+     .help = "compare with the run that wrote FILE: KL divergence, same top token, ratio of perplexities"},
+    {.id = OPT_LIMIT, .kind = OPT_INTEGER, .commands = ON(EVAL), .names = "--limit", .value = "N",
+     .min = 0, .max = MAX_COUNT, .default_text = "0", .help = "only the first N questions; 0: all"},
     {.id = OPT_BATCH, .kind = OPT_SWEEP, .commands = ON(BENCH), .names = "-b --batch-size", .value = "N,...",
      .max = 65536, .default_text = "512", .help = "rows evaluated at once"},
     {.id = OPT_BATCH, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(PLAN), .names = "-b --batch-size",
@@ -182,10 +225,10 @@ const opt_spec opt_table[] = {
      .min = 1, .max = 65536, .default_text = "512", .help = "rows evaluated at once; results do not depend on it"},
     {.id = OPT_THREADS, .kind = OPT_SWEEP, .commands = ON(BENCH), .names = "-t --threads", .value = "N,...",
      .max = 1024, .default_text = "0", .help = "CPU threads; 0: all this process may use"},
-    {.id = OPT_THREADS, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(SELFTEST), .names = "-t --threads",
+    {.id = OPT_THREADS, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(SELFTEST) | ON(VERIFY), .names = "-t --threads",
      .value = "N",
      .min = 0, .max = 1024, .default_text = "0", .help = "CPU threads; 0: all this process may use"},
-    {.id = OPT_DEVICE, .kind = OPT_TEXT, .commands = ON(BENCH), .names = "-dev --device", .value = "NAME,...",
+    {.id = OPT_DEVICE, .kind = OPT_TEXT, .commands = ON(BENCH) | ON(VERIFY), .names = "-dev --device", .value = "NAME,...",
      .default_text = "auto", .help = "devices to run on (see tern devices); auto: the first"},
     {.id = OPT_DEVICE, .kind = OPT_TEXT, .commands = ON_COMPUTE | ON(SELFTEST) | ON(PLAN), .names = "-dev --device",
      .value = "NAME",
@@ -208,6 +251,22 @@ const opt_spec opt_table[] = {
     {.id = OPT_VRAM, .kind = OPT_SIZE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--vram",
      .value = "SIZE",
      .help = "device memory that may be used, as 20GiB or 90% of the device's total; what is free unless given"},
+    {.id = OPT_GPU_LAYERS, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN),
+     .names = "-ngl --gpu-layers --n-gpu-layers", .value = "N", .min = 0, .max = MAX_COUNT, .choices = "auto|all",
+     .default_text = "auto",
+     .help = "the last N layers and the head run on the device, the others on the CPU; auto, all: every layer on the "
+             "device"},
+    {.id = OPT_STREAM, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--stream",
+     .value = "N", .min = 0, .max = MAX_COUNT, .choices = "auto|none", .default_text = "auto",
+     .help = "layers whose weights stay in pinned host memory and are copied to the device for each step; auto: none "
+             "if all fit the device, else as many as must"},
+    {.id = OPT_LAYOUT, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--layout",
+     .value = "NAME", .choices = "auto|t64|t80", .default_text = "auto",
+     .help = "packing of ternary weights on the device: two bits a weight (t64) or 1.6 (t80); auto: t64 unless only "
+             "t80 fits; results do not depend on it"},
+    {.id = OPT_EMBEDDING, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--embedding",
+     .value = "PLACE", .choices = "auto|device|host", .default_text = "auto",
+     .help = "where the embedding table lies; auto: in pinned host memory where it is not the head too"},
     {.id = OPT_WEIGHTS, .kind = OPT_CHOICE, .commands = ON(BENCH), .names = "--weights", .value = "KIND,...",
      .choices = "stored|f16", .default_text = "stored", .is_list = true,
      .help = "f16: the model's float twin, its matrices as fp16 and multiplied by the device's BLAS library where it "
@@ -217,11 +276,20 @@ const opt_spec opt_table[] = {
      .choices = "stored|f16", .default_text = "stored",
      .help = "f16: the model's float twin for comparison, its matrices as fp16 and multiplied by the device's BLAS "
              "library (cuBLAS, CLBlast) where it has one"},
+    {.id = OPT_HEAD, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--head",
+     .value = "KIND",
+     .choices = "stored|f16|int8|int4", .default_text = "stored",
+     .help = "how the embedding and the head are held: int8 takes a byte a weight, int4 about half a byte, both made "
+             "when the model is loaded and multiplied as exact integers"},
     {.id = OPT_CARD, .kind = OPT_TEXT, .commands = ON(PLAN), .names = "--card", .value = "NAME",
      .help = "plan for a card that need not be here: rtx3090, rtx4090, rtx5090, a100-40, h100, h200, ... (an unknown "
              "name lists all)"},
     {.id = OPT_BANDWIDTH, .kind = OPT_REAL, .commands = ON(PLAN), .names = "--bandwidth", .value = "GB/S",
      .min = 1, .max = 100000, .help = "memory bandwidth for the floor, instead of the card's data sheet"},
+    {.id = OPT_LINK, .kind = OPT_REAL, .commands = ON(PLAN), .names = "--link", .value = "GB/S",
+     .min = 0.1, .max = 10000, .default_text = "25",
+     .help = "rate of the link from host memory to the device, for the floor of streamed layers; the default is what "
+             "PCIe 4.0 x16 gives"},
     {.id = OPT_PARALLEL, .kind = OPT_INTEGER, .commands = ON(PLAN), .names = "-np --parallel", .value = "N",
      .min = 1, .max = 4096, .default_text = "1", .help = "sequences that share the context"},
     {.id = OPT_CACHE_DIR, .kind = OPT_PATH, .commands = ON_DEVICE | ON(DEVICES), .names = "--cache-dir",

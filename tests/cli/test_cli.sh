@@ -15,7 +15,7 @@ expect 0 --version
 says "$out" "tern "
 expect 0 --help
 says "$out" "exit codes:"
-for command in run chat info devices convert tokenize logits ppl selftest bench help; do
+for command in run chat info devices convert tokenize logits ppl eval selftest bench help; do
     expect 0 help $command
     says "$out" "usage: tern $command"
     expect 0 $command --help
@@ -48,6 +48,7 @@ expect 2 run "$model" -p x -n abc
 says "$err" "not 'abc'"
 expect 2 run "$model" -p x -n
 says "$err" "-n needs a value"
+expect 2 ppl "$model" -f /dev/null --head int3
 expect 2 run "$model" -p x -ctk q4_0
 says "$err" "q4_0 is not supported yet"
 expect 2 run "$model" -p x --vram 10Q
