@@ -115,8 +115,8 @@ static void judge_logits(const bench_instance *from, const bench_instance *all, 
         if (other == from || other->logits == NULL || from->logits == NULL || strcmp(a->model, b->model) != 0 ||
             other->plan.weights != TERN_WEIGHTS_STORED || a->i2s_layout != b->i2s_layout)
             continue;
-        bool is_same = from->plan.weights == TERN_WEIGHTS_STORED && a->act == b->act && a->kv_k == b->kv_k &&
-                       a->kv_v == b->kv_v;
+        bool is_same = from->plan.weights == TERN_WEIGHTS_STORED && a->act == b->act && a->head == b->head &&
+                       a->kv_k == b->kv_k && a->kv_v == b->kv_v;
         if (is_same && from->logits_hash != other->logits_hash)
             bench_row_refuse(row, "its logits differ from those of the same model on %s with %u threads",
                              other->device.name, other->plan.n_threads);

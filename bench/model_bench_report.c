@@ -102,11 +102,15 @@ static void set_own_fields(json_t *o, const bench_row *r)
     report_set_count(o, "vram_planned_bytes", r->vram_planned_bytes);
     report_set_count(o, "vram_peak_bytes", r->vram_peak_bytes);
     report_set_text(o, "vram_source", r->vram_source);
+    report_set_count(o, "memory_used_bytes", r->memory_used_bytes);
+    report_set_text(o, "memory_source", r->memory_source);
     report_set_count(o, "clock_sm_mhz", r->clock_sm_mhz);
     report_set_text(o, "throttle_reasons", r->throttle_reasons);
     report_set_text(o, "fallback_ops", r->fallback_ops);
     json_object_set_new(o, "synthetic_weights", json_boolean(r->is_synthetic));
     report_set_text(o, "weights", r->weights);
+    report_set_text(o, "head", r->head);
+    report_set_count(o, "n_layers_streamed", r->n_layers_streamed);
     report_set_text(o, "products", r->products);
     report_set_text(o, "device", r->device);
     report_set_text(o, "order", r->is_interleaved ? "interleaved" : "sequential");
@@ -123,7 +127,7 @@ static json_t *row_json(const bench_row *r, bool with_energy)
     set_llama_fields(o, r);
     set_own_fields(o, r);
     if (with_energy) set_energy_fields(o, &r->energy);
-    size_t n_expected = 25 + 32 + (with_energy ? 8 : 0);
+    size_t n_expected = 25 + 36 + (with_energy ? 8 : 0);
     if (json_object_size(o) == n_expected) return o;
     json_decref(o);
     return NULL;

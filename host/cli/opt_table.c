@@ -260,7 +260,11 @@ const opt_spec opt_table[] = {
      .value = "N", .min = 0, .max = MAX_COUNT, .choices = "auto|none", .default_text = "auto",
      .help = "layers whose weights stay in pinned host memory and are copied to the device for each step; auto: none "
              "if all fit the device, else as many as must"},
-    {.id = OPT_LAYOUT, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--layout",
+    {.id = OPT_LAYOUT, .kind = OPT_CHOICE, .commands = ON(BENCH), .names = "--layout", .value = "NAME,...",
+     .choices = "auto|t64|t80", .default_text = "auto", .is_list = true,
+     .help = "packing of ternary weights on the device: two bits a weight (t64) or 1.6 (t80); auto: t64 unless only "
+             "t80 fits"},
+    {.id = OPT_LAYOUT, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(PLAN), .names = "--layout",
      .value = "NAME", .choices = "auto|t64|t80", .default_text = "auto",
      .help = "packing of ternary weights on the device: two bits a weight (t64) or 1.6 (t80); auto: t64 unless only "
              "t80 fits; results do not depend on it"},
@@ -276,7 +280,11 @@ const opt_spec opt_table[] = {
      .choices = "stored|f16", .default_text = "stored",
      .help = "f16: the model's float twin for comparison, its matrices as fp16 and multiplied by the device's BLAS "
              "library (cuBLAS, CLBlast) where it has one"},
-    {.id = OPT_HEAD, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--head",
+    {.id = OPT_HEAD, .kind = OPT_CHOICE, .commands = ON(BENCH), .names = "--head", .value = "KIND,...",
+     .choices = "stored|f16|int8|int4", .default_text = "stored", .is_list = true,
+     .help = "how the embedding and the head of models as stored are held: int8 takes a byte a weight, int4 about half "
+             "a byte; float twins have a float head"},
+    {.id = OPT_HEAD, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(PLAN), .names = "--head",
      .value = "KIND",
      .choices = "stored|f16|int8|int4", .default_text = "stored",
      .help = "how the embedding and the head are held: int8 takes a byte a weight, int4 about half a byte, both made "

@@ -122,12 +122,20 @@ static void test_twins_and_groups(void **state)
     bench_config configs[] = {tiny(8, 0, 0), tiny(8, 0, 0), tiny(8, 0, 0)};
     configs[1].weights = TERN_WEIGHTS_F16;
     configs[2].n_threads = 2;
+    configs[2].layout = TERN_LAYOUT_T80;
     bench_rows rows = run(configs, 3, &o);
     uint64_t planned = rows.items[0].vram_planned_bytes, hash = rows.items[0].logits_hash;
     assert_string_equal(rows.items[1].weights, "f16");
     assert_true(rows.items[1].model_size > rows.items[0].model_size);
     assert_true(rows.items[1].logits_hash != hash); // float activations: other bits
-    assert_true(rows.items[2].logits_hash == hash); // another number of threads: the same
+    assert_true(rows.items[2].logits_hash == hash); // another number of threads and another layout: the same
+    assert_string_equal(rows.items[2].weights, "t80");
+    assert_true(rows.items[2].model_size < rows.items[0].model_size);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(rows.items[i].vram_peak_bytes > 0);
+        assert_true(rows.items[i].vram_peak_bytes <= rows.items[i].vram_planned_bytes);
+        assert_string_equal(rows.items[i].fallback_ops, "");
+    }
     assert_true(rows.items[2].is_interleaved && rows.items[2].group == 0);
     uint64_t all = planned + rows.items[1].vram_planned_bytes + rows.items[2].vram_planned_bytes;
     bench_rows_free(&rows);
@@ -148,6 +156,7 @@ static void test_depths_that_do_not_fit(void **state)
     (void)state;
     bench_options o = quick();
     bench_config configs[] = {tiny(0, 2, 0), tiny(0, 2, 256), tiny(0, 2, 512)};
+    for (int i = 0; i < 3; i++) configs[i].layout = TERN_LAYOUT_T64; // else smaller weights would make room
     bench_rows rows = run(configs, 3, &o);
     uint64_t together = rows.items[0].vram_planned_bytes;
     assert_int_equal(rows.items[2].vram_planned_bytes, together);
@@ -441,7 +450,7 @@ static void test_forms(void **state)
             if (k < sizeof names / sizeof names[0]) assert_string_equal(key, names[k]);
             k++;
         }
-        assert_int_equal(k, 25 + 32);
+        assert_int_equal(k, 25 + 36);
     }
     json_decref(array);
     free(text);
