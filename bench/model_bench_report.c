@@ -272,13 +272,19 @@ static void add_padded(report *r, int width, bool is_left, const char *text)
     report_add(r, "%*s ", is_left ? pad : 0, "");
 }
 
-// What the table has no room for: the denominators, and why rows are not valid.
+// What the table has no room for: where layers ran, throttling, why rows are not valid, and the denominators.
 static void add_remarks(report *r, const bench_row *rows, size_t n)
 {
     char name[64];
     for (size_t i = 0; i < n; i++) {
         const bench_row *row = &rows[i];
         bench_test_name(&row->test, name, sizeof name);
+        if (row->fallback_ops[0] != 0) report_add(r, "%s %s: %s\n", row->model_type, name, row->fallback_ops);
+        if (row->n_layers_streamed > 0)
+            report_add(r, "%s %s: %u layers streamed from host memory\n", row->model_type, name,
+                       row->n_layers_streamed);
+        if (row->throttle_reasons[0] != 0)
+            report_add(r, "%s %s: the clock was held back: %s\n", row->model_type, name, row->throttle_reasons);
         if (row->reason[0] != 0)
             report_add(r, "%s %s: %s%s\n", row->model_type, name, row->is_valid ? "" : "NOT VALID: ", row->reason);
     }

@@ -425,6 +425,8 @@ static void test_forms(void **state)
     snprintf(rows.items[0].model_type, sizeof rows.items[0].model_type,
              "a model whose name is longer than the column, with a | in it");
     snprintf(rows.items[0].gpu_info, sizeof rows.items[0].gpu_info, "it's");
+    snprintf(rows.items[1].throttle_reasons, sizeof rows.items[1].throttle_reasons, "sw_power_cap");
+    snprintf(rows.items[1].fallback_ops, sizeof rows.items[1].fallback_ops, "3 of 9 layers on the CPU");
     char *text = NULL;
     assert_int_equal(bench_rows_text(rows.items, 3, BENCH_MD, &text, NULL), TERN_OK);
     size_t n_lines = 0, width = width_of(text);
@@ -432,6 +434,8 @@ static void test_forms(void **state)
         assert_int_equal(width_of(line), width);
     assert_int_equal(n_lines, 2 + 3);
     assert_non_null(strstr(text, "|  np |"));
+    assert_non_null(strstr(text, "tg2 @ d64: 3 of 9 layers on the CPU\n"));
+    assert_non_null(strstr(text, "the clock was held back: sw_power_cap\n"));
     free(text);
 
     static const char *const names[] = {
