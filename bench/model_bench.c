@@ -482,7 +482,8 @@ static tern_status finish(bench *b, bool is_complete, bench_rows *out, tern_erro
             bench_row_refuse(row, "the run ended early, after %u of %u samples", row->n_samples, b->options->n_repeats);
         b->rows[n++] = *row;
     }
-    *out = (bench_rows){b->rows, n};
+    if (n == 0) free(b->rows);
+    *out = (bench_rows){n > 0 ? b->rows : NULL, n};
     return status;
 }
 
