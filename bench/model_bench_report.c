@@ -103,11 +103,15 @@ static void set_own_fields(json_t *o, const bench_row *r)
     report_set_count(o, "vram_planned_bytes", r->vram_planned_bytes);
     report_set_count(o, "vram_peak_bytes", r->vram_peak_bytes);
     report_set_text(o, "vram_source", r->vram_source);
+    report_set_count(o, "memory_used_bytes", r->memory_used_bytes);
+    report_set_text(o, "memory_source", r->memory_source);
     report_set_count(o, "clock_sm_mhz", r->clock_sm_mhz);
     report_set_text(o, "throttle_reasons", r->throttle_reasons);
     report_set_text(o, "fallback_ops", r->fallback_ops);
     json_object_set_new(o, "synthetic_weights", json_boolean(r->is_synthetic));
     report_set_text(o, "weights", r->weights);
+    report_set_text(o, "head", r->head);
+    report_set_count(o, "n_layers_streamed", r->n_layers_streamed);
     report_set_text(o, "products", r->products);
     report_set_text(o, "device", r->device);
     report_set_text(o, "order", r->is_interleaved ? "interleaved" : "sequential");
@@ -124,7 +128,7 @@ static json_t *row_json(const bench_row *r, bool with_energy)
     set_llama_fields(o, r);
     set_own_fields(o, r);
     if (with_energy) set_energy_fields(o, &r->energy);
-    size_t n_expected = 25 + 32 + (with_energy ? 8 : 0);
+    size_t n_expected = 25 + 36 + (with_energy ? 8 : 0);
     if (json_object_size(o) == n_expected) return o;
     json_decref(o);
     return NULL;
@@ -269,13 +273,19 @@ static void add_padded(report *r, int width, bool is_left, const char *text)
     report_add(r, "%*s ", is_left ? pad : 0, "");
 }
 
-// What the table has no room for: the denominators, and why rows are not valid.
+// What the table has no room for: where layers ran, throttling, why rows are not valid, and the denominators.
 static void add_remarks(report *r, const bench_row *rows, size_t n)
 {
     char name[64];
     for (size_t i = 0; i < n; i++) {
         const bench_row *row = &rows[i];
         bench_test_name(&row->test, name, sizeof name);
+        if (row->fallback_ops[0] != 0) report_add(r, "%s %s: %s\n", row->model_type, name, row->fallback_ops);
+        if (row->n_layers_streamed > 0)
+            report_add(r, "%s %s: %u layers streamed from host memory\n", row->model_type, name,
+                       row->n_layers_streamed);
+        if (row->throttle_reasons[0] != 0)
+            report_add(r, "%s %s: the clock was held back: %s\n", row->model_type, name, row->throttle_reasons);
         if (row->reason[0] != 0)
             report_add(r, "%s %s: %s%s\n", row->model_type, name, row->is_valid ? "" : "NOT VALID: ", row->reason);
     }

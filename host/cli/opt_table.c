@@ -225,10 +225,12 @@ const opt_spec opt_table[] = {
      .min = 1, .max = 65536, .default_text = "512", .help = "rows evaluated at once; results do not depend on it"},
     {.id = OPT_THREADS, .kind = OPT_SWEEP, .commands = ON(BENCH), .names = "-t --threads", .value = "N,...",
      .max = 1024, .default_text = "0", .help = "CPU threads; 0: all this process may use"},
-    {.id = OPT_THREADS, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(SELFTEST) | ON(VERIFY), .names = "-t --threads",
+    {.id = OPT_THREADS, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(SELFTEST) | ON(VERIFY),
+     .names = "-t --threads",
      .value = "N",
      .min = 0, .max = 1024, .default_text = "0", .help = "CPU threads; 0: all this process may use"},
-    {.id = OPT_DEVICE, .kind = OPT_TEXT, .commands = ON(BENCH) | ON(VERIFY), .names = "-dev --device", .value = "NAME,...",
+    {.id = OPT_DEVICE, .kind = OPT_TEXT, .commands = ON(BENCH) | ON(VERIFY), .names = "-dev --device",
+     .value = "NAME,...",
      .default_text = "auto", .help = "devices to run on (see tern devices); auto: the first"},
     {.id = OPT_DEVICE, .kind = OPT_TEXT, .commands = ON_COMPUTE | ON(SELFTEST) | ON(PLAN), .names = "-dev --device",
      .value = "NAME",
@@ -262,7 +264,11 @@ const opt_spec opt_table[] = {
      .value = "N", .min = 0, .max = MAX_COUNT, .choices = "auto|none", .default_text = "auto",
      .help = "layers whose weights stay in pinned host memory and are copied to the device for each step; auto: none "
              "if all fit the device, else as many as must"},
-    {.id = OPT_LAYOUT, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--layout",
+    {.id = OPT_LAYOUT, .kind = OPT_CHOICE, .commands = ON(BENCH), .names = "--layout", .value = "NAME,...",
+     .choices = "auto|t64|t80", .default_text = "auto", .is_list = true,
+     .help = "packing of ternary weights on the device: two bits a weight (t64) or 1.6 (t80); auto: t64 unless only "
+             "t80 fits"},
+    {.id = OPT_LAYOUT, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(PLAN), .names = "--layout",
      .value = "NAME", .choices = "auto|t64|t80", .default_text = "auto",
      .help = "packing of ternary weights on the device: two bits a weight (t64) or 1.6 (t80); auto: t64 unless only "
              "t80 fits; results do not depend on it"},
@@ -278,7 +284,11 @@ const opt_spec opt_table[] = {
      .choices = "stored|f16", .default_text = "stored",
      .help = "f16: the model's float twin for comparison, its matrices as fp16 and multiplied by the device's BLAS "
              "library (cuBLAS, CLBlast) where it has one"},
-    {.id = OPT_HEAD, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--head",
+    {.id = OPT_HEAD, .kind = OPT_CHOICE, .commands = ON(BENCH), .names = "--head", .value = "KIND,...",
+     .choices = "stored|f16|int8|int4", .default_text = "stored", .is_list = true,
+     .help = "how the embedding and the head of models as stored are held: int8 takes a byte a weight, int4 about half "
+             "a byte; float twins have a float head"},
+    {.id = OPT_HEAD, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(PLAN), .names = "--head",
      .value = "KIND",
      .choices = "stored|f16|int8|int4", .default_text = "stored",
      .help = "how the embedding and the head are held: int8 takes a byte a weight, int4 about half a byte, both made "
