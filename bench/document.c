@@ -21,6 +21,7 @@ static const char style[] =
     "p,ul{margin:.6rem 0;max-width:52rem}li{margin:.2rem 0}"
     ".scroll{overflow-x:auto;margin:.8rem 0}"
     "table{border-collapse:collapse;font-size:.9rem;min-width:100%}"
+    "td:first-child{white-space:nowrap}"
     "th,td{padding:.35rem .65rem;border-bottom:1px solid var(--rule);vertical-align:top;text-align:left}"
     "th{color:var(--soft);font-weight:600;white-space:nowrap;border-bottom-width:2px}"
     ".r{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}"

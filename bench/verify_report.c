@@ -30,9 +30,9 @@ static void add_introduction(const verify *v, document *d)
                          "`tern verify` without --quick.");
     for (size_t i = 0; i < o->n_devices; i++) {
         const verify_device *dev = &v->devices[i];
-        document_text(d, "Device %s: %s. Self-test in this process: %zu passed, %zu failed, %zu skipped.%s",
+        document_text(d, "Device %s: %s. Self-test in this process: %zu passed, %zu failed, %zu skipped, in %.1f s.%s",
                       dev->info.name, dev->info.description, dev->selftest.passed, dev->selftest.failed,
-                      dev->selftest.skipped,
+                      dev->selftest.skipped, (double)dev->selftest.ns * 1e-9,
                       dev->selftest.failed > 0 ? " No speed of this device is valid."
                       : is_cpu(v, i)           ? " Its results are results of a CPU: they decide nothing about a GPU."
                                                : "");
@@ -78,8 +78,8 @@ static const char *basis_of(const claim_outcome *outcomes, size_t n)
 
 static void add_verdicts(const verify *v, document *d)
 {
-    static const char *const titles[] = {"claim",   "source", "statement",   "device",
-                                         "verdict", "parts",  "one of them", NULL};
+    static const char *const titles[] = {"claim", "source", "statement",   "device", "verdict",
+                                         "by",    "parts",  "for example", NULL};
     document_heading(d, 2, "Verdicts");
     document_table(d, "llllllrl", titles);
     for (size_t c = 0; c < v->claims.n; c++)
