@@ -71,7 +71,7 @@ void verify_device_plots(const verify *v, size_t dev, plot out[VERIFY_N_DEVICE_P
     out[0].is_log_x = out[0].is_log_y = true;
     snprintf(title, sizeof title, "Throughput by batch, %s", shape);
     out[1] = new_plot(v, dev, title, "sequences decoded together", "tokens per second");
-    out[1].is_log_x = true;
+    out[1].is_log_x = out[1].has_point_ticks = true;
     out[2] = new_plot(v, dev, "Share of measured read bandwidth", "decoding, by shape", "% of read bandwidth");
     out[2].is_bars = true;
     snprintf(title, sizeof title, "Latency by context, %s", shape);
