@@ -88,6 +88,7 @@ tern_status bench_instance_plan(bench_instance *b, const bench_options *options,
     b->n_valid = tokenizer != NULL ? tern_tokenizer_n_tokens(tokenizer) : b->info.n_vocab;
     if (b->n_valid > b->info.n_vocab) b->n_valid = b->info.n_vocab;
     b->seed = options->seed;
+    b->memory_source = "";
     o.device = b->device.name; // "auto" was resolved: the budget is this device's
     o.n_ctx = (uint32_t)n_ctx;
     o.n_sequences = n_sequences;
@@ -203,20 +204,20 @@ tern_status bench_instance_logits(bench_instance *b, bool keep, uint64_t *hash, 
 
 // ---- life
 
-typedef struct load_progress {
+typedef struct instance_progress {
     const bench_options *options;
     char what[160];
-} load_progress;
+} instance_progress;
 
 static bool show_load(void *user, uint64_t done, uint64_t total)
 {
-    const load_progress *p = user;
+    const instance_progress *p = user;
     return p->options->progress(p->options->user, total > 0 ? (double)done / (double)total : 1.0, p->what);
 }
 
 tern_status bench_instance_load(bench_instance *b, const bench_options *options, tern_error *err)
 {
-    load_progress progress = {.options = options};
+    instance_progress progress = {.options = options};
     snprintf(progress.what, sizeof progress.what, "loading %.100s", b->info.name);
     uint64_t used_before = bench_memory_used(options->engine, &b->device, NULL);
     tern_status status = tern_model_load(b->model, &b->plan, options->progress != NULL ? show_load : NULL, &progress,
@@ -230,8 +231,9 @@ tern_status bench_instance_load(bench_instance *b, const bench_options *options,
     status = bench_instance_logits(b, true, &b->logits_hash, err);
     for (size_t i = 0; i < b->n_contexts && status == TERN_OK; i++)
         status = prefill(b, b->contexts[i].first, b->contexts[i].n_seq, b->contexts[i].n_depth, NULL, err);
-    uint64_t used = bench_memory_used(options->engine, &b->device, NULL);
+    uint64_t used = bench_memory_used(options->engine, &b->device, &b->memory_source);
     b->memory_peak = used_before > 0 && used > used_before ? used - used_before : 0;
+    if (b->memory_peak == 0) b->memory_source = "";
     return status;
 }
 

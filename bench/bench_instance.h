@@ -29,7 +29,8 @@ typedef struct bench_instance {
     uint64_t seed, n_drawn;
 
     uint32_t group;
-    uint64_t memory_peak; // taken by loading and by the first runs; 0: not known
+    const char *memory_source; // what memory_peak was read from; "" where it is not known
+    uint64_t memory_peak;      // taken by loading and by the first runs; 0: not known
     uint64_t logits_hash;
     float *logits; // of the fixed prompt's last token, owned
 } bench_instance;

@@ -9,7 +9,6 @@
 
 #include "bench_check.h"
 #include "bench_instance.h"
-#include "bench_memory.h"
 #include "bench_monitor.h"
 #include "bench_peak.h"
 #include "error.h"
@@ -151,8 +150,11 @@ static void describe_model(bench_row *row, const bench_instance *from)
     snprintf(row->products, sizeof row->products, "%s", plan->products);
     // A synthetic model is called so wherever its numbers go.
     bool says_so = strncmp(info->name, "synthetic", 9) == 0;
-    snprintf(row->model_type, sizeof row->model_type, "%s%s %s", info->name,
-             info->is_synthetic && !says_so ? " (synthetic)" : "", row->weights);
+    static const char *const heads[] = {
+        [TERN_HEAD_F16] = ", f16 head", [TERN_HEAD_INT8] = ", int8 head", [TERN_HEAD_INT4] = ", int4 head"};
+    snprintf(row->model_type, sizeof row->model_type, "%s%s %s%s", info->name,
+             info->is_synthetic && !says_so ? " (synthetic)" : "", row->weights,
+             plan->head != TERN_HEAD_STORED ? heads[plan->head] : "");
     row->is_synthetic = info->is_synthetic;
     row->model_n_params = info->n_params;
     row->model_size = plan->bytes_ternary + plan->bytes_dense + plan->bytes_embedding + plan->bytes_head +
@@ -355,23 +357,19 @@ static tern_status measure_energy(bench *b, uint32_t g, tern_error *err)
     return status;
 }
 
-// After the rounds: what the rows of a group say about memory and about the bits that came out.
+// After the rounds: whether the bits that come out are still those of before.
 static tern_status close_group(bench *b, uint32_t g, tern_error *err)
 {
     tern_status status = TERN_OK;
     for (size_t k = 0; k < b->n_instances && status == TERN_OK; k++) {
         bench_instance *in = &b->instances[k];
         uint64_t hash = 0;
-        const char *source = "";
         if (in->group != g) continue;
-        bench_memory_used(b->options->engine, &in->device, &source);
         status = bench_instance_logits(in, false, &hash, err);
         for (size_t i = 0; i < b->n && status == TERN_OK; i++) {
             if (b->instance_of[i] != k) continue;
             b->rows[i].logits_hash = in->logits_hash;
             b->rows[i].is_stable = hash == in->logits_hash;
-            b->rows[i].vram_peak_bytes = in->memory_peak;
-            snprintf(b->rows[i].vram_source, sizeof b->rows[i].vram_source, "%s", in->memory_peak > 0 ? source : "");
         }
     }
     return status;
@@ -434,7 +432,9 @@ static tern_status finish(bench *b, bool is_complete, bench_rows *out, tern_erro
             continue;
         }
         bench_peaks_apply(&b->peaks, row);
-        bench_checks_judge(&b->checks, b->options, row, from, b->instances, b->n_instances);
+        row->vram_peak_bytes = from->memory_peak;
+        snprintf(row->vram_source, sizeof row->vram_source, "%s", from->memory_source);
+        if (is_complete) bench_checks_judge(&b->checks, b->options, row, from, b->instances, b->n_instances);
         if (!is_complete)
             bench_row_refuse(row, "the run ended early, after %u of %u samples", row->n_samples, b->options->n_repeats);
         b->rows[n++] = *row;

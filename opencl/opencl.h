@@ -38,9 +38,11 @@
     X(clEnqueueNDRangeKernel)                                                                                          \
     X(clEnqueueReadBuffer)                                                                                             \
     X(clEnqueueWriteBuffer)                                                                                            \
+    X(clEnqueueCopyBuffer)                                                                                             \
     X(clEnqueueFillBuffer)                                                                                             \
     X(clEnqueueMapBuffer)                                                                                              \
     X(clEnqueueUnmapMemObject)                                                                                         \
+    X(clEnqueueBarrierWithWaitList)                                                                                    \
     X(clEnqueueMarkerWithWaitList)                                                                                     \
     X(clWaitForEvents)                                                                                                 \
     X(clReleaseEvent)                                                                                                  \
@@ -206,9 +208,9 @@ struct device {
     char cache_dir[512]; // "": no cache
     bool is_lost;
     cl_context context;
-    cl_command_queue queue; // in order, of all streams: what is uploaded is there for every op after it
+    cl_command_queue queue; // in order, of all streams but those that copy: what is uploaded is there for ops after it
     cl_ulong max_alloc, memory_total;
-    uint64_t memory_taken;
+    device_usage usage;
     cl_kernel kernels[KERNEL_COUNT];
     cl_kernel dense[OPENCL_DENSE_KINDS][DENSE_KERNEL_COUNT]; // built when weights of the kind are created
     cl_program programs[TOPIC_COUNT + OPENCL_DENSE_KINDS];
@@ -216,7 +218,8 @@ struct device {
     cl_mem scratch;
     opencl_staging staging[OPENCL_N_STAGING];
     uint32_t next_staging;
-    graph *recording; // what enqueued ops go to, or NULL
+    uint64_t n_uploads; // of weights so far
+    graph *recording;   // what enqueued ops go to, or NULL
     const opencl_commands *commands;
 };
 
@@ -228,13 +231,15 @@ struct buffer {
 
 struct stream {
     device *device;
+    cl_command_queue queue; // the device's, or a copying stream's own
+    uint64_t n_uploads;     // uploads that a queue of its own is ordered after
 };
 
 // The matrix, then its scales, then the first rows of its row ranges, in one buffer.
 struct weights {
     device *device;
-    weights_desc shape; // scale: NULL
-    cl_mem mem;
+    weights_desc shape;        // scale, slot: NULL
+    cl_mem mem;                // a slot's if the shape's place says so
     size_t n_bytes, row_bytes; // row: canonical or stored
     size_t scale_at, begin_at; // bytes
     uint32_t n_sets, n_groups, group;
@@ -263,6 +268,9 @@ tern_status opencl_check_lost(const device *d, tern_error *err);
 
 tern_status opencl_mem_create(device *d, uint64_t n_bytes, const char *what, cl_mem *out, tern_error *err);
 void opencl_mem_destroy(device *d, cl_mem mem, uint64_t n_bytes);
+// The same in pinned host memory that the device can reach.
+tern_status opencl_pinned_create(device *d, uint64_t n_bytes, const char *what, cl_mem *out, tern_error *err);
+void opencl_pinned_destroy(device *d, cl_mem mem, uint64_t n_bytes);
 tern_status opencl_buffer_create(device *d, size_t n_bytes, buffer **out, tern_error *err);
 void opencl_buffer_destroy(buffer *b);
 tern_status opencl_buffer_write(stream *s, view to, const void *from, size_t n_bytes, tern_error *err);
@@ -280,6 +288,7 @@ tern_status opencl_weights_upload_rows(weights *w, uint32_t first, uint32_t coun
                                        tern_error *err);
 tern_status opencl_weights_download_rows(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err);
 void opencl_weights_shape(const weights *w, weights_desc *out);
+tern_status opencl_weights_copy(stream *s, weights *to, const weights *from, tern_error *err);
 
 // ---- launch.c: one kernel call
 

@@ -18,6 +18,8 @@ static tern_status lay_out(const weights_desc *desc, layout *out, tern_error *er
     uint64_t scale_bytes = 0, matrix, end;
     tern_status status = weights_check(desc, &scale_bytes, err);
     if (status != TERN_OK) return status;
+    if (!desc->is_ternary && dense_is_integer(desc->type))
+        return error_set(err, TERN_DEVICE_UNSUPPORTED, "INT8 and INT4 matrices do not run on OpenCL yet");
     matrix = desc->is_ternary ? ternary_packed_bytes(desc->layout, desc->n_rows, desc->n_cols)
                               : (uint64_t)desc->n_rows * dense_row_bytes(desc->type, desc->n_cols);
     uint64_t ranges = desc->scale != NULL && desc->scale->set_begin != NULL ? 4 * (uint64_t)desc->scale->n_sets : 0;
@@ -60,6 +62,20 @@ static tern_status write_scales(const weights *w, const ternary_scale *scale, te
     return code == CL_SUCCESS ? TERN_OK : opencl_error(d, code, TERN_INTERNAL, "writing scales", err);
 }
 
+static tern_status find_room(weights *w, const buffer *slot, tern_error *err)
+{
+    switch (w->shape.place) {
+    case WEIGHTS_ON_HOST: return opencl_pinned_create(w->device, w->n_bytes, "a weight matrix", &w->mem, err);
+    case WEIGHTS_IN_SLOT:
+        if (slot->n_bytes < w->n_bytes)
+            return error_set(err, TERN_INVALID_ARGUMENT, "weights: %zu bytes do not fit a slot of %zu", w->n_bytes,
+                             slot->n_bytes);
+        w->mem = slot->mem;
+        return TERN_OK;
+    default: return opencl_mem_create(w->device, w->n_bytes, "a weight matrix", &w->mem, err);
+    }
+}
+
 tern_status opencl_weights_create(device *d, const weights_desc *desc, weights **out, tern_error *err)
 {
     layout l = {0};
@@ -75,7 +91,9 @@ tern_status opencl_weights_create(device *d, const weights_desc *desc, weights *
     if (w == NULL) return error_set(err, TERN_HOST_MEMORY, "weights: no memory for a descriptor");
     w->device = d;
     w->shape = *desc;
+    d->n_uploads++;
     w->shape.scale = NULL;
+    w->shape.slot = NULL;
     if (desc->is_ternary) w->shape.type = DENSE_F32;
     w->n_bytes = (size_t)l.n_bytes;
     w->row_bytes = desc->is_ternary ? ternary_row_bytes(desc->n_cols) : dense_row_bytes(desc->type, desc->n_cols);
@@ -89,9 +107,10 @@ tern_status opencl_weights_create(device *d, const weights_desc *desc, weights *
         w->group = desc->scale->group;
         w->has_ranges = desc->scale->set_begin != NULL;
     }
-    status = opencl_mem_create(d, w->n_bytes, "a weight matrix", &w->mem, err);
-    if (status == TERN_OK) status = fill_matrix(w, err);
-    if (status == TERN_OK && desc->is_ternary) status = write_scales(w, desc->scale, err);
+    status = find_room(w, desc->slot, err);
+    bool is_filled = desc->place != WEIGHTS_IN_SLOT;
+    if (status == TERN_OK && is_filled) status = fill_matrix(w, err);
+    if (status == TERN_OK && is_filled && desc->is_ternary) status = write_scales(w, desc->scale, err);
     if (status != TERN_OK) {
         opencl_weights_destroy(w);
         return status;
@@ -103,11 +122,41 @@ tern_status opencl_weights_create(device *d, const weights_desc *desc, weights *
 void opencl_weights_destroy(weights *w)
 {
     if (w == NULL) return;
-    opencl_mem_destroy(w->device, w->mem, w->n_bytes);
+    if (w->shape.place == WEIGHTS_ON_DEVICE) opencl_mem_destroy(w->device, w->mem, w->n_bytes);
+    if (w->shape.place == WEIGHTS_ON_HOST) opencl_pinned_destroy(w->device, w->mem, w->n_bytes);
     free(w);
 }
 
 void opencl_weights_shape(const weights *w, weights_desc *out) { *out = w->shape; }
+
+// Orders a queue of its own after all uploads so far, which the device's queue does.
+static tern_status follow_uploads(stream *s, tern_error *err)
+{
+    device *d = s->device;
+    if (s->queue == d->queue || s->n_uploads == d->n_uploads) return TERN_OK;
+    cl_event uploaded;
+    cl_int code = cl.clEnqueueMarkerWithWaitList(d->queue, 0, NULL, &uploaded);
+    if (code == CL_SUCCESS) {
+        code = cl.clFlush(d->queue);
+        if (code == CL_SUCCESS) code = cl.clEnqueueBarrierWithWaitList(s->queue, 1, &uploaded, NULL);
+        cl.clReleaseEvent(uploaded);
+    }
+    if (code != CL_SUCCESS) return opencl_error(d, code, TERN_INTERNAL, "waiting for uploads", err);
+    s->n_uploads = d->n_uploads;
+    return TERN_OK;
+}
+
+tern_status opencl_weights_copy(stream *s, weights *to, const weights *from, tern_error *err)
+{
+    device *d = s->device;
+    bool is_alike = to->device == d && from->device == d && to->n_bytes == from->n_bytes;
+    tern_status status = opencl_check_lost(d, err);
+    if (status == TERN_OK) status = weights_check_copy(&to->shape, &from->shape, is_alike, err);
+    if (status == TERN_OK) status = follow_uploads(s, err);
+    if (status != TERN_OK) return status;
+    cl_int code = cl.clEnqueueCopyBuffer(s->queue, from->mem, to->mem, 0, 0, from->n_bytes, 0, NULL, NULL);
+    return code == CL_SUCCESS ? TERN_OK : opencl_error(d, code, TERN_INTERNAL, "copying weights from the host", err);
+}
 
 // ---- rows
 
@@ -163,6 +212,7 @@ tern_status opencl_weights_upload_rows(weights *w, uint32_t first, uint32_t coun
     tern_status status = check_rows(w, first, count, rows, err);
     if (status == TERN_OK) status = rows_at_once(w, &step, err);
     if (status != TERN_OK) return status;
+    w->device->n_uploads++;
     for (uint32_t r = 0; r < count && status == TERN_OK; r += step)
         status = upload_some(w, first + r, count - r < step ? count - r : step, rows + r * w->row_bytes, err);
     return status;

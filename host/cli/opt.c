@@ -118,6 +118,25 @@ bool opt_find_command(const char *name, command_id *out, opt_hint *hint)
 
 // ---------------------------------------------------------------------------------------------------------- values
 
+// "f32, f16 or int8", other programs' names left out.
+static void list_choices(const char *choices, char *out, size_t n_bytes)
+{
+    const char *at;
+    size_t n, length = 0;
+    while ((at = opt_item(&choices, '|', &n)) && length < n_bytes) {
+        if (memchr(at, '=', n)) continue;
+        const char *rest = choices;
+        size_t n_next;
+        const char *next = opt_item(&rest, '|', &n_next);
+        bool is_last = !next || memchr(next, '=', n_next) != NULL;
+        length += (size_t)snprintf(out + length, n_bytes - length, "%s%.*s",
+                                   length == 0 ? ""
+                                   : is_last   ? " or "
+                                               : ", ",
+                                   (int)n, at);
+    }
+}
+
 void opt_describe_values(const opt_spec *spec, char *out, size_t n_bytes)
 {
     out[0] = 0;
@@ -125,30 +144,20 @@ void opt_describe_values(const opt_spec *spec, char *out, size_t n_bytes)
     case OPT_SWITCH: break;
     case OPT_TEXT: snprintf(out, n_bytes, "text"); break;
     case OPT_PATH: snprintf(out, n_bytes, "a path"); break;
-    case OPT_INTEGER: snprintf(out, n_bytes, "a whole number from %.0f to %.0f", spec->min, spec->max); break;
+    case OPT_INTEGER: {
+        int n = snprintf(out, n_bytes, "a whole number from %.0f to %.0f", spec->min, spec->max);
+        if (spec->choices == NULL || n < 0 || (size_t)n + 5 > n_bytes) break;
+        n += snprintf(out + n, n_bytes - (size_t)n, ", %s", strchr(spec->choices, '|') ? "" : "or ");
+        list_choices(spec->choices, out + n, n_bytes - (size_t)n);
+        break;
+    }
     case OPT_REAL: snprintf(out, n_bytes, "a number from %g to %g", spec->min, spec->max); break;
     case OPT_SIZE: snprintf(out, n_bytes, "bytes, such as 800MiB, 24G or 90%%"); break;
     case OPT_LIST: snprintf(out, n_bytes, "whole numbers from 0 to %.0f with commas between", spec->max); break;
     case OPT_SWEEP:
         snprintf(out, n_bytes, "numbers up to %.0f or ranges such as 128-1024*2, with commas between", spec->max);
         break;
-    case OPT_CHOICE: {
-        const char *choices = spec->choices, *at;
-        size_t n, length = 0;
-        while ((at = opt_item(&choices, '|', &n)) && length < n_bytes) {
-            if (memchr(at, '=', n)) continue; // another program's name for one of the others
-            const char *rest = choices;
-            size_t n_next;
-            const char *next = opt_item(&rest, '|', &n_next);
-            bool is_last = !next || memchr(next, '=', n_next) != NULL;
-            length += (size_t)snprintf(out + length, n_bytes - length, "%s%.*s",
-                                       length == 0 ? ""
-                                       : is_last   ? " or "
-                                                   : ", ",
-                                       (int)n, at);
-        }
-        break;
-    }
+    case OPT_CHOICE: list_choices(spec->choices, out, n_bytes);
     }
 }
 
@@ -403,6 +412,10 @@ static tern_status parse_value(const opt_spec *spec, const char *name, const cha
         return spec->is_list ? parse_list(spec, name, text, out, err) : parse_choice(spec, name, text, out, err);
     case OPT_SIZE: return opt_parse_size(name, text, out, err);
     case OPT_INTEGER:
+        if (spec->choices != NULL && choice_index(spec->choices, text, strlen(text)) >= 0) {
+            out->integer = -1 - choice_index(spec->choices, text, strlen(text));
+            return TERN_OK;
+        }
         if (!parse_integer(text, &out->integer) || (double)out->integer < spec->min || (double)out->integer > spec->max)
             return refuse_value(spec, name, text, err);
         return TERN_OK;
@@ -496,7 +509,10 @@ tern_status opt_parse(command_id command, int argc, const char *const *argv, opt
             out->operands[out->n_operands++] = argv[i];
         }
     }
-    if (!out->values[OPT_KV_V].given) out->values[OPT_KV_V] = out->values[OPT_KV_K];
+    if (!out->values[OPT_KV_V].given) {
+        out->values[OPT_KV_V] = out->values[OPT_KV_K];
+        out->values[OPT_KV_V].given = false;
+    }
     return TERN_OK;
 }
 

@@ -62,10 +62,16 @@ typedef enum opt_id {
     OPT_KV_K,
     OPT_KV_V,
     OPT_VRAM,
+    OPT_GPU_LAYERS,
+    OPT_STREAM,
+    OPT_LAYOUT,
+    OPT_EMBEDDING,
     OPT_WEIGHTS,
+    OPT_HEAD,
     OPT_CACHE_DIR,
     OPT_CARD,
     OPT_BANDWIDTH,
+    OPT_LINK,
     OPT_PARALLEL,
     OPT_SEED,
     OPT_TEMP,
@@ -126,7 +132,7 @@ typedef enum opt_kind {
     OPT_TEXT,
     OPT_PATH,    // text that is a file name: completion offers files
     OPT_CHOICE,  // one of `choices`
-    OPT_INTEGER, // within [min, max]
+    OPT_INTEGER, // within [min, max], or a word of `choices`: the first is -1, the second -2, ...
     OPT_REAL,    // finite and within [min, max]
     OPT_SIZE,    // bytes with an optional unit (K, M, G, T: powers of 1024, also KiB, KB, ...), or a percentage
     OPT_LIST,    // comma-separated whole numbers from 0 to `max`

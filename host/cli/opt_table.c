@@ -253,6 +253,22 @@ const opt_spec opt_table[] = {
     {.id = OPT_VRAM, .kind = OPT_SIZE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--vram",
      .value = "SIZE",
      .help = "device memory that may be used, as 20GiB or 90% of the device's total; what is free unless given"},
+    {.id = OPT_GPU_LAYERS, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN),
+     .names = "-ngl --gpu-layers --n-gpu-layers", .value = "N", .min = 0, .max = MAX_COUNT, .choices = "auto|all",
+     .default_text = "auto",
+     .help = "the last N layers and the head run on the device, the others on the CPU; auto, all: every layer on the "
+             "device"},
+    {.id = OPT_STREAM, .kind = OPT_INTEGER, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--stream",
+     .value = "N", .min = 0, .max = MAX_COUNT, .choices = "auto|none", .default_text = "auto",
+     .help = "layers whose weights stay in pinned host memory and are copied to the device for each step; auto: none "
+             "if all fit the device, else as many as must"},
+    {.id = OPT_LAYOUT, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--layout",
+     .value = "NAME", .choices = "auto|t64|t80", .default_text = "auto",
+     .help = "packing of ternary weights on the device: two bits a weight (t64) or 1.6 (t80); auto: t64 unless only "
+             "t80 fits; results do not depend on it"},
+    {.id = OPT_EMBEDDING, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--embedding",
+     .value = "PLACE", .choices = "auto|device|host", .default_text = "auto",
+     .help = "where the embedding table lies; auto: in pinned host memory where it is not the head too"},
     {.id = OPT_WEIGHTS, .kind = OPT_CHOICE, .commands = ON(BENCH), .names = "--weights", .value = "KIND,...",
      .choices = "stored|f16", .default_text = "stored", .is_list = true,
      .help = "f16: the model's float twin, its matrices as fp16 and multiplied by the device's BLAS library where it "
@@ -262,11 +278,20 @@ const opt_spec opt_table[] = {
      .choices = "stored|f16", .default_text = "stored",
      .help = "f16: the model's float twin for comparison, its matrices as fp16 and multiplied by the device's BLAS "
              "library (cuBLAS, CLBlast) where it has one"},
+    {.id = OPT_HEAD, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--head",
+     .value = "KIND",
+     .choices = "stored|f16|int8|int4", .default_text = "stored",
+     .help = "how the embedding and the head are held: int8 takes a byte a weight, int4 about half a byte, both made "
+             "when the model is loaded and multiplied as exact integers"},
     {.id = OPT_CARD, .kind = OPT_TEXT, .commands = ON(PLAN), .names = "--card", .value = "NAME",
      .help = "plan for a card that need not be here: rtx3090, rtx4090, rtx5090, a100-40, h100, h200, ... (an unknown "
              "name lists all)"},
     {.id = OPT_BANDWIDTH, .kind = OPT_REAL, .commands = ON(PLAN), .names = "--bandwidth", .value = "GB/S",
      .min = 1, .max = 100000, .help = "memory bandwidth for the floor, instead of the card's data sheet"},
+    {.id = OPT_LINK, .kind = OPT_REAL, .commands = ON(PLAN), .names = "--link", .value = "GB/S",
+     .min = 0.1, .max = 10000, .default_text = "25",
+     .help = "rate of the link from host memory to the device, for the floor of streamed layers; the default is what "
+             "PCIe 4.0 x16 gives"},
     {.id = OPT_PARALLEL, .kind = OPT_INTEGER, .commands = ON(PLAN), .names = "-np --parallel", .value = "N",
      .min = 1, .max = 4096, .default_text = "1", .help = "sequences that share the context"},
     {.id = OPT_CACHE_DIR, .kind = OPT_PATH, .commands = ON_DEVICE | ON(DEVICES), .names = "--cache-dir",

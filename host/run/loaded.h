@@ -9,12 +9,16 @@
 struct tern_model {
     tern_engine *engine;
     model_source *source;
-    resident *resident; // NULL until tern_model_load
-    tern_plan plan;     // what it was loaded by
-    int references;     // sessions keep the model alive
+    resident *residents[PLAN_MAX_SPANS]; // one a device, in the order of layers
+    uint32_t n_residents;                // 0 until tern_model_load
+    tern_plan plan;                      // what it was loaded by
+    int references;                      // sessions keep the model alive
 };
 
 void loaded_retain(tern_model *model);
 void loaded_release(tern_model *model);
+
+// Actual bytes are off by over 2 % of what was planned (and more than a buffer's rounding).
+bool loaded_differs(uint64_t planned, uint64_t actual);
 
 #endif
