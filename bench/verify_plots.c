@@ -76,7 +76,7 @@ void verify_device_plots(const verify *v, size_t dev, plot out[VERIFY_N_DEVICE_P
     out[2].is_bars = true;
     snprintf(title, sizeof title, "Latency by context, %s", shape);
     out[3] = new_plot(v, dev, title, "tokens in the context", "ms per token");
-    bench_test batch = verify_batch_test(v);
+    bench_test batch = verify_batch_test(v, dev);
     for (size_t i = 0; i < v->n_rows; i++) {
         const verify_row *r = &v->rows[i];
         if (r->device != dev || r->row.test.n_prompt > 0 || !r->row.is_valid) continue;

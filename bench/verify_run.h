@@ -16,7 +16,7 @@ typedef struct verify_row {
 typedef struct verify_device {
     tern_device_info info;
     selftest_result selftest;
-    char skipped[400];     // shapes that were not measured, and why; "" if none
+    char skipped[1200];    // shapes that were not or not fully measured, and why: "7b: ...; 13b: ..."; "" if none
     char largest[16];      // largest shape with both twins measured; "" if none
     uint32_t n_ternary;    // sequences of the ternary model in the experiment at equal memory; 0: not run
     uint64_t budget_bytes; // of that experiment
@@ -56,7 +56,7 @@ tern_status verify_measure(verify *v, tern_error *err);
 const verify_row *verify_find_row(const verify *v, size_t dev, const char *shape, bool is_twin, uint32_t n_seq,
                                   const bench_test *test);
 bench_test verify_decode_test(const verify *v, size_t dev, uint32_t depth);
-bench_test verify_batch_test(const verify *v);
+bench_test verify_batch_test(const verify *v, size_t dev);
 tern_status verify_step(verify *v, double share, const char *what, tern_error *err); // progress; CANCELLED
 
 // ---- verify_quality.c
