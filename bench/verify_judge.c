@@ -62,6 +62,9 @@ static twins find_twins(const verify *v, size_t dev, const char *shape, const be
         t.missing = not_measured(v, dev, shape);
     else if (!a->row.is_valid || !b->row.is_valid)
         t.missing = claim_invalid("%.200s", a->row.is_valid ? b->row.reason : a->row.reason);
+    else if (a->row.fallback_ops[0] != 0 || b->row.fallback_ops[0] != 0)
+        t.missing = claim_untestable("not all layers stayed on the device: %.150s",
+                                     a->row.fallback_ops[0] != 0 ? a->row.fallback_ops : b->row.fallback_ops);
     else {
         t.ternary = &a->row;
         t.fp16 = &b->row;

@@ -114,8 +114,8 @@ static tern_status bytes_here(const shape_run *r, tern_weights kind, uint32_t n_
     o.weights = kind;
     o.n_sequences = n_seq;
     o.n_ctx = n_seq * MEMORY_CTX;
-    o.is_estimate = true;
     o.n_threads = r->v->options->n_threads;
+    verify_keep_resident(&o);
     tern_plan plan;
     status = tern_plan_make(model, &o, &plan, err);
     if (status == TERN_OK) *out = plan.bytes_total;

@@ -273,8 +273,8 @@ static void add_method(const verify *v, document *d)
                      "models that fit a cache say so and are not held against the bandwidth.");
     document_item(d, "Decoding reads int8 KV. Batches are decoded from an empty context; the equal-memory experiment "
                      "counts 512 positions a sequence.");
-    document_item(d, "Plans count 0.47 GB (450 MiB) of context and driver with both twins, and the packed layout that "
-                     "this build uses.");
+    document_item(d, "Plans count 0.47 GB (450 MiB) of context and driver with both twins, and everything "
+                     "resident on the device, in the packed layout that the planner chooses.");
     document_item(d, "Energy of operations: %s. Note: %s", claims_text(&v->claims, "energy", "source"),
                   claims_text(&v->claims, "energy", "note"));
     document_heading(d, 2, "Limits");

@@ -69,6 +69,8 @@ const claim_outcome *verify_outcomes(const verify *v, size_t dev, size_t claim_i
 const char *verify_shape_of(const verify *v, size_t dev, const claim_part *part);      // "largest" resolved; "" if none
 
 // ---- verify_compute.c: from plans and counts
+// Everything of a model on the device, whether or not it fits: what a claim about its memory compares.
+void verify_keep_resident(tern_plan_options *o);
 // Bytes of a synthetic shape by plan. `card` NULL: a card with memory to spare. `kv` "f16" or "int8".
 tern_status verify_plan_bytes(const verify *v, const char *shape, tern_weights kind, uint32_t n_ctx,
                               uint32_t n_sequences, const char *kv, const char *card, uint64_t *out, tern_error *err);

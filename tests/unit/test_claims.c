@@ -160,11 +160,36 @@ static void test_selftest_decides(void **state)
     tern_engine_close(engine);
 }
 
+// Plans that claims compare hold everything on the device, also what is larger than any card.
+static void test_plans(void **state)
+{
+    (void)state;
+    tern_engine_options options;
+    tern_engine *engine = NULL;
+    tern_error err = {0};
+    tern_engine_options_init(&options);
+    assert_int_equal(tern_engine_open(&options, &engine, NULL), TERN_OK);
+    verify_options o = {.engine = engine};
+    verify v = {.options = &o};
+    uint64_t fp16, ternary;
+    assert_ok(verify_plan_bytes(&v, "100b", TERN_WEIGHTS_F16, 512, 1, "f16", NULL, &fp16, &err), &err);
+    assert_ok(verify_plan_bytes(&v, "100b", TERN_WEIGHTS_STORED, 512, 1, "f16", NULL, &ternary, &err), &err);
+    assert_in_range(fp16, 195000000000, 215000000000);
+    assert_in_range(ternary, 20000000000, 32000000000);
+    uint32_t n_fp16, n_ternary;
+    assert_ok(verify_largest_batch(&v, "70b", TERN_WEIGHTS_F16, 512, 160000000000, 4096, &n_fp16, &err), &err);
+    assert_ok(verify_largest_batch(&v, "70b", TERN_WEIGHTS_STORED, 512, 160000000000, 4096, &n_ternary, &err), &err);
+    assert_true(n_fp16 > 10 && n_ternary > 5 * n_fp16);
+    assert_ok(verify_largest_batch(&v, "70b", TERN_WEIGHTS_F16, 512, 100000000000, 4096, &n_fp16, &err), &err);
+    assert_int_equal(n_fp16, 0);
+    tern_engine_close(engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parts), cmocka_unit_test(test_claims),           cmocka_unit_test(test_ratio),
-        cmocka_unit_test(test_data),  cmocka_unit_test(test_selftest_decides),
+        cmocka_unit_test(test_data),  cmocka_unit_test(test_selftest_decides), cmocka_unit_test(test_plans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
