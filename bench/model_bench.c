@@ -128,8 +128,11 @@ static void describe_model(model_bench_row *row, const tern_model *model, const 
     snprintf(row->products, sizeof row->products, "%s", plan->products);
     // A synthetic model is called so wherever its numbers go.
     bool says_so = strncmp(info.name, "synthetic", 9) == 0;
-    snprintf(row->model_type, sizeof row->model_type, "%s%s %s", info.name,
-             info.is_synthetic && !says_so ? " (synthetic)" : "", row->weights);
+    static const char *const heads[] = {
+        [TERN_HEAD_F16] = ", f16 head", [TERN_HEAD_INT8] = ", int8 head", [TERN_HEAD_INT4] = ", int4 head"};
+    snprintf(row->model_type, sizeof row->model_type, "%s%s %s%s", info.name,
+             info.is_synthetic && !says_so ? " (synthetic)" : "", row->weights,
+             plan->head != TERN_HEAD_STORED ? heads[plan->head] : "");
     row->is_synthetic = info.is_synthetic;
     row->model_n_params = info.n_params;
     row->model_size = plan->bytes_ternary + plan->bytes_dense + plan->bytes_embedding + plan->bytes_head +

@@ -66,6 +66,7 @@ static uint64_t case_macs(const op_case *c)
     switch (c->kind) {
     case OP_TERNARY_MM: return rows * c->n * c->k * c->n_terms;
     case OP_DENSE_MM: return rows * c->n * c->k;
+    case OP_INT_MM: return 2 * rows * c->n * c->k;
     case OP_EMBED: return rows * c->k;
     case OP_HEAD_NORM: return rows * c->n_heads * c->head_dim;
     case OP_ROPE_KV: return rows * (c->n_heads + 2 * c->n_kv_heads) * c->head_dim;
@@ -98,6 +99,7 @@ static void describe_shape(const op_case *c, char *out, size_t n_bytes)
     describe_weights(c, form, sizeof form);
     switch (c->kind) {
     case OP_TERNARY_MM: snprintf(out, n_bytes, "N=%u K=%u %s %u-term", c->n, c->k, form, c->n_terms); break;
+    case OP_INT_MM:
     case OP_DENSE_MM:
         snprintf(out, n_bytes, "N=%u K=%u %s%s", c->n, c->k, c->is_ternary ? "ternary " : "", form);
         break;
@@ -312,7 +314,7 @@ static void add_dense(case_list *list)
     static const uint32_t blocks[] = {1, 2, 3, 5, 8, 10};
     static const uint32_t float_widths[] = {1, 3, 63, 64, 65, 127, 257, 640, 2560};
     static const uint32_t n_sweep[] = {1, 3, 4, 5, 16, 33, 65};
-    for (int type = DENSE_F32; type < DENSE_N_TYPES; type++) {
+    for (int type = DENSE_F32; type < DENSE_N_FILE_TYPES; type++) {
         op_case c = {.kind = OP_DENSE_MM, .dense = (dense_type)type, .n = 23};
         bool has_blocks = dense_block(c.dense) > 1;
         for (size_t i = 0; i < (has_blocks ? COUNT(blocks) : COUNT(float_widths)); i++) {
@@ -355,6 +357,57 @@ static void add_dense(case_list *list)
             c.n = 128256;
             add(list, c);
         }
+}
+
+// Products with INT8 and INT4 rows, always of two terms.
+static void add_int(case_list *list)
+{
+    static const uint32_t n_sweep[] = {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 65};
+    // Columns for 1 to 41 groups of 64, so that the eight parts of groups() are empty, even and uneven.
+    static const uint32_t k_sweep[] = {64, 128, 192, 320, 448, 512, 576, 640, 1024, 1088, 2048, 2624};
+    static const op_recipe recipes[] = {RECIPE_ZEROS, RECIPE_OUTLIER, RECIPE_EXTREME, RECIPE_NAN, RECIPE_INF};
+    for (int type = DENSE_INT8; type <= DENSE_INT4; type++) {
+        const op_case base = {.kind = OP_INT_MM, .dense = (dense_type)type, .m = 2, .n = 37, .k = 256, .n_terms = 2};
+        op_case c = base;
+        for (c.m = 1; c.m <= 9; c.m++) add(list, c);
+        for (size_t i = 0; i < COUNT(m_sweep); i++) {
+            c.m = m_sweep[i];
+            c.n = 21;
+            if (c.m > 9) add(list, c);
+        }
+        c = base;
+        for (size_t i = 0; i < COUNT(n_sweep); i++) {
+            c.n = n_sweep[i];
+            c.m = 1 + (uint32_t)i % 3;
+            c.gap = 16 * (uint32_t)(i % 3);
+            add(list, c);
+        }
+        c = base;
+        for (size_t i = 0; i < COUNT(k_sweep); i++) {
+            c.k = k_sweep[i];
+            c.m = 1 + (uint32_t)i % 9;
+            c.n = 19;
+            add(list, c);
+        }
+        c = base;
+        for (size_t i = 0; i < COUNT(recipes); i++)
+            for (c.m = 1; c.m <= 10; c.m += 3) {
+                c.recipe = recipes[i];
+                add(list, c);
+            }
+        // The widest rows INT8 sums exactly, then the 2B-4T head: a slice, and all of it.
+        c = (op_case){.kind = OP_INT_MM, .dense = (dense_type)type, .recipe = RECIPE_EXTREME, .m = 2, .n = 5};
+        c.k = DENSE_INT8_MAX_COLUMNS;
+        add(list, c);
+        c = (op_case){.kind = OP_INT_MM, .dense = (dense_type)type, .n = 6000, .k = 2560};
+        for (c.m = 1; c.m <= 8; c.m *= 2) add(list, c);
+        c.m = 33;
+        c.n = 3000;
+        add(list, c);
+        c.m = 1;
+        c.n = 128256;
+        add(list, c);
+    }
 }
 
 static void add_embed(case_list *list)
@@ -572,6 +625,7 @@ tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
     add_ternary_scales(&list);
     add_ternary_recipes(&list);
     add_dense(&list);
+    add_int(&list);
     add_rope_kv(&list);
     add_attention(&list);
     add_top_k(&list);

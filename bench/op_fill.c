@@ -96,7 +96,26 @@ static void fill_block_factors(dense_type type, uint64_t seed, uint64_t i, uint8
     if (type == DENSE_Q6_K) store_half(block + 208, d);
 }
 
-void fill_dense_row(dense_type type, uint64_t seed, uint32_t row, uint32_t n_cols, uint8_t *out)
+// Codes of all values, or the largest for the largest sums; scales of the size that rows of a head have.
+static void fill_integer_row(op_recipe recipe, dense_type type, uint64_t seed, uint32_t row, uint32_t n_cols,
+                             uint8_t *out)
+{
+    size_t n_codes = dense_column_offset(type, n_cols);
+    for (size_t i = 0; i < n_codes; i++) {
+        uint64_t bits = rng_u64(seed, counter_of(row, (uint32_t)i));
+        if (recipe == RECIPE_EXTREME) bits = type == DENSE_INT4 ? 0xff : row % 4 == 3 ? 0 : 254;
+        out[i] = (uint8_t)(type == DENSE_INT4 ? bits : bits % 255 - 127);
+    }
+    if (type == DENSE_INT8) {
+        float w = fill_scale(RECIPE_RANDOM, seed + 1, row);
+        memcpy(out + n_codes, &w, sizeof w);
+        return;
+    }
+    for (uint32_t g = 0; g < n_cols / DENSE_GROUP; g++)
+        store_half(out + n_codes + 2 * (size_t)g, fill_scale(RECIPE_RANDOM, seed + 1, row * 1024 + g));
+}
+
+void fill_dense_row(op_recipe recipe, dense_type type, uint64_t seed, uint32_t row, uint32_t n_cols, uint8_t *out)
 {
     if (type == DENSE_F32 || type == DENSE_F16 || type == DENSE_BF16) {
         for (uint32_t i = 0; i < n_cols; i++) {
@@ -107,6 +126,10 @@ void fill_dense_row(dense_type type, uint64_t seed, uint32_t row, uint32_t n_col
             else
                 memcpy(out + (size_t)i * 2, &half, 2);
         }
+        return;
+    }
+    if (dense_is_integer(type)) {
+        fill_integer_row(recipe, type, seed, row, n_cols, out);
         return;
     }
     size_t n_bytes = dense_row_bytes(type, n_cols), block_bytes = dense_formats[type].block_bytes;

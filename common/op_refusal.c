@@ -76,7 +76,17 @@ static const char *refuse_dense_mm(const operand_access *access, const op_dense_
 {
     if (a->w == NULL) return "the weights are missing";
     weights_desc w = shape_of(access, a->w);
+    if (!w.is_ternary && dense_is_integer(w.type))
+        return "dense_mm takes no INT8 or INT4 weights; they go through int_mm";
     return first_of(refuse_rows(w.n_cols, a->ld_x), refuse_rows(w.n_rows, a->ld_y));
+}
+
+static const char *refuse_int_mm(const operand_access *access, const op_int_mm *a)
+{
+    if (a->w == NULL) return "the weights are missing";
+    weights_desc w = shape_of(access, a->w);
+    if (w.is_ternary || !dense_is_integer(w.type)) return "int_mm takes INT8 or INT4 weights";
+    return first_of(refuse_quantized(w.n_cols, a->x.ld), refuse_rows(w.n_rows, a->ld_y));
 }
 
 static const char *refuse_blas_mm(const operand_access *access, const op_dense_mm *a)
@@ -154,6 +164,7 @@ const char *op_refusal(const operand_access *access, const op *o)
         return first_of(refuse_rows(o->residual.n, o->residual.ld_h), refuse_rows(o->residual.n, o->residual.ld_y));
     case OP_GATHER: return first_of(refuse_rows(o->gather.n, o->gather.ld_x), refuse_rows(o->gather.n, o->gather.ld_y));
     case OP_TOP_K: return refuse_top_k(&o->top_k);
+    case OP_INT_MM: return refuse_int_mm(access, &o->int_mm);
     case OP_BLAS_MM: return refuse_blas_mm(access, &o->dense_mm);
     case OP_N_KINDS: break;
     }

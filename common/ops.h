@@ -16,7 +16,7 @@
 //
 // Errors of value: an op that meets a non-finite sum of squares, absmax or logit, or a |K| or |V| >= 65520 to be stored
 // as f16, lowers the 32-bit flag word to its own `place` (atomic minimum; the word starts at UINT32_MAX). What it then
-// writes is unspecified. dense_mm checks its outputs only where `check_finite` is set (the head).
+// writes is unspecified. dense_mm and int_mm check their outputs only where `check_finite` is set (the head).
 #ifndef TERN_COMMON_OPS_H
 #define TERN_COMMON_OPS_H
 
@@ -51,6 +51,7 @@ typedef enum op_kind {
     OP_RESIDUAL,
     OP_GATHER,
     OP_TOP_K,
+    OP_INT_MM,
     OP_BLAS_MM, // the one op without defined bits, for baselines
     OP_N_KINDS
 } op_kind;
@@ -68,7 +69,8 @@ typedef struct quantized {
 #define QUANTIZED_STEP 320u // whole granules of every layout (64 and 80 columns), and a whole tile of T80
 static inline uint32_t quantized_ld(uint32_t n) { return (n + QUANTIZED_STEP - 1) / QUANTIZED_STEP * QUANTIZED_STEP; }
 
-// y[m] = row ids[m] of the table, dequantised; a ternary row is scale * trit. ids: int32 [M], validated by the caller.
+// y[m] = row ids[m] of the table, dequantised; a ternary row is scale * trit, one of INT8 or INT4 code * scale. ids:
+// int32 [M], validated by the caller.
 typedef struct op_embed {
     const weights *table;
     view ids, y;
@@ -119,7 +121,8 @@ typedef struct op_ternary_mm {
     uint32_t ld_y;
 } op_ternary_mm;
 
-// y[m, r] = dot64(row r of w dequantised to fp32, x[m], K). Also for ternary w: rows are scale * trit.
+// y[m, r] = dot64(row r of w dequantised to fp32, x[m], K). Also for ternary w: rows are scale * trit. Not for INT8 and
+// INT4, which int_mm multiplies.
 // OP_BLAS_MM: the same product of F32 or F16 weights by the device's BLAS library, whose order of sums nobody defines.
 // A kind of its own, used only where it was asked for, so that it cannot pass for the product with defined bits.
 typedef struct op_dense_mm {
@@ -128,6 +131,18 @@ typedef struct op_dense_mm {
     uint32_t ld_x, ld_y;
     bool check_finite;
 } op_dense_mm;
+
+// y[m, r] = the product of row r of INT8 or INT4 w with row m of two-term x, from exact int32 sums; w's codes and
+// scales as in dense.h. hi and lo: sums of code * x code over all of K (INT8), or over each group of 64 columns (INT4).
+//   INT8   scalar_ternary2(hi, lo, a, b, w) = fma((float)hi, a * w, (float)lo * (b * w))
+//   INT4   groups(v, d, K / 64) with v_g = fma((float)hi_g, a, (float)lo_g * b)
+typedef struct op_int_mm {
+    const weights *w;
+    quantized x; // two terms
+    view y;
+    uint32_t ld_y;
+    bool check_finite;
+} op_int_mm;
 
 // Where rows stand: row m belongs to block table row_table[m] (int32 [M]) and has position row_position[m] (int32 [M]).
 // tables: int32 [n_tables, table_ld], block indices into the layer's cache.
@@ -225,6 +240,7 @@ typedef struct op {
         op_residual residual;
         op_gather gather;
         op_top_k top_k;
+        op_int_mm int_mm;
     };
 } op;
 

@@ -32,6 +32,8 @@ static tern_status lay_out(const weights_desc *desc, weights_layout *out, tern_e
     uint64_t unused;
     tern_status status = weights_check(desc, &unused, err);
     if (status != TERN_OK) return status;
+    if (!desc->is_ternary && dense_is_integer(desc->type))
+        return error_set(err, TERN_DEVICE_UNSUPPORTED, "INT8 and INT4 matrices do not run on CUDA yet");
     weights_layout l = {0};
     if (desc->is_ternary && desc->layout != TERNARY_T64)
         return error_set(err, TERN_UNSUPPORTED, "weights: CUDA holds ternary matrices as T64 only");

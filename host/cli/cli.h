@@ -124,6 +124,7 @@ tern_status cli_session_load(cli_session *s, const opt_values *options, uint32_t
                              tern_error *err);
 void cli_session_close(cli_session *s);
 const char *cli_kv_name(tern_kv_type type);
+const char *cli_head_name(tern_head head);
 bool cli_wants_json(const opt_values *options);
 
 // ---- sampling (sampling.c)

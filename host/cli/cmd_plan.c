@@ -112,6 +112,7 @@ static tern_status find_target(planner *p, tern_error *err)
     o->kv_k = (tern_kv_type)v[OPT_KV_K].integer;
     o->kv_v = (tern_kv_type)v[OPT_KV_V].integer;
     o->weights = (tern_weights)v[OPT_WEIGHTS].integer;
+    o->head = (tern_head)v[OPT_HEAD].integer;
     cli_placement(p->options, o);
     uint64_t total;
     static tern_device_info device;
@@ -185,6 +186,7 @@ static void print_chosen(const planner *p)
     else
         printf("no plan: %s\n", p->refusal.message);
     if (plan->weights == TERN_WEIGHTS_F16) printf("float twin: %s\n", plan->products);
+    if (plan->head != TERN_HEAD_STORED) printf("embedding and head held as %s\n", cli_head_name(plan->head));
     printf("%s\n\n", plan->reasons);
     print_classes(plan);
     printf("\nread for a token with the context full: %s", cli_bytes(step_bytes(plan)).text);
@@ -336,15 +338,16 @@ static int print_json(const planner *p)
     for (size_t i = 0; i < p->n_rows; i++)
         for (int layout = 0; layout < ROW_N_LAYOUTS; layout++)
             if (p->rows[i].is_there[layout]) json_array_append_new(rows, plan_json(p, &p->rows[i].plans[layout]));
-    return json_out_print(json_pack(
-        "{s:o, s:b, s:s, s:o, s:s, s:o, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "model",
-        json_out_text(p->info.name), "is_synthetic", (int)p->info.is_synthetic, "device", plan->device, "target",
-        json_out_text(p->target), "weights", plan->weights == TERN_WEIGHTS_F16 ? "f16" : "stored", "memory_budget",
-        json_out_count(plan->memory_budget), "gbps", p->gbps, "link_gbps", p->link_gbps, "bytes_ternary",
-        json_out_count(plan->bytes_ternary), "bytes_dense", json_out_count(plan->bytes_dense), "bytes_embedding",
-        json_out_count(plan->bytes_embedding), "bytes_head", json_out_count(plan->bytes_head), "bytes_norms",
-        json_out_count(plan->bytes_norms), "bytes_device", json_out_count(plan->bytes_device), "bytes_context",
-        json_out_count(plan->bytes_context), "plan", chosen_json(p), "plans", rows));
+    return json_out_print(
+        json_pack("{s:o, s:b, s:s, s:o, s:s, s:s, s:o, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "model",
+                  json_out_text(p->info.name), "is_synthetic", (int)p->info.is_synthetic, "device", plan->device,
+                  "target", json_out_text(p->target), "weights", plan->weights == TERN_WEIGHTS_F16 ? "f16" : "stored",
+                  "head", cli_head_name(plan->head), "memory_budget", json_out_count(plan->memory_budget), "gbps",
+                  p->gbps, "link_gbps", p->link_gbps, "bytes_ternary", json_out_count(plan->bytes_ternary),
+                  "bytes_dense", json_out_count(plan->bytes_dense), "bytes_embedding",
+                  json_out_count(plan->bytes_embedding), "bytes_head", json_out_count(plan->bytes_head), "bytes_norms",
+                  json_out_count(plan->bytes_norms), "bytes_device", json_out_count(plan->bytes_device),
+                  "bytes_context", json_out_count(plan->bytes_context), "plan", chosen_json(p), "plans", rows));
 }
 
 static tern_status make_plans(planner *p, tern_error *err)

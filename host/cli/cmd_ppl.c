@@ -9,6 +9,7 @@
 typedef struct ppl {
     const opt_values *options;
     cli_session s;
+    cli_session stored; // with --compare-head: the same model with its stored head
     tern_model_info info;
     tern_tokens tokens;
     uint64_t n_bytes;
@@ -46,6 +47,27 @@ static bool show_chunk(void *user, const perplexity_result *so_far, size_t n_chu
     return !interrupt_seen();
 }
 
+// The model a second time, as the first is loaded but for its head.
+static tern_status load_stored(ppl *p, tern_error *err)
+{
+    const char *path;
+    if (p->s.plan.head == TERN_HEAD_STORED)
+        return error_set(err, TERN_INVALID_ARGUMENT, "--compare-head compares with the stored head: give --head too");
+    tern_status status = cli_model_path(p->options, &path, err);
+    if (status == TERN_OK) status = cli_model_open(&p->stored, p->options, path, err);
+    tern_plan_options o;
+    tern_plan_options_init(&o);
+    o.device = p->s.plan.device;
+    o.n_ctx = p->s.plan.n_ctx;
+    o.n_batch = p->s.plan.n_batch;
+    o.n_threads = p->s.plan.n_threads;
+    o.kv_k = p->s.plan.kv_k;
+    o.kv_v = p->s.plan.kv_v;
+    if (status == TERN_OK) status = tern_plan_make(p->stored.model, &o, &p->stored.plan, err);
+    if (status == TERN_OK) status = tern_model_load(p->stored.model, &p->stored.plan, NULL, NULL, err);
+    return status == TERN_OK ? tern_session_create(p->stored.model, &p->stored.session, err) : status;
+}
+
 static tern_status measure(ppl *p, tern_error *err)
 {
     const opt_value *v = p->options->values;
@@ -70,7 +92,9 @@ static tern_status measure(ppl *p, tern_error *err)
                          "the text has %zu tokens, less than one chunk of %u: use a longer text or a smaller -c",
                          p->tokens.n, o.n_ctx);
     status = cli_session_load(&p->s, p->options, o.n_ctx, o.n_batch, err);
+    if (status == TERN_OK && v[OPT_COMPARE_HEAD].given) status = load_stored(p, err);
     if (status != TERN_OK) return status;
+    o.reference = p->stored.session;
     cli_progress_begin(&p->progress, p->options, "measuring");
     status = perplexity_measure(p->s.session, p->tokens.ids, p->tokens.n, &o, &p->result, err);
     cli_progress_end(&p->progress);
@@ -83,20 +107,26 @@ static double tokens_per_second(const ppl *p)
     return p->result.ns > 0 ? n * 1e9 / (double)p->result.ns : 0;
 }
 
+static double same_top_share(const perplexity_result *r) { return (double)r->n_same_top / (double)r->n_scored; }
+
 static int print_json(const ppl *p)
 {
     const perplexity_result *r = &p->result;
     const char *model;
     if (cli_model_path(p->options, &model, NULL) != TERN_OK) model = "";
-    return json_out_print(
-        json_pack("{s:o, s:b, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f, s:f}", "model",
-                  json_out_text(model), "is_synthetic", p->info.is_synthetic, "device", p->s.plan.device, "type_k",
-                  cli_kv_name(p->s.plan.kv_k), "type_v", cli_kv_name(p->s.plan.kv_v), "file",
-                  json_out_text(p->options->values[OPT_FILE].text), "file_sha256", p->hash, "file_bytes",
-                  json_out_count(p->n_bytes), "n_tokens", json_out_count(r->n_tokens), "n_ctx",
-                  json_integer(p->options->values[OPT_CTX].integer), "n_chunks", json_out_count(r->n_chunks),
-                  "n_scored", json_out_count(r->n_scored), "perplexity", r->perplexity, "perplexity_error", r->error,
-                  "nll", r->nll, "seconds", (double)r->ns * 1e-9, "tokens_per_second", tokens_per_second(p)));
+    json_t *compared = NULL; // no such key
+    if (p->stored.session != NULL)
+        compared = json_pack("{s:f, s:f, s:f}", "same_top", same_top_share(r), "divergence", r->divergence,
+                             "perplexity", r->reference_perplexity);
+    return json_out_print(json_pack(
+        "{s:o, s:b, s:s, s:s, s:s, s:s, s:o*, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f, s:f}", "model",
+        json_out_text(model), "is_synthetic", p->info.is_synthetic, "device", p->s.plan.device, "type_k",
+        cli_kv_name(p->s.plan.kv_k), "type_v", cli_kv_name(p->s.plan.kv_v), "head", cli_head_name(p->s.plan.head),
+        "stored_head", compared, "file", json_out_text(p->options->values[OPT_FILE].text), "file_sha256", p->hash,
+        "file_bytes", json_out_count(p->n_bytes), "n_tokens", json_out_count(r->n_tokens), "n_ctx",
+        json_integer(p->options->values[OPT_CTX].integer), "n_chunks", json_out_count(r->n_chunks), "n_scored",
+        json_out_count(r->n_scored), "perplexity", r->perplexity, "perplexity_error", r->error, "nll", r->nll,
+        "seconds", (double)r->ns * 1e-9, "tokens_per_second", tokens_per_second(p)));
 }
 
 static void print_table(const ppl *p)
@@ -107,6 +137,12 @@ static void print_table(const ppl *p)
            "| %s | %.16s | %zu | %lld | %zu | %zu | %s/%s | %.4f +- %.4f |\n",
            p->info.name, p->hash, r->n_tokens, (long long)p->options->values[OPT_CTX].integer, r->n_chunks, r->n_scored,
            cli_kv_name(p->s.plan.kv_k), cli_kv_name(p->s.plan.kv_v), r->perplexity, r->error);
+    if (p->s.plan.head != TERN_HEAD_STORED) printf("\nembedding and head held as %s\n", cli_head_name(p->s.plan.head));
+    if (p->stored.session != NULL)
+        printf("against the stored head: the same first token at %.3f %% of %zu positions, divergence %.3g nats, "
+               "perplexity %.4f (%+.4f %%)\n",
+               100 * same_top_share(r), r->n_scored, r->divergence, r->reference_perplexity,
+               100 * (r->perplexity / r->reference_perplexity - 1));
     printf("\ntext: %s, %llu bytes, sha256 %s\n", p->options->values[OPT_FILE].text, (unsigned long long)p->n_bytes,
            p->hash);
 }
@@ -126,6 +162,7 @@ int cmd_ppl(const opt_values *options)
         print_table(&p);
     if (status == TERN_OK) cli_note(options, "%.1f s, %.1f tok/s", (double)p.result.ns * 1e-9, tokens_per_second(&p));
     tern_tokens_free(&p.tokens);
+    cli_session_close(&p.stored);
     cli_session_close(&p.s);
     return cli_finish(code);
 }

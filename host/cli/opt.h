@@ -65,6 +65,8 @@ typedef enum opt_id {
     OPT_LAYOUT,
     OPT_EMBEDDING,
     OPT_WEIGHTS,
+    OPT_HEAD,
+    OPT_COMPARE_HEAD,
     OPT_CACHE_DIR,
     OPT_CARD,
     OPT_BANDWIDTH,

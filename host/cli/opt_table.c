@@ -191,6 +191,14 @@ const opt_spec opt_table[] = {
      .choices = "stored|f16", .default_text = "stored",
      .help = "f16: the model's float twin for comparison, its matrices as fp16 and multiplied by the device's BLAS "
              "library (cuBLAS, CLBlast) where it has one"},
+    {.id = OPT_HEAD, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--head",
+     .value = "KIND",
+     .choices = "stored|f16|int8|int4", .default_text = "stored",
+     .help = "how the embedding and the head are held: int8 takes a byte a weight, int4 about half a byte, both made "
+             "when the model is loaded and multiplied as exact integers"},
+    {.id = OPT_COMPARE_HEAD, .kind = OPT_SWITCH, .commands = ON(PPL), .names = "--compare-head",
+     .help = "evaluate the text with the stored head as well (the model is loaded twice) and report how often both "
+             "rank the same token first, and the divergence between them"},
     {.id = OPT_CARD, .kind = OPT_TEXT, .commands = ON(PLAN), .names = "--card", .value = "NAME",
      .help = "plan for a card that need not be here: rtx3090, rtx4090, rtx5090, a100-40, h100, h200, ... (an unknown "
              "name lists all)"},

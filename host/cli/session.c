@@ -132,6 +132,7 @@ static void fill_plan_options(const opt_values *options, const tern_device_info 
     out->kv_k = (tern_kv_type)v[OPT_KV_K].integer; // the table lists f32, f16, int8 in the order of tern_kv_type
     out->kv_v = (tern_kv_type)v[OPT_KV_V].integer;
     out->weights = (tern_weights)v[OPT_WEIGHTS].integer;
+    out->head = (tern_head)v[OPT_HEAD].integer;
     out->memory_budget = cli_vram_budget(options, device->memory_total);
     cli_placement(options, out);
 }
@@ -176,6 +177,12 @@ void cli_session_close(cli_session *s)
 const char *cli_kv_name(tern_kv_type type)
 {
     return type == TERN_KV_F32 ? "f32" : type == TERN_KV_F16 ? "f16" : "int8";
+}
+
+const char *cli_head_name(tern_head head)
+{
+    static const char *const names[] = {"stored", "f16", "int8", "int4"};
+    return (unsigned)head < sizeof names / sizeof *names ? names[head] : "unknown";
 }
 
 bool cli_wants_json(const opt_values *options)

@@ -47,8 +47,10 @@ void fast_weight_floats(const cpu_kernels *k, const weights *w, uint32_t r, uint
 {
     if (w->is_ternary)
         ternary_floats(w, r, first, n, out);
+    else if (dense_is_integer(w->type))
+        fast_integer_floats(w, r, first, n, out);
     else
-        k->dense_to_float(w->type, w->data + r * w->row_bytes + dense_row_bytes(w->type, first), n, out);
+        k->dense_to_float(w->type, w->data + r * w->row_bytes + dense_column_offset(w->type, first), n, out);
 }
 
 static void store(const product *p, uint32_t row, uint32_t m, float value)

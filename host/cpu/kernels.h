@@ -14,6 +14,7 @@
 
 #define TERNARY_ROWS  16u // rows of a row group
 #define TERNARY_MAX_X 8u  // activation columns a sums kernel takes at once
+#define INT_MAX_X     8u  // the same for rows of INT8
 
 // Granules [first, end) of one row group, and activation columns in the layout's order (see ternary_order).
 typedef struct ternary_span {
@@ -44,6 +45,16 @@ struct cpu_kernels {
     // The same for 4 rows and 2 columns x of floats: pair (r, c) has the accumulators acc + 64 * (4 * c + r).
     void (*dense_tile)(const float *rows, size_t row_stride, const float *x, size_t x_stride, uint32_t n, float *acc);
     float (*tree64)(const float acc[64]);
+
+    // INT8 and INT4 rows (dense.h). sums[i] = the sum of code * x[i][c] over n columns, a multiple of 64, for n_x
+    // columns of activations, an even number; x_sum: the sum of each.
+    void (*int8_sums)(const int8_t *row, const int8_t *const *x, const int32_t *x_sum, uint32_t n_x, uint32_t n,
+                      int32_t *sums);
+    // out[g] = 8 times the sum of the 64 activations of group g.
+    void (*int4_bias)(const int8_t *x, uint32_t n_groups, int32_t *out);
+    // v[g] = fma((float)hi_g, a, (float)lo_g * b), hi_g the sum of stored code * hi[c] over group g less bias_hi[g].
+    void (*int4_groups)(const uint8_t *row, const int8_t *hi, const int8_t *lo, uint32_t n_groups,
+                        const int32_t *bias_hi, const int32_t *bias_lo, float a, float b, float *v);
 
     float (*sumsq256)(const float *x, uint32_t n);
     void (*norm)(const float *x, float r, const float *g, uint32_t n, float *y); // y may be x

@@ -207,7 +207,7 @@ INLINE void dense_dot_type(const dense_type type, const uint8_t *row, const floa
     UNROLL for (int j = 0; j < 8; j++) _mm256_storeu_ps(acc + 8 * j, a[j]);
     if (i < n) {
         float tail[64];
-        dense_row_to_float(type, row + dense_row_bytes(type, i), n - i, tail);
+        dense_row_to_float(type, row + dense_column_offset(type, i), n - i, tail);
         for (uint32_t j = 0; j < n - i; j++) acc[j] = scalar_fma(tail[j], x[i + j], acc[j]);
     }
 }
@@ -226,7 +226,7 @@ INLINE void to_float_type(const dense_type type, const uint8_t *row, uint32_t n,
 {
     uint32_t i = 0;
     for (; i + 8 <= n; i += 8) _mm256_storeu_ps(out + i, dense8(type, row, i));
-    dense_row_to_float(type, row + dense_row_bytes(type, i), n - i, out + i); // F16 and the like: fewer than 8
+    dense_row_to_float(type, row + dense_column_offset(type, i), n - i, out + i); // F16 and the like: fewer than 8
 }
 
 // 256 elements as dense.c has them; the codes of 32 at a time by byte operations (no bits cross bytes under the masks).
@@ -646,6 +646,9 @@ const cpu_kernels cpu_kernels_avx2 = {
     .dense_dot = dense_dot,
     .dense_tile = dense_tile,
     .tree64 = tree64,
+    .int8_sums = cpu_avx2_int8_sums,
+    .int4_bias = cpu_avx2_int4_bias,
+    .int4_groups = cpu_avx2_int4_groups,
     .sumsq256 = sumsq256,
     .norm = norm,
     .absmax = absmax,

@@ -9,6 +9,7 @@
 #endif
 
 #include "kernels.h"
+#include "scalar.h"
 
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
@@ -26,6 +27,13 @@ INLINE float load_half(const uint8_t *p)
     return _cvtsh_ss(bits);
 }
 #endif
+
+// kernels_avx2_int.c: entries of the table.
+void cpu_avx2_int8_sums(const int8_t *row, const int8_t *const *x, const int32_t *x_sum, uint32_t n_x, uint32_t n,
+                        int32_t *sums);
+void cpu_avx2_int4_bias(const int8_t *x, uint32_t n_groups, int32_t *out);
+void cpu_avx2_int4_groups(const uint8_t *row, const int8_t *hi, const int8_t *lo, uint32_t n_groups,
+                          const int32_t *bias_hi, const int32_t *bias_lo, float a, float b, float *v);
 
 // kernels_avx2_dense.c. Q4_0, Q4_K and Q5_K to floats; n whole blocks.
 void cpu_avx2_blocks_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out);

@@ -263,6 +263,34 @@ static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float
     }
 }
 
+// ---- rows of INT8
+
+// `n_x` columns, a constant where this is used: one load of the weights, biased as above, serves all of them.
+INLINE void int8_columns(const int8_t *row, const int8_t *const *x, const int32_t *x_sum, const uint32_t n_x,
+                         uint32_t n, int32_t *sums)
+{
+    __m512i acc[INT_MAX_X];
+    UNROLL for (uint32_t i = 0; i < n_x; i++) acc[i] = _mm512_setzero_si512();
+    for (uint32_t c = 0; c < n; c += 64) {
+        __m512i w = biased(_mm512_loadu_si512(row + c));
+        UNROLL for (uint32_t i = 0; i < n_x; i++) acc[i] = _mm512_dpbusd_epi32(acc[i], w, _mm512_loadu_si512(x[i] + c));
+    }
+    // Modulo 2^32, in which the difference is exact.
+    UNROLL for (uint32_t i = 0; i < n_x; i++)
+        sums[i] = (int32_t)((uint32_t)_mm512_reduce_add_epi32(acc[i]) - 128u * (uint32_t)x_sum[i]);
+}
+
+static void int8_sums(const int8_t *row, const int8_t *const *x, const int32_t *x_sum, uint32_t n_x, uint32_t n,
+                      int32_t *sums)
+{
+    switch (n_x) {
+    case 2: int8_columns(row, x, x_sum, 2, n, sums); break;
+    case 4: int8_columns(row, x, x_sum, 4, n, sums); break;
+    case 6: int8_columns(row, x, x_sum, 6, n, sums); break;
+    default: int8_columns(row, x, x_sum, 8, n, sums); break;
+    }
+}
+
 void cpu_kernels_refine_avx512(cpu_kernels *k)
 {
     k->name = "avx512-vnni";
@@ -273,6 +301,7 @@ void cpu_kernels_refine_avx512(cpu_kernels *k)
     k->dense_to_float = cpu_avx512_dense_to_float;
     k->dense_dot = cpu_avx512_dense_dot;
     k->dots_q6_k = true;
+    k->int8_sums = int8_sums;
     k->scores_int8 = scores_int8;
     k->values_int8 = values_int8;
 }

@@ -76,7 +76,7 @@ static void dense_dot(dense_type type, const uint8_t *row, const float *x, uint3
     float chunk[64]; // a multiple of the blocks of the four types
     for (uint32_t i = 0; i < n; i += 64) {
         uint32_t count = n - i < 64 ? n - i : 64;
-        dense_row_to_float(type, row + dense_row_bytes(type, i), count, chunk);
+        dense_row_to_float(type, row + dense_column_offset(type, i), count, chunk);
         for (uint32_t j = 0; j < count; j++) acc[j] = scalar_fma(chunk[j], x[i + j], acc[j]);
     }
 }
@@ -98,6 +98,40 @@ static float tree64(const float acc[64])
     for (int half = 16; half > 0; half /= 2)
         for (int j = 0; j < half; j++) t[j] += t[j + half];
     return t[0];
+}
+
+static void int8_sums(const int8_t *row, const int8_t *const *x, const int32_t *x_sum, uint32_t n_x, uint32_t n,
+                      int32_t *sums)
+{
+    (void)x_sum;
+    for (uint32_t i = 0; i < n_x; i++) {
+        int32_t sum = 0;
+        for (uint32_t c = 0; c < n; c++) sum += row[c] * x[i][c];
+        sums[i] = sum;
+    }
+}
+
+static void int4_bias(const int8_t *x, uint32_t n_groups, int32_t *out)
+{
+    for (uint32_t g = 0; g < n_groups; g++) {
+        int32_t sum = 0;
+        for (uint32_t c = 0; c < 64; c++) sum += x[64 * g + c];
+        out[g] = 8 * sum;
+    }
+}
+
+static int32_t int4_sum(const uint8_t *codes, const int8_t *x)
+{
+    int32_t sum = 0;
+    for (int i = 0; i < 32; i++) sum += (codes[i] & 15) * x[i] + (codes[i] >> 4) * x[32 + i];
+    return sum;
+}
+
+static void int4_groups(const uint8_t *row, const int8_t *hi, const int8_t *lo, uint32_t n_groups,
+                        const int32_t *bias_hi, const int32_t *bias_lo, float a, float b, float *v)
+{
+    for (uint32_t g = 0; g < n_groups; g++, row += 32, hi += 64, lo += 64)
+        v[g] = scalar_fma((float)(int4_sum(row, hi) - bias_hi[g]), a, (float)(int4_sum(row, lo) - bias_lo[g]) * b);
 }
 
 static float sumsq256(const float *x, uint32_t n)
@@ -239,6 +273,9 @@ const cpu_kernels cpu_kernels_portable = {
     .dense_dot = dense_dot,
     .dense_tile = dense_tile,
     .tree64 = tree64,
+    .int8_sums = int8_sums,
+    .int4_bias = int4_bias,
+    .int4_groups = int4_groups,
     .sumsq256 = sumsq256,
     .norm = norm,
     .absmax = absmax,

@@ -140,6 +140,10 @@ typedef enum tern_kv_type { TERN_KV_F32 = 0, TERN_KV_F16 = 1, TERN_KV_INT8 = 2 }
 // everywhere.
 typedef enum tern_weights { TERN_WEIGHTS_STORED = 0, TERN_WEIGHTS_F16 = 1 } tern_weights;
 
+// How the embedding and the head are held. INT8 and INT4 are made when the model is loaded, take 1 and about 1/2 byte a
+// weight, and are multiplied as exact integers (common/dense.h); a tied model shares the rows.
+typedef enum tern_head { TERN_HEAD_STORED = 0, TERN_HEAD_F16 = 1, TERN_HEAD_INT8 = 2, TERN_HEAD_INT4 = 3 } tern_head;
+
 // How ternary matrices with one scale along their columns are packed on the device: two bits a weight, or 1.6. AUTO:
 // T64 unless only T80 fits. Matrices with scales per group are always T64. The bits of results do not depend on it.
 typedef enum tern_layout { TERN_LAYOUT_AUTO = 0, TERN_LAYOUT_T64 = 1, TERN_LAYOUT_T80 = 2 } tern_layout;
@@ -172,6 +176,7 @@ typedef struct tern_plan_options {
                               // llama.cpp; 0: everything to the CPU; AUTO, ALL (auto): all to the device
     int32_t n_streamed; // of the device's layers, the last so many stay in pinned host memory and visit the device
                         // for each step; AUTO (default): none if all fit, else as many as must
+    tern_head head;     // stored
 } tern_plan_options;
 
 // What one place holds, by class.
@@ -205,6 +210,7 @@ typedef struct tern_plan {
     // Read to decode one token at an empty context: all weights, wherever they are; of these the head's, which only
     // rows with logits read; those that the CPU reads; and what comes over the link to the device first.
     uint64_t bytes_per_token, bytes_head_per_token, bytes_cpu_per_token, bytes_link_per_token;
+    tern_head head;
     uint64_t memory_budget; // what it had to fit
     uint32_t n_ctx_max;     // the largest context that fits with this placement
     char reasons[512];      // sentences on what was decided and why, for people

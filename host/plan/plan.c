@@ -19,6 +19,13 @@ dense_type plan_held_type(const device_facts *facts, tern_weights kind)
     return facts != NULL && facts->blas_name != NULL ? facts->blas_type : DENSE_F16;
 }
 
+dense_type plan_head_type(const device_facts *facts, tern_weights kind, tern_head head)
+{
+    static const dense_type types[] = {
+        [TERN_HEAD_F16] = DENSE_F16, [TERN_HEAD_INT8] = DENSE_INT8, [TERN_HEAD_INT4] = DENSE_INT4};
+    return head == TERN_HEAD_STORED ? plan_held_type(facts, kind) : types[head];
+}
+
 void plan_card_facts(const tern_card *card, device_facts *out)
 {
     *out = (device_facts){.memory_total = card->memory,
@@ -42,6 +49,11 @@ static tern_status check_options(const tern_plan_options *o, tern_error *err)
         return error_set(err, TERN_INVALID_ARGUMENT, "unknown KV type");
     if ((unsigned)o->weights > TERN_WEIGHTS_F16)
         return error_set(err, TERN_INVALID_ARGUMENT, "weights is %d, expected 0 (stored) or 1 (f16)", (int)o->weights);
+    if ((unsigned)o->head > TERN_HEAD_INT4)
+        return error_set(err, TERN_INVALID_ARGUMENT, "head is %d, expected 0 (stored) to 3 (int4)", (int)o->head);
+    if (o->head != TERN_HEAD_STORED && o->weights != TERN_WEIGHTS_STORED)
+        return error_set(err, TERN_INVALID_ARGUMENT,
+                         "a float twin's head is held as its other matrices are: leave the head as stored");
     if ((unsigned)o->layout > TERN_LAYOUT_T80)
         return error_set(err, TERN_INVALID_ARGUMENT, "layout is %d, expected 0 (auto), 1 (T64) or 2 (T80)",
                          (int)o->layout);
@@ -74,7 +86,8 @@ static tern_plan begin(const hparams *hp, const device_facts *facts, const tern_
                       .n_batch = o->n_batch,
                       .n_threads = o->n_threads != 0 ? o->n_threads : facts->n_threads,
                       .kv_k = o->kv_k,
-                      .kv_v = o->kv_v};
+                      .kv_v = o->kv_v,
+                      .head = o->head};
     snprintf(plan.device, sizeof plan.device, "%s", facts->name);
     if (plan.n_batch > plan.n_ctx) plan.n_batch = plan.n_ctx;
     plan.memory_budget = o->memory_budget != 0 && o->memory_budget < facts->memory_free ? o->memory_budget

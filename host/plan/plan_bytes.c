@@ -43,7 +43,7 @@ step_shape plan_step_shape(const hparams *hp, const tern_plan *plan, bool has_he
 typedef struct measure {
     const model_source *model;
     const backend *backend;
-    dense_type held;
+    dense_type held, head_held;
     ternary_layout layout;
     tern_plan *plan;
 } measure;
@@ -77,7 +77,7 @@ static tern_status add_table(const measure *m, const matrix_source *table, uint6
 {
     linear_plan one;
     uint64_t n;
-    linear_plan_make(&table, 1, m->held, m->layout, &one);
+    linear_plan_make(&table, 1, m->head_held, m->layout, &one);
     tern_status status = linear_part_bytes(m->backend, &one, 0, &n, err);
     if (status == TERN_OK && !add(class, n)) return too_large(err);
     return status;
@@ -137,7 +137,12 @@ static tern_status measure_weights(const model_source *model, const plan_places 
                                    tern_error *err)
 {
     plan_span spans[PLAN_MAX_SPANS];
-    uint32_t n = plan_spans(&model->hp, plan, spans);
+    uint32_t n = plan_spans(&model->hp, plan, spans), n_embd = model->hp.n_embd;
+    dense_type head = plan_head_type(where->facts, plan->weights, plan->head);
+    if (head != DENSE_N_TYPES && n_embd % dense_formats[head].block != 0)
+        return error_set(err, TERN_UNSUPPORTED,
+                         "a head held as %s has rows of a multiple of %u columns; here they have %u",
+                         dense_formats[head].name, dense_formats[head].block, n_embd);
     plan->bytes_ternary = plan->bytes_dense = plan->bytes_embedding = plan->bytes_head = plan->bytes_norms = 0;
     plan->bytes_slots = plan->bytes_head_per_token = 0;
     plan->pinned = plan->cpu = (tern_place_bytes){0};
@@ -147,6 +152,7 @@ static tern_status measure_weights(const model_source *model, const plan_places 
         const measure m = {.model = model,
                            .backend = spans[i].is_on_cpu ? where->cpu : where->backend,
                            .held = plan_held_type(facts, plan->weights),
+                           .head_held = plan_head_type(facts, plan->weights, plan->head),
                            .layout = plan_layout(plan->layout),
                            .plan = plan};
         tern_status status = add_span(&m, &spans[i], err);
@@ -195,13 +201,13 @@ static bool sum_place(tern_place_bytes *p)
 static bool sum_totals(tern_plan *plan)
 {
     tern_place_bytes own = {.ternary = plan->bytes_ternary,
-                               .dense = plan->bytes_dense,
-                               .embedding = plan->bytes_embedding,
-                               .head = plan->bytes_head,
-                               .norms = plan->bytes_norms,
-                               .rope = plan->bytes_rope,
-                               .kv = plan->bytes_kv,
-                               .workspace = plan->bytes_workspace};
+                            .dense = plan->bytes_dense,
+                            .embedding = plan->bytes_embedding,
+                            .head = plan->bytes_head,
+                            .norms = plan->bytes_norms,
+                            .rope = plan->bytes_rope,
+                            .kv = plan->bytes_kv,
+                            .workspace = plan->bytes_workspace};
     bool ok = sum_place(&own) && sum_place(&plan->pinned) && sum_place(&plan->cpu);
     plan->bytes_total = own.total;
     return ok && add(&plan->bytes_total, plan->bytes_slots) && add(&plan->bytes_total, plan->bytes_device) &&

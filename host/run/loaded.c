@@ -262,6 +262,7 @@ static tern_status check_plan(const tern_model *model, const plan_places *where,
     options.embedding = plan->embedding;
     options.n_gpu_layers = (int32_t)(plan->n_layers_device + plan->n_layers_streamed);
     options.n_streamed = (int32_t)plan->n_layers_streamed;
+    options.head = plan->head;
     tern_plan again;
     tern_status status = plan_make(model->source, where, &options, &again, err);
     if (status == TERN_BUDGET) error_prefix(err, "memory became scarce since the plan was made");
@@ -325,6 +326,7 @@ static tern_status load_spans(tern_model *model, const plan_places *places, cons
                                           .n_threads = plan->n_threads,
                                           .cache_dir = model->engine->cache_dir,
                                           .held = plan_held_type(facts, plan->weights),
+                                          .head_held = plan_head_type(facts, plan->weights, plan->head),
                                           .layout = plan_layout(plan->layout),
                                           .uses_blas = plan->uses_blas && !spans[i].is_on_cpu};
         status = resident_load(model->source, &where[spans[i].is_on_cpu], &options, progress, &model->residents[i],

@@ -161,6 +161,7 @@ typedef struct loader {
     resident *r;
     const resident_options *options;
     uint8_t *staging, *converted; // stored rows, and the same in another type; STAGING_BYTES each
+    float *values;                // one row; STAGING_BYTES
     size_t norm_offset;           // of the next norm in the norms buffer
     load_progress *progress;
 } loader;
@@ -179,29 +180,40 @@ static size_t stored_row_bytes(const matrix_source *source)
                                      : dense_row_bytes(source->dense, source->n_cols);
 }
 
-// `count` stored rows from l->staging (the first of them is row `first`) as rows of `held` in l->converted.
-static void convert_rows(loader *l, const matrix_source *source, const ternary_scale *scale, uint32_t first,
-                         uint32_t count, dense_type held)
+// One stored row as floats.
+static void row_values(const matrix_source *source, const ternary_scale *scale, uint32_t index, const uint8_t *row,
+                       float *out)
 {
+    if (!matrix_is_ternary(source)) {
+        dense_row_to_float(source->dense, row, source->n_cols, out);
+        return;
+    }
+    const float *scales = scale->values + (size_t)ternary_scale_set(scale, index) * scale->n_groups;
+    for (uint32_t c = 0; c < source->n_cols; c++) out[c] = scales[c / scale->group] * (float)(ternary_code(row, c) - 1);
+}
+
+// `count` stored rows from l->staging (the first of them is row `first`) as rows of `held` in l->converted.
+static tern_status convert_rows(loader *l, const matrix_source *source, const ternary_scale *scale, uint32_t first,
+                                uint32_t count, dense_type held, tern_error *err)
+{
+    size_t held_bytes = dense_row_bytes(held, source->n_cols);
     for (uint32_t r = 0; r < count; r++) {
-        const uint8_t *row = l->staging + r * stored_row_bytes(source);
-        float *values = (float *)l->converted + (size_t)r * source->n_cols;
-        if (matrix_is_ternary(source)) {
-            const float *scales = scale->values + (size_t)ternary_scale_set(scale, first + r) * scale->n_groups;
-            for (uint32_t c = 0; c < source->n_cols; c++)
-                values[c] = scales[c / scale->group] * (float)(ternary_code(row, c) - 1);
+        uint8_t *to = l->converted + r * held_bytes;
+        row_values(source, scale, first + r, l->staging + r * stored_row_bytes(source), l->values);
+        if (dense_is_integer(held)) {
+            if (!dense_quantize_row(held, l->values, source->n_cols, to))
+                return error_set(err, TERN_UNSUPPORTED, "%s: row %u holds a value that %s cannot", source->name,
+                                 first + r, dense_formats[held].name);
+        } else if (held == DENSE_F16) {
+            for (uint32_t c = 0; c < source->n_cols; c++) {
+                uint16_t bits = (uint16_t)half_from_float(l->values[c]);
+                memcpy(to + 2 * (size_t)c, &bits, sizeof bits);
+            }
         } else {
-            dense_row_to_float(source->dense, row, source->n_cols, values);
+            memcpy(to, l->values, held_bytes);
         }
     }
-    if (held == DENSE_F32) return;
-    // In place: a short value stands before the float it comes from.
-    for (size_t i = 0; i < (size_t)count * source->n_cols; i++) {
-        float value;
-        memcpy(&value, l->converted + 4 * i, sizeof value);
-        uint16_t bits = (uint16_t)half_from_float(value);
-        memcpy(l->converted + 2 * i, &bits, sizeof bits);
-    }
+    return TERN_OK;
 }
 
 static tern_status upload_source(loader *l, const matrix_source *source, const ternary_scale *scale, dense_type held,
@@ -217,7 +229,7 @@ static tern_status upload_source(loader *l, const matrix_source *source, const t
     for (uint32_t row = 0; row < source->n_rows; row += step) {
         uint32_t count = source->n_rows - row < step ? source->n_rows - row : step;
         tern_status status = matrix_read_rows(source, scale, row, count, l->staging, err);
-        if (status == TERN_OK && held != DENSE_N_TYPES) convert_rows(l, source, scale, row, count, held);
+        if (status == TERN_OK && held != DENSE_N_TYPES) status = convert_rows(l, source, scale, row, count, held, err);
         if (status == TERN_OK)
             status = b->weights_upload_rows(to, first_row + row, count,
                                             held != DENSE_N_TYPES ? l->converted : l->staging, err);
@@ -338,6 +350,7 @@ static tern_status load_linear(loader *l, const linear_plan *plan, const placeme
     for (uint32_t part = 0, source = 0; part < plan->n_parts; part++) {
         weights_desc desc = part_desc(plan, part);
         out->is_ternary[part] = desc.is_ternary;
+        out->type[part] = desc.type;
         out->n_rows[part] = desc.n_rows;
         out->n_cols = desc.n_cols;
         while (plan->part_of[source] != part) source++;
@@ -350,12 +363,13 @@ static tern_status load_linear(loader *l, const linear_plan *plan, const placeme
     return TERN_OK;
 }
 
+// The embedding or the head.
 static tern_status load_matrix(loader *l, const matrix_source *source, weights_place place, linear *out,
                                tern_error *err)
 {
     linear_plan plan;
     const placement where = {.place = place};
-    linear_plan_make(&source, 1, l->options->held, l->options->layout, &plan);
+    linear_plan_make(&source, 1, l->options->head_held, l->options->layout, &plan);
     return load_linear(l, &plan, &where, out, err);
 }
 
@@ -472,13 +486,17 @@ static tern_status load_all(loader *l, const model_source *model, tern_error *er
 tern_status resident_load(const model_source *model, const device_ref *where, const resident_options *options,
                           load_progress *progress, resident **out, tern_error *err)
 {
-    bool is_converted = options->held != DENSE_N_TYPES;
+    bool converts = options->held != DENSE_N_TYPES || options->head_held != DENSE_N_TYPES;
     resident *r = calloc(1, sizeof *r);
     loader l = {.r = r, .options = options, .staging = malloc(STAGING_BYTES), .progress = progress};
-    if (is_converted) l.converted = malloc(STAGING_BYTES);
+    if (converts) {
+        l.converted = malloc(STAGING_BYTES);
+        l.values = malloc(STAGING_BYTES);
+    }
     if (r != NULL) r->layers = calloc(options->span.n_layers, sizeof *r->layers);
     tern_status status = TERN_OK;
-    if (r == NULL || r->layers == NULL || l.staging == NULL || (is_converted && l.converted == NULL)) {
+    if (r == NULL || r->layers == NULL || l.staging == NULL ||
+        (converts && (l.converted == NULL || l.values == NULL))) {
         status = error_set(err, TERN_HOST_MEMORY, "out of memory while loading");
     } else {
         r->backend = where->backend;
@@ -490,6 +508,7 @@ tern_status resident_load(const model_source *model, const device_ref *where, co
     }
     free(l.staging);
     free(l.converted);
+    free(l.values);
     if (status != TERN_OK) {
         resident_free(r);
         return status;

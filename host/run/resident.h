@@ -12,6 +12,7 @@ typedef struct linear {
     weights *part[LINEAR_MAX_PARTS];
     weights *home[LINEAR_MAX_PARTS]; // streamed layers: where the bytes of a part wait on the host
     bool is_ternary[LINEAR_MAX_PARTS];
+    dense_type type[LINEAR_MAX_PARTS]; // of a dense part
     view norm[LINEAR_MAX_PARTS]; // the part's own norm over its input, fp32; not given unless the model has such norms
     uint32_t n_rows[LINEAR_MAX_PARTS];
     uint32_t n_parts;
@@ -89,7 +90,7 @@ typedef struct resident_options {
     uint32_t n_ctx;
     uint32_t n_threads;
     const char *cache_dir;
-    dense_type held; // see linear_plan
+    dense_type held, head_held; // see linear_plan; head_held: of the embedding and the head
     ternary_layout layout;
     bool uses_blas;
 } resident_options;

@@ -153,9 +153,16 @@ typedef struct operand {
 
 typedef enum operand_form { FORM_INT8, FORM_INT8X2, FORM_FLOAT, FORM_COUNT } operand_form;
 
+// INT8 and INT4 weights, of which products are exact sums whatever the model's activation mode.
+static bool is_integer(const linear *w, uint32_t part)
+{
+    return !w->is_ternary[part] && dense_is_integer(w->type[part]);
+}
+
 // How the input of a part enters its product, by its weights and the model's activation mode.
 static operand_form form_of(const linear *w, uint32_t part, act_quant quant)
 {
+    if (is_integer(w, part)) return FORM_INT8X2;
     if (!w->is_ternary[part] || quant == ACT_QUANT_F32) return FORM_FLOAT;
     return quant == ACT_QUANT_INT8X2 ? FORM_INT8X2 : FORM_INT8;
 }
@@ -207,12 +214,19 @@ static tern_status make_operand(const step *s, uint32_t m, uint32_t layer, step_
     return enqueue(s, &o, err);
 }
 
-static tern_status product(const step *s, uint32_t m, uint32_t layer, step_place place, const weights *w,
-                           operand_form form, const operand *x, view y, uint32_t ld_y, tern_error *err)
+static tern_status product(const step *s, uint32_t m, uint32_t layer, step_place place, const linear *matrix,
+                           uint32_t part, operand_form form, const operand *x, view y, uint32_t ld_y, tern_error *err)
 {
     bool uses_blas = s->r->uses_blas;
-    op o = make_op(form != FORM_FLOAT ? OP_TERNARY_MM : uses_blas ? OP_BLAS_MM : OP_DENSE_MM, m, layer, place);
-    if (form == FORM_FLOAT)
+    const weights *w = matrix->part[part];
+    op o = make_op(is_integer(matrix, part) ? OP_INT_MM
+                   : form != FORM_FLOAT     ? OP_TERNARY_MM
+                   : uses_blas              ? OP_BLAS_MM
+                                            : OP_DENSE_MM,
+                   m, layer, place);
+    if (o.kind == OP_INT_MM)
+        o.int_mm = (op_int_mm){.w = w, .x = x->q, .y = y, .ld_y = ld_y, .check_finite = place == PLACE_HEAD};
+    else if (form == FORM_FLOAT)
         o.dense_mm = (op_dense_mm){.w = w,
                                    .x = x->x,
                                    .y = y,
@@ -249,11 +263,11 @@ static tern_status apply_linear(const step *s, uint32_t m, uint32_t layer, step_
                                .normed = s->buffers.own_normed};
             operand input;
             if (status == TERN_OK) status = make_operand(s, m, layer, in, &own, form, &input, err);
-            if (status == TERN_OK) status = product(s, m, layer, out, w->part[i], form, &input, y, ld_y, err);
+            if (status == TERN_OK) status = product(s, m, layer, out, w, i, form, &input, y, ld_y, err);
         } else {
             if (!made[form]) status = make_operand(s, m, layer, in, &from, form, &operands[form], err);
             made[form] = true;
-            if (status == TERN_OK) status = product(s, m, layer, out, w->part[i], form, &operands[form], y, ld_y, err);
+            if (status == TERN_OK) status = product(s, m, layer, out, w, i, form, &operands[form], y, ld_y, err);
         }
         y.offset += (size_t)w->n_rows[i] * sizeof(float);
     }

@@ -54,6 +54,7 @@ expect 2 run "$model" -p x -n abc
 says "$err" "not 'abc'"
 expect 2 run "$model" -p x -n
 says "$err" "-n needs a value"
+expect 2 ppl "$model" -f /dev/null --head int3
 expect 2 run "$model" -p x -ctk q4_0
 says "$err" "q4_0 is not supported yet"
 expect 2 run "$model" -p x --vram 10Q

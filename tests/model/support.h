@@ -113,6 +113,7 @@ typedef struct setup {
     uint32_t n_batch, n_threads, n_ctx, n_sequences; // 0: 512, 1, the model's own, 1
     const char *cache_dir;                           // of compiled kernels; NULL: none
     tern_weights weights;
+    tern_head head;
     const placement *place; // NULL: the default
 } setup;
 
@@ -143,6 +144,7 @@ static inline running start(const char *path, setup s)
     options.n_threads = s.n_threads != 0 ? s.n_threads : 1;
     options.n_ctx = s.n_ctx;
     options.weights = s.weights;
+    options.head = s.head;
     options.n_sequences = s.n_sequences != 0 ? s.n_sequences : 1;
     if (s.place != NULL) {
         options.n_gpu_layers = s.place->n_gpu_layers;

@@ -123,8 +123,7 @@ static void check_ternary_round_trip(fixture *f, ternary_layout layout)
 
     tern_error err = {0};
     rows[3 * row_bytes] |= 3;
-    expect_error(B->weights_upload_rows(w, 0, n_rows, rows, &err), TERN_INVALID_ARGUMENT, &err,
-                 "row 3 holds code 3");
+    expect_error(B->weights_upload_rows(w, 0, n_rows, rows, &err), TERN_INVALID_ARGUMENT, &err, "row 3 holds code 3");
     error_clear(&err);
     expect_error(B->weights_upload_rows(w, 20, 2, rows, &err), TERN_INVALID_ARGUMENT, &err, "20");
     assert_int_equal(B->weights_download_rows(w, UINT32_MAX, 2, back, NULL), TERN_INVALID_ARGUMENT);
@@ -188,6 +187,8 @@ static void test_weights_refusals(void **state)
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .layout = TERNARY_T80, .scale = &two_groups},
          TERN_UNSUPPORTED,
          "has a scale for every 64 columns: use T64"},
+        {{.n_rows = 4, .n_cols = 96, .type = DENSE_INT4}, TERN_INVALID_ARGUMENT, "INT4"},
+        {{.n_rows = 4, .n_cols = 133184, .type = DENSE_INT8}, TERN_DEVICE_UNSUPPORTED, "133120"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_groups}, TERN_INVALID_ARGUMENT, "groups"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_sets}, TERN_INVALID_ARGUMENT, "2 sets"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_ranges}, TERN_INVALID_ARGUMENT, "row 9"},
@@ -268,12 +269,19 @@ static weights *sample_dense(fixture *f)
     return fixture_weights(f, (weights_desc){.n_rows = 4, .n_cols = N, .type = DENSE_F16}, NULL, rows);
 }
 
+static weights *sample_integer(fixture *f)
+{
+    uint8_t rows[4 * (N + 4)] = {0};
+    return fixture_weights(f, (weights_desc){.n_rows = 4, .n_cols = N, .type = DENSE_INT8}, NULL, rows);
+}
+
 static void make_sample(sample *s, fixture *f, op_kind kind)
 {
     *s = (sample){.o = {.kind = kind, .m = M}};
     op *o = &s->o;
     bool has_flag = kind == OP_NORM || kind == OP_HEAD_NORM || kind == OP_NORM_QUANT || kind == OP_QUANT ||
-                    kind == OP_QUANT2 || kind == OP_DENSE_MM || kind == OP_ROPE_KV || kind == OP_ATTENTION;
+                    kind == OP_QUANT2 || kind == OP_DENSE_MM || kind == OP_INT_MM || kind == OP_ROPE_KV ||
+                    kind == OP_ATTENTION;
     if (has_flag) operand(s, f, "flag", &o->flag, 4);
     switch (kind) {
     case OP_EMBED:
@@ -347,6 +355,11 @@ static void make_sample(sample *s, fixture *f, op_kind kind)
         operand(s, f, "x", &o->top_k.x, M * N * 4);
         operand(s, f, "ids", &o->top_k.ids, M * 5 * 4);
         operand(s, f, "values", &o->top_k.values, M * 5 * 4);
+        break;
+    case OP_INT_MM:
+        o->int_mm = (op_int_mm){.w = sample_integer(f), .ld_y = 4, .check_finite = true};
+        quantized_operands(s, f, &o->int_mm.x, true);
+        operand(s, f, "y", &o->int_mm.y, M * 4 * 4);
         break;
     case OP_BLAS_MM:
     case OP_N_KINDS: break;
@@ -484,6 +497,11 @@ static void test_supports(void **state)
     REFUSE(OP_TERNARY_MM, ternary_mm.w = sample_ternary(f, TERNARY_T80), "rounded up to 320");
     REFUSE(OP_DENSE_MM, dense_mm.w = NULL, "missing");
     REFUSE(OP_DENSE_MM, dense_mm.ld_y = 3, "stride");
+    REFUSE(OP_DENSE_MM, dense_mm.w = sample_integer(f), "int_mm");
+    REFUSE(OP_INT_MM, int_mm.w = NULL, "missing");
+    REFUSE(OP_INT_MM, int_mm.w = sample_dense(f), "INT8");
+    REFUSE(OP_INT_MM, int_mm.x.ld = 32, "64");
+    REFUSE(OP_INT_MM, int_mm.ld_y = 3, "stride");
     REFUSE(OP_ROPE_KV, rope_kv.n_dims = 7, "even");
     REFUSE(OP_ROPE_KV, rope_kv.n_dims = 10, "head dimension");
     REFUSE(OP_ROPE_KV, rope_kv.ld_x = 31, "stride");

@@ -149,6 +149,13 @@ static weights *dense_weights(dense_type type, uint32_t n_rows, uint32_t n_cols)
     seed++;
     for (size_t i = 0; i < w->n_bytes; i++) w->data[i] = (uint8_t)rng_u64(seed, i);
     // Random bytes, but with scales (or the values themselves) that are finite: the exponent's top bit is cleared.
+    if (dense_is_integer(type)) {
+        size_t tail = dense_column_offset(type, n_cols);
+        for (uint32_t r = 0; r < n_rows; r++)
+            for (size_t i = tail + (type == DENSE_INT8 ? 3 : 1); i < w->row_bytes; i += type == DENSE_INT8 ? 4 : 2)
+                w->data[r * w->row_bytes + i] &= 0xbf;
+        return w;
+    }
     uint32_t block_bytes = dense_formats[type].block_bytes;
     for (size_t b = 0; b < w->n_bytes / block_bytes; b++) {
         uint8_t *block = w->data + b * block_bytes;
@@ -314,13 +321,35 @@ static void case_dense(weights *w, uint32_t m)
 static void dense_types(void **state)
 {
     (void)state;
-    for (int type = 0; type < DENSE_N_TYPES; type++) {
+    for (int type = 0; type < DENSE_N_FILE_TYPES; type++) {
         uint32_t block = dense_formats[type].block;
         uint32_t cols[] = {block, 3 * block, 256, 2048 + 256, block == 1 ? 67 : 768, block == 1 ? 2050 : 2304};
         for (size_t c = 0; c < COUNT(cols); c++)
             for (size_t r = 0; r < COUNT(rows_list); r++)
                 case_dense(dense_weights((dense_type)type, c % 2 == 0 ? 13 : 40, cols[c]), rows_list[r]);
     }
+}
+
+static void case_int(weights *w, uint32_t m)
+{
+    uint32_t ld_y = w->n_rows + 3;
+    op o = make_op(OP_INT_MM, m);
+    o.int_mm = (op_int_mm){.w = w,
+                           .x = quantized_rows(m, w->n_cols, true, m == 4),
+                           .y = make_view(m * ld_y * sizeof(float)),
+                           .ld_y = ld_y,
+                           .check_finite = true};
+    compare(&o, &o.int_mm.y, 1, false);
+    free_owned();
+}
+
+static void integer_types(void **state)
+{
+    (void)state;
+    static const uint32_t cols[] = {64, 192, 512, 576, 1088, 2560, 64 * 131};
+    for (int type = DENSE_INT8; type <= DENSE_INT4; type++)
+        for (size_t c = 0; c < COUNT(cols); c++)
+            for (uint32_t m = 1; m <= 10; m++) case_int(dense_weights((dense_type)type, 19, cols[c]), m);
 }
 
 static void dense_ternary(void **state)
@@ -600,6 +629,7 @@ int main(void)
         cmocka_unit_test(ternary_long),
         cmocka_unit_test(ternary_worst_case),
         cmocka_unit_test(dense_types),
+        cmocka_unit_test(integer_types),
         cmocka_unit_test(dense_ternary),
         cmocka_unit_test(embed),
         cmocka_unit_test(norms),

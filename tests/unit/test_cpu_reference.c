@@ -292,8 +292,8 @@ static void test_dense_mm_and_embed(void **state)
 {
     fixture *f = *state;
     const uint32_t n_rows = 5, n_cols = 512, m = 2;
-    for (int type = 0; type <= DENSE_N_TYPES; type++) { // the last round: ternary weights
-        bool is_ternary = type == DENSE_N_TYPES;
+    for (int type = 0; type <= DENSE_N_FILE_TYPES; type++) { // the last round: ternary weights
+        bool is_ternary = type == DENSE_N_FILE_TYPES;
         float decoded[5 * 512];
         weights *w;
         if (is_ternary) {

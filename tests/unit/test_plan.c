@@ -88,6 +88,34 @@ static void a_70b_shape_follows_the_formulas(void **state)
     tern_model_close(model);
 }
 
+// The embedding and the head as something else than they are stored; on the CPU, which adds a few bytes a matrix.
+static void a_head_takes_what_its_type_takes(void **state)
+{
+    (void)state;
+    tern_model *model = open_shape("synthetic:2b4t");
+    tern_plan_options options;
+    tern_plan plan = {0};
+    tern_error cause = {0};
+    tern_plan_options_init(&options);
+    options.device = "cpu";
+    options.n_ctx = 64;
+    options.is_estimate = true;
+    const uint64_t row_bytes[] = {
+        [TERN_HEAD_F16] = 2 * 2560, [TERN_HEAD_INT8] = 2560 + 4, [TERN_HEAD_INT4] = 2560 / 2 + 80};
+    for (int head = TERN_HEAD_F16; head <= TERN_HEAD_INT4; head++) {
+        options.head = (tern_head)head;
+        CHECK(tern_plan_make(model, &options, &plan, err));
+        assert_int_equal(plan.bytes_embedding, 128256 * row_bytes[head] + 64);
+        assert_int_equal(plan.head, head);
+    }
+    options.weights = TERN_WEIGHTS_F16;
+    assert_int_equal(tern_plan_make(model, &options, &plan, &cause), TERN_INVALID_ARGUMENT);
+    options.weights = TERN_WEIGHTS_STORED;
+    options.head = (tern_head)4;
+    assert_int_equal(tern_plan_make(model, &options, &plan, &cause), TERN_INVALID_ARGUMENT);
+    tern_model_close(model);
+}
+
 static void what_does_not_fit_is_refused_or_shown(void **state)
 {
     (void)state;
@@ -213,9 +241,9 @@ static void cards_have_names_of_their_own(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_70b_shape_follows_the_formulas),    cmocka_unit_test(what_does_not_fit_is_refused_or_shown),
-        cmocka_unit_test(layers_that_do_not_fit_are_streamed), cmocka_unit_test(layers_go_to_the_cpu_only_when_asked),
-        cmocka_unit_test(cards_have_names_of_their_own),
+        cmocka_unit_test(a_70b_shape_follows_the_formulas),      cmocka_unit_test(a_head_takes_what_its_type_takes),
+        cmocka_unit_test(what_does_not_fit_is_refused_or_shown), cmocka_unit_test(layers_that_do_not_fit_are_streamed),
+        cmocka_unit_test(layers_go_to_the_cpu_only_when_asked),  cmocka_unit_test(cards_have_names_of_their_own),
     };
     CHECK(tern_engine_open(NULL, &engine, err));
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

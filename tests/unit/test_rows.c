@@ -348,6 +348,59 @@ static void test_dense_q6_k(void **state)
     expect_floats(DENSE_Q6_K, block, 256, expected);
 }
 
+// Rows quantised by hand: layout, rounding, the smallest rows, and values that do not fit.
+static void test_dense_int8(void **state)
+{
+    (void)state;
+    float x[64] = {[0] = 12.7f, [1] = -6.35f, [2] = 0.05f, [3] = 0.15f, [63] = -12.7f}, w, back[64];
+    uint8_t row[68];
+    assert_int_equal(dense_row_bytes(DENSE_INT8, 64), 68);
+    assert_int_equal(dense_row_bytes(DENSE_INT8, 128), 132);
+    assert_true(dense_quantize_row(DENSE_INT8, x, 64, row));
+    memcpy(&w, row + 64, 4);
+    assert_true(w == 12.7f / 127.0f);
+    const int8_t codes[4] = {127, -64, 0, 2}; // 63.5 and 1.5 as fp32 has them: to even, and a little above
+    for (int i = 0; i < 4; i++) assert_int_equal((int8_t)row[i], codes[i]);
+    assert_int_equal((int8_t)row[63], -127);
+    for (uint32_t i = 0; i < 64; i++) {
+        back[i] = (float)(int8_t)row[i] * w;
+        assert_int_equal(dense_code(DENSE_INT8, row, i), (int8_t)row[i]);
+    }
+    expect_floats(DENSE_INT8, row, 64, back);
+    memset(x, 0, sizeof x);
+    assert_true(dense_quantize_row(DENSE_INT8, x, 64, row)); // zeros keep a scale above 0
+    memcpy(&w, row + 64, 4);
+    assert_true(w == 1e-5f / 127.0f && row[0] == 0);
+    x[5] = INFINITY;
+    assert_false(dense_quantize_row(DENSE_INT8, x, 64, row));
+    x[5] = NAN;
+    assert_false(dense_quantize_row(DENSE_INT8, x, 64, row));
+}
+
+static void test_dense_int4(void **state)
+{
+    (void)state;
+    float x[128] = {[0] = 7.0f, [1] = -3.5f, [31] = 0.49f, [32] = -7.0f, [63] = 2.5f, [64] = 0.0007f};
+    uint8_t row[68];
+    assert_int_equal(dense_row_bytes(DENSE_INT4, 128), 68);
+    assert_true(dense_quantize_row(DENSE_INT4, x, 128, row));
+    assert_int_equal(row[0], 15 | 1 << 4); // columns 0 and 32
+    assert_int_equal(row[1], 4 | 8 << 4);  // -3.5 to even
+    assert_int_equal(row[31], 8 | 10 << 4);
+    assert_int_equal(row[64] | row[65] << 8, 0x3c00); // d = 1
+    assert_int_equal(dense_code(DENSE_INT4, row, 64), 7);
+    assert_int_equal(dense_code(DENSE_INT4, row, 65), 0);
+    float expected[128] = {[0] = 7.0f, [1] = -4.0f, [32] = -7.0f, [63] = 2.0f, [64] = 7.0f * 0x1.a38p-14f};
+    expect_floats(DENSE_INT4, row, 128, expected);
+    for (int i = 0; i < 128; i++) x[i] = 1e-9f * (float)i; // below the smallest scale: zeros
+    assert_true(dense_quantize_row(DENSE_INT4, x, 128, row));
+    for (int i = 0; i < 64; i++) assert_int_equal(row[i], 0x88);
+    x[99] = 65520.0f * 7.0f;
+    assert_false(dense_quantize_row(DENSE_INT4, x, 128, row));
+    x[99] = NAN;
+    assert_false(dense_quantize_row(DENSE_INT4, x, 128, row));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +409,8 @@ int main(void)
         cmocka_unit_test(test_dense_plain),    cmocka_unit_test(test_dense_q8_0_q4_0),
         cmocka_unit_test(test_dense_q4_k),     cmocka_unit_test(test_dense_q5_k),
         cmocka_unit_test(test_dense_q6_k),
+        cmocka_unit_test(test_dense_int8),
+        cmocka_unit_test(test_dense_int4),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
