@@ -30,6 +30,7 @@ uint32_t op_case_table(const op_case *c, uint32_t row)
 {
     if (c->rows == ROWS_DECODE) return row;
     if (c->rows == ROWS_PREFILL) return 0;
+    if (c->rows == ROWS_PROMPTS) return row >= (c->m + 1) / 2;
     uint32_t table = 0;
     for (uint32_t end = 0; (end += mixed_runs[table % COUNT(mixed_runs)]) <= row;) table++;
     return table;
@@ -39,6 +40,7 @@ uint32_t op_case_position(const op_case *c, uint32_t row)
 {
     if (c->rows == ROWS_DECODE) return decode_positions[(row + c->first) % COUNT(decode_positions)];
     if (c->rows == ROWS_PREFILL) return c->first + row;
+    if (c->rows == ROWS_PROMPTS) return c->first + row % ((c->m + 1) / 2);
     uint32_t table = 0, begin = 0;
     while (begin + mixed_runs[table % COUNT(mixed_runs)] <= row) begin += mixed_runs[table++ % COUNT(mixed_runs)];
     return c->first + 61 * (table % 9) + (row - begin);
@@ -94,7 +96,7 @@ static void describe_weights(const op_case *c, char *out, size_t n_bytes)
 static void describe_shape(const op_case *c, char *out, size_t n_bytes)
 {
     static const char *const kv[] = {"f32", "f16", "int8"};
-    static const char *const rows[] = {"decode", "prefill", "mixed"};
+    static const char *const rows[] = {"decode", "prefill", "mixed", "prompts"};
     char form[32];
     describe_weights(c, form, sizeof form);
     switch (c->kind) {
@@ -615,6 +617,48 @@ static void add_attention(case_list *list)
     }
 }
 
+// Prompts over int8 K and V, which CUDA gives to tensor cores in windows of 16 rows: whole and partial windows, one
+// sequence and two, histories that end blocks and groups, all numbers of query heads a KV head.
+static void add_attention_prompts(case_list *list)
+{
+    static const uint32_t rows[] = {16, 17, 33, 64}, first[] = {0, 1, 63, 64, 300};
+    static const uint32_t heads[][2] = {{4, 1}, {2, 2}, {8, 1}, {6, 2}, {1, 1}, {2, 1}, {5, 1}};
+    static const uint32_t dims[] = {64, 80, 128, 48, 96, 112};
+    size_t n = 0;
+    for (size_t i = 0; i < COUNT(rows); i++)
+        for (size_t j = 0; j < COUNT(first); j++)
+            for (int two = 0; two < 2; two++, n++) {
+                op_case c = {.kind = OP_ATTENTION,
+                             .m = rows[i],
+                             .n_heads = heads[n % COUNT(heads)][0],
+                             .n_kv_heads = heads[n % COUNT(heads)][1],
+                             .head_dim = dims[n % COUNT(dims)],
+                             .k_type = KV_INT8,
+                             .v_type = KV_INT8,
+                             .rows = two ? ROWS_PROMPTS : ROWS_PREFILL,
+                             .first = first[j],
+                             .gap = 16 * (uint32_t)(n % 2)};
+                add(list, c);
+            }
+    op_case c = {.kind = OP_ATTENTION,
+                 .m = 24,
+                 .n_heads = 4,
+                 .n_kv_heads = 1,
+                 .head_dim = 64,
+                 .k_type = KV_INT8,
+                 .v_type = KV_INT8,
+                 .rows = ROWS_PREFILL,
+                 .first = 250};
+    for (int recipe = RECIPE_ZEROS; recipe <= RECIPE_SMALL; recipe++) {
+        c.recipe = (op_recipe)recipe;
+        add(list, c);
+    }
+    c.recipe = RECIPE_RANDOM;
+    c.n_heads = 1;
+    c.first = 1100; // groups of working memory, where they are spread
+    add(list, c);
+}
+
 tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
 {
     case_list list = {0};
@@ -628,6 +672,7 @@ tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
     add_int(&list);
     add_rope_kv(&list);
     add_attention(&list);
+    add_attention_prompts(&list);
     add_top_k(&list);
     add_t80(&list);
     add_ternary_models(&list);

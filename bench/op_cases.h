@@ -30,7 +30,8 @@ typedef enum op_scale { SCALE_TENSOR, SCALE_RANGES, SCALE_ROWS } op_scale;
 typedef enum op_rows {
     ROWS_DECODE,  // each row its own sequence, positions on both sides of the 64 and 256 boundaries
     ROWS_PREFILL, // one sequence, consecutive positions from `first`
-    ROWS_MIXED    // several sequences, runs of one to several rows each, from `first` on
+    ROWS_MIXED,   // several sequences, runs of one to several rows each, from `first` on
+    ROWS_PROMPTS  // two sequences: half of the rows, rounded up, and the rest, each as in prefill
 } op_rows;
 
 typedef enum op_case_level {

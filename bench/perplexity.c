@@ -26,54 +26,23 @@ size_t perplexity_n_chunks(const perplexity_options *options, size_t n_tokens)
 typedef struct score {
     double sum, sum_of_squares;
     size_t n;
-    double reference_sum, divergence;
-    size_t n_same_top;
 } score;
-
-typedef struct row_facts {
-    uint32_t top;
-    double log_sum; // of exp(logit) over the row
-} row_facts;
-
-static row_facts facts_of(const float *logits, uint32_t n_vocab)
-{
-    row_facts f = {0};
-    for (uint32_t i = 1; i < n_vocab; i++)
-        if (logits[i] > logits[f.top]) f.top = i;
-    double sum = 0, max = (double)logits[f.top];
-    for (uint32_t i = 0; i < n_vocab; i++) sum += exp((double)logits[i] - max);
-    f.log_sum = log(sum) + max;
-    return f;
-}
-
-static void compare_rows(const float *logits, const float *reference, uint32_t n_vocab, tern_token target, score *total)
-{
-    row_facts own = facts_of(logits, n_vocab), other = facts_of(reference, n_vocab);
-    double divergence = 0;
-    for (uint32_t i = 0; i < n_vocab; i++) {
-        double log_p = (double)reference[i] - other.log_sum, log_q = (double)logits[i] - own.log_sum;
-        divergence += exp(log_p) * (log_p - log_q);
-    }
-    total->divergence += divergence;
-    total->n_same_top += own.top == other.top;
-    total->reference_sum += other.log_sum - (double)reference[target];
-}
 
 static tern_status score_rows(tern_session *session, const tern_token *targets, size_t n_rows,
                               const perplexity_options *o, score *total, tern_error *err)
 {
     for (size_t i = 0; i < n_rows; i++) {
-        const float *logits, *reference = NULL;
+        const float *logits;
         tern_status status = tern_session_logits(session, i, &logits, err);
-        if (status == TERN_OK && o->reference != NULL) status = tern_session_logits(o->reference, i, &reference, err);
         if (status != TERN_OK) return status;
         double nll = perplexity_nll(logits, o->n_vocab, targets[i]);
         if (!isfinite(nll))
             return error_set(err, TERN_NUMERIC, "the logits give token %d no finite probability", targets[i]);
+        if (o->on_row != NULL) status = o->on_row(o->user, logits, nll, err);
+        if (status != TERN_OK) return status;
         total->sum += nll;
         total->sum_of_squares += nll * nll;
         total->n++;
-        if (reference != NULL) compare_rows(logits, reference, o->n_vocab, targets[i], total);
     }
     return TERN_OK;
 }
@@ -84,7 +53,6 @@ static tern_status measure_chunk(tern_session *session, const tern_token *tokens
 {
     size_t first = o->n_ctx / 2, n = o->n_ctx - 1;
     tern_status status = tern_session_trim(session, 0, 0, err);
-    if (status == TERN_OK && o->reference != NULL) status = tern_session_trim(o->reference, 0, 0, err);
     for (size_t begin = 0; begin < n && status == TERN_OK; begin += o->n_batch) {
         size_t count = n - begin < o->n_batch ? n - begin : o->n_batch, n_scored = 0;
         for (size_t i = 0; i < count; i++) {
@@ -94,7 +62,6 @@ static tern_status measure_chunk(tern_session *session, const tern_token *tokens
         }
         if (begin == 0 && o->bos >= 0) rows[0].token = o->bos;
         status = tern_session_eval(session, rows, count, err);
-        if (status == TERN_OK && o->reference != NULL) status = tern_session_eval(o->reference, rows, count, err);
         if (status == TERN_OK && n_scored > 0)
             status = score_rows(session, tokens + begin + count - n_scored + 1, n_scored, o, total, err);
     }
@@ -112,9 +79,6 @@ static void fill_result(const score *total, size_t n_chunks, uint64_t start, per
     // Of the mean, carried over by the derivative of exp; llama-perplexity's formula.
     out->error = total->n > 1 && variance > 0 ? sqrt(variance / (n - 1)) * out->perplexity : 0;
     out->ns = clock_ns() - start;
-    out->n_same_top = total->n_same_top;
-    out->divergence = total->divergence / n;
-    out->reference_perplexity = exp(total->reference_sum / n);
 }
 
 tern_status perplexity_measure(tern_session *session, const tern_token *tokens, size_t n_tokens,
@@ -145,7 +109,6 @@ tern_status perplexity_measure(tern_session *session, const tern_token *tokens, 
     }
     free(rows);
     if (status == TERN_OK) status = tern_session_trim(session, 0, 0, err);
-    if (status == TERN_OK && options->reference != NULL) status = tern_session_trim(options->reference, 0, 0, err);
     if (status == TERN_OK) *out = result;
     return status;
 }

@@ -16,30 +16,26 @@ typedef struct perplexity_result {
     double perplexity;
     double error; // standard error of the perplexity; 0 for fewer than two scored tokens
     uint64_t ns;  // wall time
-    // With a reference, over the scored positions: how often both rank the same token first (ties to the lower id), the
-    // mean of the divergence KL(reference || this) in nats, and the reference's perplexity.
-    size_t n_same_top;
-    double divergence, reference_perplexity;
 } perplexity_result;
 
 typedef struct perplexity_options {
-    uint32_t n_ctx;          // tokens of a chunk, >= 4; at most the plan's context
-    uint32_t n_batch;        // rows per evaluation, at most the plan's
-    size_t max_chunks;       // 0: all
-    tern_token bos;          // put at the start of each chunk; -1: chunks stay as they are
-    uint32_t n_vocab;        // floats in a row of logits
-    tern_session *reference; // evaluates the same tokens, to be compared with; NULL: nothing is compared
+    uint32_t n_ctx;    // tokens of a chunk, >= 4; at most the plan's context
+    uint32_t n_batch;  // rows per evaluation, at most the plan's
+    size_t max_chunks; // 0: all
+    tern_token bos;    // put at the start of each chunk; -1: chunks stay as they are
+    uint32_t n_vocab;  // floats in a row of logits
     // After each chunk, with the result so far and the number of chunks in all; return false to end with CANCELLED. May
     // be NULL.
     bool (*on_chunk)(void *user, const perplexity_result *so_far, size_t n_chunks);
+    // For each scored token, in order, with the row of logits that predicts it and its -ln p. May be NULL.
+    tern_status (*on_row)(void *user, const float *logits, double nll, tern_error *err);
     void *user;
 } perplexity_options;
 
 // Chunks that will be measured.
 size_t perplexity_n_chunks(const perplexity_options *options, size_t n_tokens);
 
-// Uses sequence 0 of the session (and of the reference), which is empty afterwards. INVALID_ARGUMENT when the tokens do
-// not fill one chunk.
+// Uses sequence 0 of the session, which is empty afterwards. INVALID_ARGUMENT when the tokens do not fill one chunk.
 tern_status perplexity_measure(tern_session *session, const tern_token *tokens, size_t n_tokens,
                                const perplexity_options *options, perplexity_result *out, tern_error *err);
 

@@ -12,30 +12,10 @@
 // Memory behind a query's position may hold anything: it is read, never used.
 #include <math.h>
 
-#include "kv.cuh"
-
-#define ATTENTION_THREADS 128
-#define N_WARPS           4 // the blocks of a group
-#define FLOOR             0x1p-100f
+#include "attention.cuh"
 
 namespace
 {
-
-struct attention_args {
-    const float *q;
-    float *y;
-    kv_args kv;
-    uint32_t m, n_heads, heads_per_kv, ld_q, ld_y;
-    uint32_t queries;      // of a thread block at the most
-    uint32_t rows_per_run; // consecutive rows of a sequence that go together
-    uint32_t n_chunks;     // thread blocks for the heads of a KV head
-    uint32_t n_groups;     // of the longest table
-    float scale;
-    float *states; // [rows][heads][n_groups][head_dim + 2]: o, m, l of a group
-    unsigned *counters;
-    unsigned *flag; // NULL: no int8
-    unsigned place;
-};
 
 // The queries of one thread block: numbers [first, first + n) of the run's rows times the KV head's query heads.
 struct query_run {
@@ -92,24 +72,6 @@ template <int QUERIES> struct attention_shared {
         w_a = l + 2 * QUERIES;
         w_b = w_a + QUERIES * N_WARPS;
         position = (int *)(w_b + QUERIES * N_WARPS);
-    }
-};
-
-// quant2 with the floor, of values spread over a warp in any way: from their absmax, the factors and scales.
-struct quant2_scales {
-    float multiplier, a, rest_multiplier, b;
-    __device__ __forceinline__ explicit quant2_scales(float absmax)
-    {
-        float c = absmax >= FLOOR ? absmax : FLOOR;
-        multiplier = scalar_div(127.0f, c);
-        a = scalar_div(c, 127.0f);
-        rest_multiplier = scalar_div(254.0f, a);
-        b = scalar_div(a, 254.0f);
-    }
-    __device__ __forceinline__ int hi(float x) const { return scalar_code(x * multiplier); }
-    __device__ __forceinline__ int lo(float x, int hi) const
-    {
-        return scalar_code(scalar_fma(-(float)hi, a, x) * rest_multiplier);
     }
 };
 
@@ -401,19 +363,6 @@ __device__ __forceinline__ void attend_block(const attention_args &a, const quer
 
 // ---- folding states
 
-// How (m, l) and what goes with them change when the next state's maximum and sum are folded in.
-struct fold {
-    float m, l, al, be;
-    __device__ __forceinline__ fold(float m0, float l0, float m1, float l1)
-    {
-        m = m1 > m0 ? m1 : m0;
-        al = scalar_exp(m0 - m);
-        be = scalar_exp(m1 - m);
-        l = scalar_fma(l0, al, l1 * be);
-    }
-    __device__ __forceinline__ float o(float o0, float o1) const { return scalar_fma(o0, al, o1 * be); }
-};
-
 // The group's states into the result (group 0 is copied), or, when groups are spread, into working memory.
 template <int QUERIES>
 __device__ __forceinline__ void fold_group(const attention_args &a, const query_run &r,
@@ -441,8 +390,8 @@ __device__ __forceinline__ void fold_group(const attention_args &a, const query_
             l = f.l;
         }
         if (is_spread) {
-            size_t query = (size_t)query_row(a, r, (uint32_t)i) * a.n_heads + query_head(a, r, (uint32_t)i);
-            float *state = a.states + (query * a.n_groups + group) * (size_t)(hd + 2);
+            float *state = attention_states(a, query_row(a, r, (uint32_t)i), query_head(a, r, (uint32_t)i));
+            state += (size_t)group * (size_t)(hd + 2);
             state[d] = o;
             if (d == 0) {
                 state[hd] = m;
@@ -466,70 +415,7 @@ __device__ __forceinline__ void fold_group(const attention_args &a, const query_
 
 __device__ __forceinline__ float *output(const attention_args &a, const query_run &r, int i)
 {
-    return a.y + (size_t)query_row(a, r, (uint32_t)i) * a.ld_y +
-           (size_t)query_head(a, r, (uint32_t)i) * (uint32_t)a.kv.head_dim;
-}
-
-// All groups' states of a query from working memory. Maxima and factors first, ATTENTION_THREADS groups at a time, then
-// each thread its dimensions.
-__device__ void fold_spread(const attention_args &a, const query_run &r, int i, uint32_t n_groups, float *al, float *be,
-                            float *carried)
-{
-    int hd = a.kv.head_dim;
-    size_t query = (size_t)query_row(a, r, (uint32_t)i) * a.n_heads + query_head(a, r, (uint32_t)i);
-    const float *states = a.states + query * a.n_groups * (size_t)(hd + 2);
-    float *y = output(a, r, i);
-    for (uint32_t first = 0; first < n_groups; first += ATTENTION_THREADS) {
-        uint32_t count = min(n_groups - first, (uint32_t)ATTENTION_THREADS), t = threadIdx.x;
-        __syncthreads(); // the factors before are used up
-        if (t < count) {
-            const float *state = states + (size_t)(first + t) * (size_t)(hd + 2);
-            al[t] = state[hd];
-            be[t] = state[hd + 1];
-        }
-        __syncthreads();
-        if (t == 0) {
-            float m = carried[0], l = carried[1];
-            for (uint32_t g = 0; g < count; g++) {
-                float next_m = al[g], next_l = be[g];
-                if (first + g == 0) {
-                    m = next_m;
-                    l = next_l;
-                    continue;
-                }
-                fold f(m, l, next_m, next_l);
-                m = f.m;
-                l = f.l;
-                al[g] = f.al;
-                be[g] = f.be;
-            }
-            carried[0] = m;
-            carried[1] = l;
-        }
-        __syncthreads();
-        bool is_last = first + count == n_groups;
-        for (int d = (int)t; d < hd; d += ATTENTION_THREADS) {
-            float o = first == 0 ? states[d] : y[d];
-            for (uint32_t g = first == 0; g < count; g++)
-                o = scalar_fma(o, al[g], states[(size_t)(first + g) * (size_t)(hd + 2) + (size_t)d] * be[g]);
-            y[d] = is_last ? scalar_div(o, carried[1]) : o;
-        }
-    }
-}
-
-// Whether this thread block is the last of `n` to arrive; the counter is then zero again.
-__device__ __forceinline__ bool arrives_last(unsigned *counter, unsigned n, unsigned *shared)
-{
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        *shared = atomicAdd(counter, 1u);
-        if (*shared == n - 1) *counter = 0;
-    }
-    __syncthreads();
-    if (*shared != n - 1) return false;
-    __threadfence();
-    return true;
+    return attention_output(a, query_row(a, r, (uint32_t)i), query_head(a, r, (uint32_t)i));
 }
 
 // ---- the kernel
@@ -563,8 +449,8 @@ __device__ __forceinline__ void attend(const attention_args &a, const query_run 
     if (!arrives_last(counter, n_splits, arrived)) return;
     for (uint32_t i = 0; i < r.n; i++) {
         __syncthreads(); // p is free
-        fold_spread(a, r, (int)i, (uint32_t)s.position[i] / (KV_BLOCK * N_WARPS) + 1, s.p, s.p + ATTENTION_THREADS,
-                    s.m);
+        fold_spread(a, attention_states(a, query_row(a, r, i), query_head(a, r, i)), output(a, r, (int)i),
+                    (uint32_t)s.position[i] / (KV_BLOCK * N_WARPS) + 1, s.p, s.p + ATTENTION_THREADS, s.m);
     }
 }
 
@@ -575,6 +461,7 @@ template <int K, int V> __global__ void __launch_bounds__(ATTENTION_THREADS) att
     SHARED_DYNAMIC(shared);
     griddep_wait();
     uint32_t row = blockIdx.x, kv_head = blockIdx.y / a.n_chunks, chunk = blockIdx.y % a.n_chunks;
+    if (a.skips_windows && attention_is_window(a, row)) return;
     int32_t table = a.kv.row_table[row];
     if (row % a.rows_per_run != 0 && a.kv.row_table[row - 1] == table) return;
     uint32_t n_rows = 1, position = (uint32_t)a.kv.row_position[row];
@@ -649,6 +536,12 @@ tern_status cuda_attention(stream *s, const op *o, tern_error *err)
     a.counters = d->counters;
     a.flag = p->cache.k_type == KV_INT8 || p->cache.v_type == KV_INT8 ? (unsigned *)cuda_at(o->flag) : nullptr;
     a.place = o->place;
+
+    a.skips_windows = attention_prefill_takes(d, &a);
+    if (a.skips_windows) {
+        tern_status status = attention_prefill(s, a, err);
+        if (status != TERN_OK) return status;
+    }
 
     // Groups are spread where the rows and heads alone leave the device idle, as far as working memory goes.
     uint64_t n_blocks = (uint64_t)o->m * p->cache.n_kv_heads * a.n_chunks, n_wanted = 4 * (uint64_t)d->n_sms;

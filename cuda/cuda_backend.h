@@ -101,12 +101,14 @@ struct graph {
     cudaGraphExec_t exec;
 };
 
-// Ternary: T64 (common/ternary.h), rows padded to 16 with trit 0; scales [padded rows][n_groups], a row's own set
-// copied to it, so that kernels know one form of scale. Dense: stored rows, each at a multiple of 16 bytes.
+// Ternary: packed in `layout` (common/ternary.h), rows padded to 16 with trit 0; scales [padded rows][n_groups], a
+// row's own set copied to it, so that kernels know one form of scale. Dense: stored rows, each at a multiple of 16
+// bytes.
 struct weights {
     device *device;
     uint32_t n_rows, n_cols;
     bool is_ternary;
+    ternary_layout layout;
     dense_type type;
     uint8_t *data;    // 256-byte aligned; host memory that kernels reach, or a slot's, if `place` says so
     size_t n_bytes;   // of the matrix
@@ -180,9 +182,10 @@ tern_status cuda_weights_copy(stream *s, weights *to, const weights *from, tern_
 
 // ---- kernels: one launcher per topic; operands were checked before
 
-tern_status cuda_t64_pack(stream *s, weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err);
-tern_status cuda_t64_unpack(stream *s, const weights *w, uint32_t first, uint32_t count, uint8_t *rows,
-                            tern_error *err);
+// Canonical rows on the device to and from the layout of the matrix (pack.cu).
+tern_status cuda_pack_rows(stream *s, weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err);
+tern_status cuda_unpack_rows(stream *s, const weights *w, uint32_t first, uint32_t count, uint8_t *rows,
+                             tern_error *err);
 tern_status cuda_probe(stream *s, unsigned *sum, tern_error *err); // adds to *sum on the device
 // Whether the binary holds code for this device: cudaSuccess, or what the runtime says.
 cudaError_t cuda_code_check(void);

@@ -135,6 +135,7 @@ template <int type, int T> tern_status launch(stream *s, const op *o, const char
 tern_status cuda_dense_mm(stream *s, const op *o, tern_error *err)
 {
     const weights *w = o->dense_mm.w;
+    if (w->is_ternary && w->layout == TERNARY_T80) return LAUNCH(DENSE_T80, "t80");
     if (w->is_ternary) return LAUNCH(DENSE_TERNARY, "t64");
     switch (w->type) {
     case DENSE_F32: return LAUNCH(DENSE_F32, "f32");

@@ -89,6 +89,7 @@ template <int type> tern_status launch_embed(stream *s, const op *o, tern_error 
 tern_status cuda_embed(stream *s, const op *o, tern_error *err)
 {
     const weights *w = o->embed.table;
+    if (w->is_ternary && w->layout == TERNARY_T80) return launch_embed<DENSE_T80>(s, o, err);
     if (w->is_ternary) return launch_embed<DENSE_TERNARY>(s, o, err);
     switch (w->type) {
     case DENSE_F32: return launch_embed<DENSE_F32>(s, o, err);

@@ -1,6 +1,6 @@
-// Weight matrices on the device. Ternary: T64 (common/ternary.h), rows padded to 16, packed from canonical rows by a
-// kernel; then the scales, one row of them for every row of the matrix. Dense: the stored rows, each at a multiple of
-// 16 bytes, so that kernels can load 16 bytes at a time. One allocation holds both.
+// Weight matrices on the device. Ternary: T64 or T80 (common/ternary.h), rows padded to 16, packed from canonical rows
+// by a kernel; then the scales, one row of them for every row of the matrix. Dense: the stored rows, each at a multiple
+// of 16 bytes, so that kernels can load 16 bytes at a time. One allocation holds both.
 //
 // Uploads run on a stream of their own, in pieces that are staged while the one before travels; every other stream is
 // ordered after them when it next enqueues something.
@@ -35,11 +35,9 @@ static tern_status lay_out(const weights_desc *desc, weights_layout *out, tern_e
     if (!desc->is_ternary && dense_is_integer(desc->type))
         return error_set(err, TERN_DEVICE_UNSUPPORTED, "INT8 and INT4 matrices do not run on CUDA yet");
     weights_layout l = {0};
-    if (desc->is_ternary && desc->layout != TERNARY_T64)
-        return error_set(err, TERN_UNSUPPORTED, "weights: CUDA holds ternary matrices as T64 only");
     if (desc->is_ternary) {
         l.row_bytes = ternary_row_bytes(desc->n_cols);
-        l.matrix = t64_bytes(desc->n_rows, desc->n_cols);
+        l.matrix = ternary_packed_bytes(desc->layout, desc->n_rows, desc->n_cols);
         l.n_scales = (uint64_t)cuda_padded_rows(desc->n_rows) * count_groups(desc);
     } else {
         l.row_bytes = (dense_row_bytes(desc->type, desc->n_cols) + ROW_ALIGNMENT - 1) & ~(uint64_t)(ROW_ALIGNMENT - 1);
@@ -67,8 +65,12 @@ tern_status cuda_weights_bytes(device *d, const weights_desc *desc, uint64_t *ou
 
 void cuda_weights_shape(const weights *w, weights_desc *out)
 {
-    *out = (weights_desc){
-        .n_rows = w->n_rows, .n_cols = w->n_cols, .is_ternary = w->is_ternary, .type = w->type, .place = w->place};
+    *out = (weights_desc){.n_rows = w->n_rows,
+                          .n_cols = w->n_cols,
+                          .is_ternary = w->is_ternary,
+                          .layout = w->layout,
+                          .type = w->type,
+                          .place = w->place};
 }
 
 // ---- pieces of an upload
@@ -149,7 +151,7 @@ static tern_status find_room(weights *w, const buffer *slot, tern_error *err)
 static tern_status fill(weights *w, size_t n_bytes, const ternary_scale *scale, tern_error *err)
 {
     device *d = w->device;
-    const int byte = w->is_ternary ? 0x55 : 0;
+    const int byte = w->is_ternary ? ternary_zero_byte(w->layout) : 0;
     tern_status status = TERN_OK;
     if (w->place == WEIGHTS_ON_HOST)
         memset(w->data, byte, n_bytes);
@@ -174,6 +176,7 @@ tern_status cuda_weights_create(device *d, const weights_desc *desc, weights **o
                    .n_rows = desc->n_rows,
                    .n_cols = desc->n_cols,
                    .is_ternary = desc->is_ternary,
+                   .layout = desc->layout,
                    .type = desc->is_ternary ? DENSE_F32 : desc->type,
                    .n_bytes = (size_t)l.matrix,
                    .row_bytes = (size_t)l.row_bytes,
@@ -263,7 +266,7 @@ static tern_status upload_piece(weights *w, uint32_t first, uint32_t count, cons
     size_t host_bytes = stored_row_bytes(w);
     if (w->is_ternary) {
         tern_status status = send(d, d->upload_rows, rows, count * host_bytes, err);
-        return status == TERN_OK ? cuda_t64_pack(d->upload, w, first, count, d->upload_rows, err) : status;
+        return status == TERN_OK ? cuda_pack_rows(d->upload, w, first, count, d->upload_rows, err) : status;
     }
     uint8_t *slot;
     tern_status status = cuda_staging_take(d, &d->upload_staging, &slot, err);
@@ -296,7 +299,7 @@ static tern_status download_piece(weights *w, uint32_t first, uint32_t count, ui
     size_t host_bytes = stored_row_bytes(w);
     uint8_t *slot;
     tern_status status = cuda_staging_take(d, &d->upload_staging, &slot, err);
-    if (status == TERN_OK && w->is_ternary) status = cuda_t64_unpack(d->upload, w, first, count, d->upload_rows, err);
+    if (status == TERN_OK && w->is_ternary) status = cuda_unpack_rows(d->upload, w, first, count, d->upload_rows, err);
     if (status != TERN_OK) return status;
     const uint8_t *from = w->is_ternary ? d->upload_rows : w->data + first * w->row_bytes;
     cudaError_t e = cudaMemcpy2DAsync(slot, host_bytes, from, w->row_bytes, host_bytes, count, cudaMemcpyDefault,

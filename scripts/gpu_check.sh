@@ -170,11 +170,12 @@ elif step read_build 60 "$nvcc" -O3 -arch=native -o "$out/read_bandwidth" bench/
     read_gbps=$(field read_gbps <"$out/read.out")
 fi
 rm -f "$out/read_bandwidth"
-step copy 60 "$bench" copy "$device" || true
-say "memory: read $read_gbps GB/s, copy $(field gbps <"$out/copy.out") GB/s (read + write)"
+step probe 60 "$tern" bench --probe -dev "$device" -o jsonl || true
+say "memory: read $read_gbps GB/s (own kernel), through ops: read $(field read_gbps <"$out/probe.out"), \
+copy $(field copy_gbps <"$out/probe.out") GB/s (read + write)"
 
 # ---- products. awk: median us of M = 1, GB/s, share of the read bandwidth, M = 8 against 1, and cuBLAS FP16 beside.
-step kernels 200 "$bench" kernels "$device" || true
+step kernels 200 "$tern" bench --kernels -dev "$device" -r 7 -o jsonl || true
 say "products (T64; us, medians in a busy stream, weights not cached):"
 say "matrix          M=1 us   GB/s  % of read   M=8/M=1   M=512 us   cuBLAS FP16 M=1 us   M=512 us"
 sed 's/[{}"]//g' "$out/kernels.out" | awk -F, -v read="$read_gbps" '
@@ -216,7 +217,7 @@ done
         "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$(quote "$gpu")" "$(quote "$smi")" "$read_gbps"
     printf '"devices":%s,"selftest":%s,' "$(grep . "$out/devices.out" || echo null)" \
         "$(grep . "$out/selftest.out" || echo null)"
-    printf '"steps":%s,"copy":%s,"kernels":%s,"models":%s}\n' "$(array "$out/steps.jsonl")" "$(array "$out/copy.out")" \
+    printf '"steps":%s,"probe":%s,"kernels":%s,"models":%s}\n' "$(array "$out/steps.jsonl")" "$(array "$out/probe.out")" \
         "$(array "$out/kernels.out")" "$(array "$out/models.jsonl")"
 } >"$out/result.json"
 say "steps: $(grep -c '"passed"' "$out/steps.jsonl") passed, $(grep -c '"failed"' "$out/steps.jsonl") failed, \

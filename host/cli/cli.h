@@ -18,6 +18,8 @@ int cmd_synth(const opt_values *options);
 int cmd_tokenize(const opt_values *options);
 int cmd_logits(const opt_values *options);
 int cmd_ppl(const opt_values *options);
+int cmd_eval(const opt_values *options);
+int cmd_verify(const opt_values *options);
 int cmd_selftest(const opt_values *options);
 int cmd_bench(const opt_values *options);
 int cmd_help(const opt_values *options);

@@ -210,10 +210,10 @@ typedef struct tern_plan {
     // Read to decode one token at an empty context: all weights, wherever they are; of these the head's, which only
     // rows with logits read; those that the CPU reads; and what comes over the link to the device first.
     uint64_t bytes_per_token, bytes_head_per_token, bytes_cpu_per_token, bytes_link_per_token;
-    tern_head head;
     uint64_t memory_budget; // what it had to fit
     uint32_t n_ctx_max;     // the largest context that fits with this placement
     char reasons[512];      // sentences on what was decided and why, for people
+    tern_head head;
 } tern_plan;
 
 // A graphics card that can be planned for without having one; figures from its maker.

@@ -155,6 +155,10 @@ static tern_status measure_weights(const model_source *model, const plan_places 
                            .head_held = plan_head_type(facts, plan->weights, plan->head),
                            .layout = plan_layout(plan->layout),
                            .plan = plan};
+        if (m.head_held != DENSE_N_TYPES && model->hp.n_embd % dense_formats[m.head_held].block != 0)
+            return error_set(err, TERN_UNSUPPORTED,
+                             "a head held as %s has rows of a multiple of %u columns; here they have %u",
+                             dense_formats[m.head_held].name, dense_formats[m.head_held].block, model->hp.n_embd);
         tern_status status = add_span(&m, &spans[i], err);
         if (status != TERN_OK) return status;
     }

@@ -258,11 +258,11 @@ static tern_status check_plan(const tern_model *model, const plan_places *where,
     options.kv_k = plan->kv_k;
     options.kv_v = plan->kv_v;
     options.weights = plan->weights;
+    options.head = plan->head;
     options.layout = plan->layout;
     options.embedding = plan->embedding;
     options.n_gpu_layers = (int32_t)(plan->n_layers_device + plan->n_layers_streamed);
     options.n_streamed = (int32_t)plan->n_layers_streamed;
-    options.head = plan->head;
     tern_plan again;
     tern_status status = plan_make(model->source, where, &options, &again, err);
     if (status == TERN_BUDGET) error_prefix(err, "memory became scarce since the plan was made");

@@ -486,17 +486,17 @@ static tern_status load_all(loader *l, const model_source *model, tern_error *er
 tern_status resident_load(const model_source *model, const device_ref *where, const resident_options *options,
                           load_progress *progress, resident **out, tern_error *err)
 {
-    bool converts = options->held != DENSE_N_TYPES || options->head_held != DENSE_N_TYPES;
+    bool is_converted = options->held != DENSE_N_TYPES || options->head_held != DENSE_N_TYPES;
     resident *r = calloc(1, sizeof *r);
     loader l = {.r = r, .options = options, .staging = malloc(STAGING_BYTES), .progress = progress};
-    if (converts) {
+    if (is_converted) {
         l.converted = malloc(STAGING_BYTES);
         l.values = malloc(STAGING_BYTES);
     }
     if (r != NULL) r->layers = calloc(options->span.n_layers, sizeof *r->layers);
     tern_status status = TERN_OK;
     if (r == NULL || r->layers == NULL || l.staging == NULL ||
-        (converts && (l.converted == NULL || l.values == NULL))) {
+        (is_converted && (l.converted == NULL || l.values == NULL))) {
         status = error_set(err, TERN_HOST_MEMORY, "out of memory while loading");
     } else {
         r->backend = where->backend;

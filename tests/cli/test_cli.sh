@@ -21,7 +21,7 @@ expect 0 --version
 says "$out" "tern "
 expect 0 --help
 says "$out" "exit codes:"
-for command in run chat info devices convert tokenize logits ppl selftest bench help; do
+for command in run chat info devices convert tokenize logits ppl eval selftest bench help; do
     expect 0 help $command
     says "$out" "usage: tern $command"
     expect 0 $command --help
