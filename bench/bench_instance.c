@@ -97,6 +97,10 @@ tern_status bench_instance_plan(bench_instance *b, const bench_options *options,
     o.n_threads = c->n_threads;
     o.weights = c->weights;
     o.memory_budget = options->memory;
+    o.layout = options->layout;
+    o.embedding = options->embedding;
+    o.n_gpu_layers = options->n_gpu_layers;
+    o.n_streamed = options->n_streamed;
     return tern_plan_make(b->model, &o, &b->plan, err);
 }
 
@@ -232,6 +236,8 @@ tern_status bench_instance_load(bench_instance *b, const bench_options *options,
         status = prefill(b, b->contexts[i].first, b->contexts[i].n_seq, b->contexts[i].n_depth, NULL, err);
     uint64_t used = bench_memory_used(options->engine, &b->device, NULL);
     b->memory_peak = used_before > 0 && used > used_before ? used - used_before : 0;
+    b->is_peak_counted = b->memory_peak == 0;
+    if (b->is_peak_counted) tern_model_memory(b->model, NULL, NULL, &b->memory_peak);
     return status;
 }
 

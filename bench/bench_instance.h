@@ -30,6 +30,7 @@ typedef struct bench_instance {
 
     uint32_t group;
     uint64_t memory_peak; // taken by loading and by the first runs; 0: not known
+    bool is_peak_counted; // by the backend, as nobody else saw it
     uint64_t logits_hash;
     float *logits; // of the fixed prompt's last token, owned
 } bench_instance;

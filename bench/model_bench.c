@@ -17,8 +17,13 @@
 
 void bench_options_init(bench_options *options)
 {
-    *options = (bench_options){
-        .n_repeats = 5, .n_warmup = 1, .energy_window_s = 5.0, .is_checked = true, .has_peaks = true};
+    *options = (bench_options){.n_repeats = 5,
+                               .n_warmup = 1,
+                               .energy_window_s = 5.0,
+                               .is_checked = true,
+                               .has_peaks = true,
+                               .n_gpu_layers = TERN_LAYERS_AUTO,
+                               .n_streamed = TERN_LAYERS_AUTO};
 }
 
 void bench_config_init(bench_config *config)
@@ -146,7 +151,11 @@ static void describe_model(bench_row *row, const bench_instance *from)
     const tern_plan *plan = &from->plan;
     const tern_model_info *info = &from->info;
     bool is_twin = plan->weights == TERN_WEIGHTS_F16;
-    snprintf(row->weights, sizeof row->weights, "%s", is_twin ? "f16" : info->is_ternary ? "t64" : "dense");
+    snprintf(row->weights, sizeof row->weights, "%s",
+             is_twin                           ? "f16"
+             : !info->is_ternary               ? "dense"
+             : plan->layout == TERN_LAYOUT_T80 ? "t80"
+                                               : "t64");
     if (is_twin && strstr(plan->products, "F32 weights") != NULL) snprintf(row->weights, sizeof row->weights, "f32");
     snprintf(row->products, sizeof row->products, "%s", plan->products);
     // A synthetic model is called so wherever its numbers go.
@@ -156,11 +165,22 @@ static void describe_model(bench_row *row, const bench_instance *from)
     snprintf(row->model_type, sizeof row->model_type, "%s%s %s%s", info->name,
              info->is_synthetic && !says_so ? " (synthetic)" : "", row->weights,
              plan->head != TERN_HEAD_STORED ? heads[plan->head] : "");
+    size_t n = strlen(row->model_type);
+    if (plan->n_layers_streamed > 0)
+        snprintf(row->model_type + n, sizeof row->model_type - n, ", %u of %u layers streamed", plan->n_layers_streamed,
+                 info->n_layers);
     row->is_synthetic = info->is_synthetic;
     row->model_n_params = info->n_params;
     row->model_size = plan->bytes_ternary + plan->bytes_dense + plan->bytes_embedding + plan->bytes_head +
                       plan->bytes_norms;
-    row->n_gpu_layers = strcmp(row->backend, "CPU") == 0 ? 0 : info->n_layers;
+    row->model_size += plan->pinned.total + plan->cpu.ternary + plan->cpu.dense + plan->cpu.embedding + plan->cpu.head +
+                       plan->cpu.norms;
+    row->n_gpu_layers = strcmp(row->backend, "CPU") == 0 ? 0 : info->n_layers - plan->n_layers_cpu;
+    row->n_layers_streamed = plan->n_layers_streamed;
+    row->n_layers_cpu = plan->n_layers_cpu;
+    if (plan->n_layers_cpu > 0)
+        snprintf(row->fallback_ops, sizeof row->fallback_ops, "%u of %u layers on the CPU", plan->n_layers_cpu,
+                 info->n_layers);
     row->n_batch = from->config->n_batch; // as asked for; a plan of few positions needs less
     row->n_threads = plan->n_threads;
     row->type_k = plan->kv_k;
@@ -374,7 +394,8 @@ static tern_status close_group(bench *b, uint32_t g, tern_error *err)
             b->rows[i].logits_hash = in->logits_hash;
             b->rows[i].is_stable = hash == in->logits_hash;
             b->rows[i].vram_peak_bytes = in->memory_peak;
-            snprintf(b->rows[i].vram_source, sizeof b->rows[i].vram_source, "%s", in->memory_peak > 0 ? source : "");
+            snprintf(b->rows[i].vram_source, sizeof b->rows[i].vram_source, "%s",
+                     in->is_peak_counted ? "allocations counted" : source);
         }
     }
     return status;

@@ -41,11 +41,14 @@ typedef struct bench_config {
 #define BENCH_MAX_SEQ 64 // the logits of so many rows are computed inside the evaluation for every vocabulary met
 
 typedef struct bench_options {
-    tern_engine *engine;    // of the caller; required
-    uint32_t n_repeats;     // timed samples of each configuration; >= 1
-    uint32_t n_warmup;      // discarded runs of each before any sample
-    uint64_t seed;          // of the token ids
-    uint64_t memory;        // bytes all models of a device may take together; 0: what the device has free
+    tern_engine *engine; // of the caller; required
+    uint32_t n_repeats;  // timed samples of each configuration; >= 1
+    uint32_t n_warmup;   // discarded runs of each before any sample
+    uint64_t seed;       // of the token ids
+    uint64_t memory;     // bytes all models of a device may take together; 0: what the device has free
+    tern_layout layout;  // where models go, as in tern_plan_options
+    tern_embedding embedding;
+    int32_t n_gpu_layers, n_streamed;
     double energy_window_s; // shortest window of an energy reading; 0: energy is not measured
     bool is_checked;        // run the validity checks (a self-test of each device); else rows are "not checked"
     bool has_peaks;         // measure read bandwidth and name it in the rows
@@ -83,8 +86,10 @@ typedef struct bench_row {
     char test_time[32];                  // UTC, "2026-01-31T12:00:00Z"
     uint64_t model_size, model_n_params; // bytes as loaded; weights
     uint32_t n_batch, n_threads, n_gpu_layers;
+    uint32_t n_layers_streamed, n_layers_cpu; // streamed: among those of the GPU
     tern_kv_type type_k, type_v;
-    char weights[8];   // "t64"; "dense": a float model as stored; "f16", "f32": a float twin as the device holds it
+    char
+        weights[8]; // "t64", "t80"; "dense": a float model as stored; "f16", "f32": a float twin as the device holds it
     char products[64]; // how matrices are multiplied: "as defined", or the plan's words for a twin
     bool is_synthetic;
 

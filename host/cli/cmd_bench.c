@@ -253,6 +253,12 @@ static tern_status run_models(const opt_values *options, tern_error *err)
     if (options->values[OPT_NO_WARMUP].given) o.n_warmup = 0;
     o.is_checked = !options->values[OPT_NO_CHECK].given;
     o.energy_window_s = options->values[OPT_ENERGY_WINDOW].real;
+    tern_plan_options placement;
+    cli_placement(options, &placement);
+    o.layout = placement.layout;
+    o.embedding = placement.embedding;
+    o.n_gpu_layers = placement.n_gpu_layers;
+    o.n_streamed = placement.n_streamed;
     o.progress = show_progress;
     o.watch = watch;
     o.note = show_note;

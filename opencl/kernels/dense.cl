@@ -10,7 +10,9 @@
 #define WEIGHT_Q4_K    5
 #define WEIGHT_Q5_K    6
 #define WEIGHT_Q6_K    7
-#define WEIGHT_TERNARY 8
+#define WEIGHT_INT8    8
+#define WEIGHT_INT4    9
+#define WEIGHT_TERNARY 10
 
 #define NAME(x) JOIN(x, WEIGHT_NAME)
 
