@@ -272,9 +272,10 @@ static void cards_have_names_of_their_own(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_70b_shape_follows_the_formulas),      cmocka_unit_test(a_head_takes_what_its_type_takes),
-        cmocka_unit_test(what_does_not_fit_is_refused_or_shown), cmocka_unit_test(layers_that_do_not_fit_are_streamed),
-        cmocka_unit_test(layers_go_to_the_cpu_only_when_asked),  cmocka_unit_test(cards_have_names_of_their_own),
+        cmocka_unit_test(a_70b_shape_follows_the_formulas),    cmocka_unit_test(the_tighter_layout_follows_its_formula),
+        cmocka_unit_test(a_head_takes_what_its_type_takes),    cmocka_unit_test(what_does_not_fit_is_refused_or_shown),
+        cmocka_unit_test(layers_that_do_not_fit_are_streamed), cmocka_unit_test(layers_go_to_the_cpu_only_when_asked),
+        cmocka_unit_test(cards_have_names_of_their_own),
     };
     CHECK(tern_engine_open(NULL, &engine, err));
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
