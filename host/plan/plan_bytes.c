@@ -137,7 +137,12 @@ static tern_status measure_weights(const model_source *model, const plan_places 
                                    tern_error *err)
 {
     plan_span spans[PLAN_MAX_SPANS];
-    uint32_t n = plan_spans(&model->hp, plan, spans);
+    uint32_t n = plan_spans(&model->hp, plan, spans), n_embd = model->hp.n_embd;
+    dense_type head = plan_head_type(where->facts, plan->weights, plan->head);
+    if (head != DENSE_N_TYPES && n_embd % dense_formats[head].block != 0)
+        return error_set(err, TERN_UNSUPPORTED,
+                         "a head held as %s has rows of a multiple of %u columns; here they have %u",
+                         dense_formats[head].name, dense_formats[head].block, n_embd);
     plan->bytes_ternary = plan->bytes_dense = plan->bytes_embedding = plan->bytes_head = plan->bytes_norms = 0;
     plan->bytes_slots = plan->bytes_head_per_token = 0;
     plan->pinned = plan->cpu = (tern_place_bytes){0};

@@ -18,7 +18,4 @@ struct tern_model {
 void loaded_retain(tern_model *model);
 void loaded_release(tern_model *model);
 
-// Actual bytes are off by over 2 % of what was planned (and more than a buffer's rounding).
-bool loaded_differs(uint64_t planned, uint64_t actual);
-
 #endif

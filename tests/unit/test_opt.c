@@ -102,6 +102,35 @@ static void test_kv_types(void **state)
     assert_refused(PARSE(COMMAND_RUN, "-ctv", "q8"), "not 'q8'", ""); // no prefixes
 }
 
+// Counts that may be words: what the table's order makes of them.
+static void test_counts_and_words(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *text;
+        opt_id id;
+        int64_t expected;
+    } cases[] = {
+        {"-ngl", "auto", OPT_GPU_LAYERS, -1},       {"-ngl", "all", OPT_GPU_LAYERS, -2},
+        {"--n-gpu-layers", "0", OPT_GPU_LAYERS, 0}, {"--gpu-layers", "99", OPT_GPU_LAYERS, 99},
+        {"--stream", "auto", OPT_STREAM, -1},       {"--stream", "none", OPT_STREAM, -2},
+        {"--stream", "7", OPT_STREAM, 7},           {"--layout", "t80", OPT_LAYOUT, 2},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        parsed p = PARSE(COMMAND_LOGITS, cases[i].name, cases[i].text);
+        assert_int_equal(p.status, TERN_OK);
+        assert_int_equal(p.values.values[cases[i].id].integer, cases[i].expected);
+        opt_free(&p.values);
+    }
+    parsed p = PARSE(COMMAND_RUN, NULL);
+    assert_int_equal(p.values.values[OPT_GPU_LAYERS].integer, -1);
+    assert_int_equal(p.values.values[OPT_STREAM].integer, -1);
+    opt_free(&p.values);
+    assert_refused(PARSE(COMMAND_RUN, "-ngl", "some"), "auto or all, not 'some'", "");
+    assert_refused(PARSE(COMMAND_RUN, "-ngl", "-1"), "not '-1'", "");
+    assert_refused(PARSE(COMMAND_RUN, "--stream", "all"), "auto or none, not 'all'", "");
+}
+
 static void test_ranges(void **state)
 {
     (void)state;
@@ -388,6 +417,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values_and_defaults),
         cmocka_unit_test(test_kv_types),
+        cmocka_unit_test(test_counts_and_words),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_unknown),
         cmocka_unit_test(test_sizes),

@@ -88,6 +88,37 @@ static void a_70b_shape_follows_the_formulas(void **state)
     tern_model_close(model);
 }
 
+// 1.6 bits a weight: 80 columns in 16 bytes, rows of tiles of four granules.
+static void the_tighter_layout_follows_its_formula(void **state)
+{
+    (void)state;
+    tern_model *model = open_shape("synthetic:70b");
+    tern_plan_options options;
+    tern_plan t80 = {0}, automatic = {0};
+    tern_plan_options_init(&options);
+    options.card = "rtx4090";
+    options.layout = TERN_LAYOUT_T80;
+    options.n_streamed = 0;
+    CHECK(tern_plan_make(model, &options, &t80, err));
+    const uint64_t columns_8192 = (8192 + 79) / 80 * 16, columns_28672 = (28672 + 79) / 80 * 16;
+    const uint64_t layer = (8192 + 2 * 1024 + 8192 + 2 * 28672) * columns_8192 + 8192 * columns_28672;
+    assert_within(t80.bytes_ternary, 80 * layer, 0.01);
+    assert_false(t80.is_layout_mixed);
+    // Chosen where two bits a weight do not fit and 1.6 do.
+    options.card = "rtx4060ti-16";
+    options.layout = TERN_LAYOUT_AUTO;
+    options.n_ctx = 1024;
+    CHECK(tern_plan_make(model, &options, &automatic, err));
+    assert_int_equal(automatic.layout, TERN_LAYOUT_T80);
+    assert_int_equal(automatic.n_layers_device, 80);
+    assert_non_null(strstr(automatic.reasons, "two bits a weight do not fit"));
+    tern_error cause = {0};
+    options.layout = TERN_LAYOUT_T64;
+    assert_int_equal(tern_plan_make(model, &options, &automatic, &cause), TERN_BUDGET);
+    assert_non_null(strstr(cause.message, "--layout t80"));
+    tern_model_close(model);
+}
+
 // The embedding and the head as something else than they are stored; on the CPU, which adds a few bytes a matrix.
 static void a_head_takes_what_its_type_takes(void **state)
 {
@@ -241,9 +272,10 @@ static void cards_have_names_of_their_own(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_70b_shape_follows_the_formulas),      cmocka_unit_test(a_head_takes_what_its_type_takes),
-        cmocka_unit_test(what_does_not_fit_is_refused_or_shown), cmocka_unit_test(layers_that_do_not_fit_are_streamed),
-        cmocka_unit_test(layers_go_to_the_cpu_only_when_asked),  cmocka_unit_test(cards_have_names_of_their_own),
+        cmocka_unit_test(a_70b_shape_follows_the_formulas),    cmocka_unit_test(the_tighter_layout_follows_its_formula),
+        cmocka_unit_test(a_head_takes_what_its_type_takes),    cmocka_unit_test(what_does_not_fit_is_refused_or_shown),
+        cmocka_unit_test(layers_that_do_not_fit_are_streamed), cmocka_unit_test(layers_go_to_the_cpu_only_when_asked),
+        cmocka_unit_test(cards_have_names_of_their_own),
     };
     CHECK(tern_engine_open(NULL, &engine, err));
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
