@@ -78,8 +78,8 @@ static const char *basis_of(const claim_outcome *outcomes, size_t n)
 
 static void add_verdicts(const verify *v, document *d)
 {
-    static const char *const titles[] = {"claim",  "verdict",   "by",          "parts", "device",
-                                         "source", "statement", "for example", NULL};
+    static const char *const titles[] = {"claim",     "verdict",     "by", "parts saying so", "device", "source",
+                                         "statement", "for example", NULL};
     document_heading(d, 2, "Verdicts");
     document_table(d, "lllrllll", titles);
     for (size_t c = 0; c < v->claims.n; c++)
