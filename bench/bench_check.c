@@ -28,12 +28,19 @@ void bench_row_refuse(bench_row *row, const char *format, ...)
 
 // ---- self-test
 
+typedef struct check_run {
+    bench_check check;
+    const bench_options *options;
+} check_run;
+
 static bool note_failure(void *user, const op_case *c, const op_outcome *outcome)
 {
-    bench_check *check = user;
+    check_run *run = user;
+    bench_check *check = &run->check;
+    const bench_options *o = run->options;
     if (outcome->verdict == VERDICT_FAILED && check->failure[0] == 0)
         snprintf(check->failure, sizeof check->failure, "%.80s: %.70s", c->name, outcome->text);
-    return true;
+    return o->progress == NULL || o->progress(o->user, 0.0, "self-test");
 }
 
 static const bench_check *find_check(const bench_checks *checks, const char *device_name, uint32_t n_threads)
@@ -51,16 +58,16 @@ tern_status bench_checks_device(bench_checks *checks, const bench_options *optio
     bench_check *larger = realloc(checks->items, (checks->n + 1) * sizeof *larger);
     if (larger == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for a self-test");
     checks->items = larger;
-    bench_check check = {.n_threads = n_threads};
-    snprintf(check.device, sizeof check.device, "%s", device_name);
+    check_run run = {.check = {.n_threads = n_threads}, .options = options};
+    snprintf(run.check.device, sizeof run.check.device, "%s", device_name);
     const selftest_options o = {.level = LEVEL_QUICK, .is_short = true, .n_threads = n_threads};
     selftest_result result = {0};
     backend_list backends = options->backends != NULL ? options->backends : engine_backends;
-    tern_status status = selftest_run(backends, device_name, &o, note_failure, &check, &result, err);
+    tern_status status = selftest_run(backends, device_name, &o, note_failure, &run, &result, err);
     if (status != TERN_OK) return status;
-    check.n_passed = result.passed;
-    check.n_failed = result.failed;
-    checks->items[checks->n++] = check;
+    run.check.n_passed = result.passed;
+    run.check.n_failed = result.failed;
+    checks->items[checks->n++] = run.check;
     return TERN_OK;
 }
 
@@ -108,8 +115,8 @@ static void judge_logits(const bench_instance *from, const bench_instance *all, 
         if (other == from || other->logits == NULL || from->logits == NULL || strcmp(a->model, b->model) != 0 ||
             other->plan.weights != TERN_WEIGHTS_STORED || a->i2s_layout != b->i2s_layout)
             continue;
-        bool is_same = from->plan.weights == TERN_WEIGHTS_STORED && a->act == b->act && a->kv_k == b->kv_k &&
-                       a->kv_v == b->kv_v;
+        bool is_same = from->plan.weights == TERN_WEIGHTS_STORED && a->act == b->act && a->head == b->head &&
+                       a->kv_k == b->kv_k && a->kv_v == b->kv_v;
         if (is_same && from->logits_hash != other->logits_hash)
             bench_row_refuse(row, "its logits differ from those of the same model on %s with %u threads",
                              other->device.name, other->plan.n_threads);

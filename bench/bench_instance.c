@@ -20,8 +20,10 @@ bool bench_instance_serves(const bench_instance *b, const bench_config *config)
     const bench_config *c = b->config;
     return strcmp(c->model, config->model) == 0 && strcmp(c->device, config->device) == 0 &&
            c->weights == config->weights && c->act == config->act && c->i2s_layout == config->i2s_layout &&
-           c->kv_k == config->kv_k && c->kv_v == config->kv_v && c->n_threads == config->n_threads &&
-           c->n_batch == config->n_batch && (!b->is_split || b->only_depth == config->test.n_depth);
+           c->layout == config->layout && c->head == config->head && c->embedding == config->embedding &&
+           c->n_gpu_layers == config->n_gpu_layers && c->n_streamed == config->n_streamed && c->kv_k == config->kv_k &&
+           c->kv_v == config->kv_v && c->n_threads == config->n_threads && c->n_batch == config->n_batch &&
+           (!b->is_split || b->only_depth == config->test.n_depth);
 }
 
 static bench_context *find_context(const bench_instance *b, uint32_t n_depth)
@@ -88,6 +90,7 @@ tern_status bench_instance_plan(bench_instance *b, const bench_options *options,
     b->n_valid = tokenizer != NULL ? tern_tokenizer_n_tokens(tokenizer) : b->info.n_vocab;
     if (b->n_valid > b->info.n_vocab) b->n_valid = b->info.n_vocab;
     b->seed = options->seed;
+    b->memory_source = "";
     o.device = b->device.name; // "auto" was resolved: the budget is this device's
     o.n_ctx = (uint32_t)n_ctx;
     o.n_sequences = n_sequences;
@@ -96,11 +99,12 @@ tern_status bench_instance_plan(bench_instance *b, const bench_options *options,
     o.kv_v = c->kv_v;
     o.n_threads = c->n_threads;
     o.weights = c->weights;
+    o.layout = c->layout;
+    o.head = c->weights == TERN_WEIGHTS_F16 ? TERN_HEAD_STORED : c->head;
+    o.embedding = c->embedding;
+    o.n_gpu_layers = c->n_gpu_layers;
+    o.n_streamed = c->n_streamed;
     o.memory_budget = options->memory;
-    o.layout = options->layout;
-    o.embedding = options->embedding;
-    o.n_gpu_layers = options->n_gpu_layers;
-    o.n_streamed = options->n_streamed;
     return tern_plan_make(b->model, &o, &b->plan, err);
 }
 
@@ -234,10 +238,9 @@ tern_status bench_instance_load(bench_instance *b, const bench_options *options,
     status = bench_instance_logits(b, true, &b->logits_hash, err);
     for (size_t i = 0; i < b->n_contexts && status == TERN_OK; i++)
         status = prefill(b, b->contexts[i].first, b->contexts[i].n_seq, b->contexts[i].n_depth, NULL, err);
-    uint64_t used = bench_memory_used(options->engine, &b->device, NULL);
-    b->memory_peak = used_before > 0 && used > used_before ? used - used_before : 0;
-    b->is_peak_counted = b->memory_peak == 0;
-    if (b->is_peak_counted) tern_model_memory(b->model, NULL, NULL, &b->memory_peak);
+    uint64_t used = bench_memory_used(options->engine, &b->device, &b->memory_source);
+    b->memory_used = used_before > 0 && used > used_before ? used - used_before : 0;
+    if (b->memory_used == 0) b->memory_source = "";
     return status;
 }
 

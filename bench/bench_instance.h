@@ -29,8 +29,9 @@ typedef struct bench_instance {
     uint64_t seed, n_drawn;
 
     uint32_t group;
-    uint64_t memory_peak; // taken by loading and by the first runs; 0: not known
-    bool is_peak_counted; // by the backend, as nobody else saw it
+    const char *memory_source; // what memory_used was read from; "" where it is not known
+    uint64_t memory_used;      // taken by loading and by the first runs; 0: not known
+    uint64_t planned, peak;    // on the device, as the backend counts its allocations
     uint64_t logits_hash;
     float *logits; // of the fixed prompt's last token, owned
 } bench_instance;

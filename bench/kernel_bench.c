@@ -78,7 +78,8 @@ static bool is_chosen(const kernel_bench *b, size_t i, uint32_t m)
 // ---- one shape
 
 // The device says no to kinds it does not have: then there is no contender, and no failure.
-static tern_status open_contender(kernel_bench *b, size_t i, uint32_t m, op_kind kind, contender *out, tern_error *err)
+static tern_status open_contender(kernel_bench *b, size_t i, uint32_t m, op_kind kind, ternary_layout layout,
+                                  contender *out, tern_error *err)
 {
     const device_facts *facts = &b->runner.facts;
     tern_error local = {0};
@@ -88,6 +89,7 @@ static tern_status open_contender(kernel_bench *b, size_t i, uint32_t m, op_kind
                        .n = matrices[i].n,
                        .k = matrices[i].k,
                        .is_ternary = kind == OP_TERNARY_MM,
+                       .layout = layout,
                        .dense = is_blas && facts->blas_name != NULL ? facts->blas_type : DENSE_F16,
                        .n_terms = 1,
                        .n_macs = (uint64_t)m * matrices[i].n * matrices[i].k};
@@ -109,7 +111,7 @@ static tern_status open_contender(kernel_bench *b, size_t i, uint32_t m, op_kind
     snprintf(out->row.device, sizeof out->row.device, "%s", facts->name);
     snprintf(out->row.description, sizeof out->row.description, "%s", facts->description);
     if (kind == OP_TERNARY_MM)
-        snprintf(out->row.weights, sizeof out->row.weights, "t64");
+        snprintf(out->row.weights, sizeof out->row.weights, layout == TERNARY_T80 ? "t80" : "t64");
     else
         snprintf(out->row.weights, sizeof out->row.weights, "%s%s%.18s%s", dense_formats[out->c.dense].name,
                  is_blas ? " (" : "", is_blas ? facts->blas_name : "", is_blas ? ")" : "");
@@ -147,41 +149,61 @@ static tern_status summarise(kernel_row *row, tern_error *err)
 
 static tern_status keep_row(kernel_bench *b, contender *c, tern_error *err)
 {
-    tern_status status = summarise(&c->row, err);
-    kernel_row *larger = status == TERN_OK ? realloc(b->rows.items, (b->rows.n + 1) * sizeof *larger) : NULL;
-    if (status == TERN_OK && larger == NULL) status = error_set(err, TERN_HOST_MEMORY, "no memory for a row");
-    if (status != TERN_OK) return status;
+    kernel_row *larger = realloc(b->rows.items, (b->rows.n + 1) * sizeof *larger);
+    if (larger == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for a row");
     b->rows.items = larger;
     b->rows.items[b->rows.n++] = c->row;
     c->row.samples_ns = NULL;
     return TERN_OK;
 }
 
-// The ternary product and its float twin, in turns.
+// Both ternary layouts and their float twin, in turns.
+enum { T64, T80, FLOAT, N_CONTENDERS };
+
+static tern_status open_all(kernel_bench *b, size_t i, uint32_t m, contender *all, tern_error *err)
+{
+    tern_status status = open_contender(b, i, m, OP_TERNARY_MM, TERNARY_T64, &all[T64], err);
+    if (status == TERN_OK) status = open_contender(b, i, m, OP_TERNARY_MM, TERNARY_T80, &all[T80], err);
+    if (status == TERN_OK) status = open_contender(b, i, m, OP_BLAS_MM, TERNARY_T64, &all[FLOAT], err);
+    if (status == TERN_OK && all[FLOAT].timer == NULL)
+        status = open_contender(b, i, m, OP_DENSE_MM, TERNARY_T64, &all[FLOAT], err);
+    return status;
+}
+
+static tern_status keep_rows(kernel_bench *b, contender *all, tern_error *err)
+{
+    tern_status status = TERN_OK;
+    double float_ns = 0.0;
+    for (int k = N_CONTENDERS - 1; k >= 0 && status == TERN_OK; k--) {
+        if (all[k].timer == NULL) continue;
+        status = summarise(&all[k].row, err);
+        if (k == FLOAT) float_ns = all[k].row.median_ns;
+        if (k != FLOAT) all[k].row.speedup = float_ns / all[k].row.median_ns;
+    }
+    for (int k = 0; k < N_CONTENDERS && status == TERN_OK; k++)
+        if (all[k].timer != NULL) status = keep_row(b, &all[k], err);
+    return status;
+}
+
 static tern_status time_shape(kernel_bench *b, size_t i, uint32_t m, tern_error *err)
 {
-    contender both[2] = {0};
+    contender all[N_CONTENDERS] = {0};
     size_t n_repeats = b->options->n_repeats;
-    tern_status status = open_contender(b, i, m, OP_TERNARY_MM, &both[0], err);
-    if (status == TERN_OK) status = open_contender(b, i, m, OP_BLAS_MM, &both[1], err);
-    if (status == TERN_OK && both[1].timer == NULL) status = open_contender(b, i, m, OP_DENSE_MM, &both[1], err);
-    for (int k = 0; k < 2 && status == TERN_OK; k++)
-        if (both[k].timer != NULL) status = warm_up(b, &both[k], &n_repeats, err);
+    tern_status status = open_all(b, i, m, all, err);
+    for (int k = 0; k < N_CONTENDERS && status == TERN_OK; k++)
+        if (all[k].timer != NULL) status = warm_up(b, &all[k], &n_repeats, err);
     for (size_t r = 0; r < n_repeats && status == TERN_OK; r++)
-        for (int k = 0; k < 2 && status == TERN_OK; k++) {
-            kernel_row *row = &both[k].row;
-            if (both[k].timer == NULL) continue;
-            status = op_timer_sample(both[k].timer, row->n_chain, &row->samples_ns[row->n_samples], err);
+        for (int k = 0; k < N_CONTENDERS && status == TERN_OK; k++) {
+            kernel_row *row = &all[k].row;
+            if (all[k].timer == NULL) continue;
+            status = op_timer_sample(all[k].timer, row->n_chain, &row->samples_ns[row->n_samples], err);
             row->n_samples += status == TERN_OK;
         }
-    size_t first = b->rows.n;
-    for (int k = 0; k < 2; k++) {
-        if (status == TERN_OK && both[k].timer != NULL) status = keep_row(b, &both[k], err);
-        op_timer_close(both[k].timer);
-        free(both[k].row.samples_ns);
+    if (status == TERN_OK) status = keep_rows(b, all, err);
+    for (int k = 0; k < N_CONTENDERS; k++) {
+        op_timer_close(all[k].timer);
+        free(all[k].row.samples_ns);
     }
-    if (b->rows.n == first + 2)
-        b->rows.items[first].speedup = b->rows.items[first + 1].median_ns / b->rows.items[first].median_ns;
     return status;
 }
 

@@ -9,7 +9,6 @@
 
 #include "bench_check.h"
 #include "bench_instance.h"
-#include "bench_memory.h"
 #include "bench_monitor.h"
 #include "bench_peak.h"
 #include "error.h"
@@ -17,18 +16,19 @@
 
 void bench_options_init(bench_options *options)
 {
-    *options = (bench_options){.n_repeats = 5,
-                               .n_warmup = 1,
-                               .energy_window_s = 5.0,
-                               .is_checked = true,
-                               .has_peaks = true,
-                               .n_gpu_layers = TERN_LAYERS_AUTO,
-                               .n_streamed = TERN_LAYERS_AUTO};
+    *options = (bench_options){
+        .n_repeats = 5, .n_warmup = 1, .energy_window_s = 5.0, .is_checked = true, .has_peaks = true};
 }
 
 void bench_config_init(bench_config *config)
 {
-    *config = (bench_config){.device = "auto", .kv_k = TERN_KV_INT8, .kv_v = TERN_KV_INT8, .n_batch = 512, .n_seq = 1};
+    *config = (bench_config){.device = "auto",
+                             .n_gpu_layers = TERN_LAYERS_AUTO,
+                             .n_streamed = TERN_LAYERS_AUTO,
+                             .kv_k = TERN_KV_INT8,
+                             .kv_v = TERN_KV_INT8,
+                             .n_batch = 512,
+                             .n_seq = 1};
 }
 
 void bench_test_name(const bench_test *test, char *out, size_t n_bytes)
@@ -123,17 +123,35 @@ static tern_status plan_all(bench *b, tern_error *err)
     return status;
 }
 
-// Instances in order, as many side by side as the memory of their devices holds.
+// What an instance takes of a device's memory. The host's is taken by the CPU's models and by what others keep there.
+static uint64_t takes(const bench_instance *in, const tern_device_info *of)
+{
+    bool is_host = strcmp(of->backend, "cpu") == 0, is_here = strcmp(in->device.name, of->name) == 0;
+    bool is_cpu = strcmp(in->device.backend, "cpu") == 0;
+    return (is_here || (is_host && is_cpu) ? in->plan.bytes_total : 0) +
+           (is_host ? in->plan.pinned.total + in->plan.cpu.total : 0);
+}
+
+// Whether instances [first, last] stand side by side on a device.
+static bool fits(const bench *b, size_t first, size_t last, const tern_device_info *of)
+{
+    uint64_t sum = 0, limit = of->memory_free;
+    if (b->options->memory > 0 && b->options->memory < limit) limit = b->options->memory;
+    for (size_t i = first; i <= last; i++) sum += takes(&b->instances[i], of);
+    return sum <= limit;
+}
+
+// Instances in order, as many side by side as the memory of their devices and of the host holds.
 static void group(bench *b)
 {
-    size_t first = 0; // of the current group
-    for (size_t i = 0; i < b->n_instances; i++) {
-        const bench_instance *new = &b->instances[i];
-        uint64_t limit = new->device.memory_free, sum = new->plan.bytes_total;
-        if (b->options->memory > 0 && b->options->memory < limit) limit = b->options->memory;
-        for (size_t k = first; k < i; k++)
-            if (strcmp(b->instances[k].device.name, new->device.name) == 0) sum += b->instances[k].plan.bytes_total;
-        if (i > first && sum > limit) {
+    tern_device_info host = {0};
+    bool has_host = false;
+    for (size_t i = 0; i < tern_engine_device_count(b->options->engine) && !has_host; i++)
+        has_host = tern_engine_device_info(b->options->engine, i, &host, NULL) == TERN_OK &&
+                   strcmp(host.backend, "cpu") == 0;
+    for (size_t i = 0, first = 0; i < b->n_instances; i++) {
+        bool is_beside = fits(b, first, i, &b->instances[i].device) && (!has_host || fits(b, first, i, &host));
+        if (i > first && !is_beside) {
             first = i;
             b->n_groups++;
         }
@@ -145,6 +163,11 @@ static void group(bench *b)
 }
 
 // ---- rows
+
+static uint64_t place_weights(const tern_place_bytes *p)
+{
+    return p->ternary + p->dense + p->embedding + p->head + p->norms;
+}
 
 static void describe_model(bench_row *row, const bench_instance *from)
 {
@@ -160,25 +183,20 @@ static void describe_model(bench_row *row, const bench_instance *from)
     snprintf(row->products, sizeof row->products, "%s", plan->products);
     // A synthetic model is called so wherever its numbers go.
     bool says_so = strncmp(info->name, "synthetic", 9) == 0;
-    static const char *const heads[] = {
-        [TERN_HEAD_F16] = ", f16 head", [TERN_HEAD_INT8] = ", int8 head", [TERN_HEAD_INT4] = ", int4 head"};
-    snprintf(row->model_type, sizeof row->model_type, "%s%s %s%s", info->name,
-             info->is_synthetic && !says_so ? " (synthetic)" : "", row->weights,
-             plan->head != TERN_HEAD_STORED ? heads[plan->head] : "");
-    size_t n = strlen(row->model_type);
-    if (plan->n_layers_streamed > 0)
-        snprintf(row->model_type + n, sizeof row->model_type - n, ", %u of %u layers streamed", plan->n_layers_streamed,
-                 info->n_layers);
+    static const char *const heads[] = {"stored", "f16", "int8", "int4"}; // in the order of tern_head
+    bool names_head = plan->head != TERN_HEAD_STORED;
+    snprintf(row->head, sizeof row->head, "%s", heads[plan->head]);
+    snprintf(row->model_type, sizeof row->model_type, "%s%s %s%s%s%s", info->name,
+             info->is_synthetic && !says_so ? " (synthetic)" : "", row->weights, names_head ? ", " : "",
+             names_head ? row->head : "", names_head ? " head" : "");
     row->is_synthetic = info->is_synthetic;
     row->model_n_params = info->n_params;
     row->model_size = plan->bytes_ternary + plan->bytes_dense + plan->bytes_embedding + plan->bytes_head +
-                      plan->bytes_norms;
-    row->model_size += plan->pinned.total + plan->cpu.ternary + plan->cpu.dense + plan->cpu.embedding + plan->cpu.head +
-                       plan->cpu.norms;
-    row->n_gpu_layers = strcmp(row->backend, "CPU") == 0 ? 0 : info->n_layers - plan->n_layers_cpu;
+                      plan->bytes_norms + place_weights(&plan->pinned) + place_weights(&plan->cpu);
+    bool is_cpu = strcmp(row->backend, "CPU") == 0;
+    row->n_gpu_layers = is_cpu ? 0 : plan->n_layers_device + plan->n_layers_streamed;
     row->n_layers_streamed = plan->n_layers_streamed;
-    row->n_layers_cpu = plan->n_layers_cpu;
-    if (plan->n_layers_cpu > 0)
+    if (!is_cpu && plan->n_layers_cpu > 0)
         snprintf(row->fallback_ops, sizeof row->fallback_ops, "%u of %u layers on the CPU", plan->n_layers_cpu,
                  info->n_layers);
     row->n_batch = from->config->n_batch; // as asked for; a plan of few positions needs less
@@ -378,24 +396,20 @@ static tern_status measure_energy(bench *b, uint32_t g, tern_error *err)
     return status;
 }
 
-// After the rounds: what the rows of a group say about memory and about the bits that came out.
+// After the rounds: what the model took, and whether the bits that come out are still those of before.
 static tern_status close_group(bench *b, uint32_t g, tern_error *err)
 {
     tern_status status = TERN_OK;
     for (size_t k = 0; k < b->n_instances && status == TERN_OK; k++) {
         bench_instance *in = &b->instances[k];
         uint64_t hash = 0;
-        const char *source = "";
         if (in->group != g) continue;
-        bench_memory_used(b->options->engine, &in->device, &source);
+        tern_model_memory(in->model, &in->planned, NULL, &in->peak);
         status = bench_instance_logits(in, false, &hash, err);
         for (size_t i = 0; i < b->n && status == TERN_OK; i++) {
             if (b->instance_of[i] != k) continue;
             b->rows[i].logits_hash = in->logits_hash;
             b->rows[i].is_stable = hash == in->logits_hash;
-            b->rows[i].vram_peak_bytes = in->memory_peak;
-            snprintf(b->rows[i].vram_source, sizeof b->rows[i].vram_source, "%s",
-                     in->is_peak_counted ? "allocations counted" : source);
         }
     }
     return status;
@@ -458,12 +472,18 @@ static tern_status finish(bench *b, bool is_complete, bench_rows *out, tern_erro
             continue;
         }
         bench_peaks_apply(&b->peaks, row);
-        bench_checks_judge(&b->checks, b->options, row, from, b->instances, b->n_instances);
+        if (from->planned > 0) row->vram_planned_bytes = from->planned;
+        row->vram_peak_bytes = from->peak > 0 ? from->peak : from->memory_used;
+        snprintf(row->vram_source, sizeof row->vram_source, "%s", from->peak > 0 ? "backend" : from->memory_source);
+        row->memory_used_bytes = from->memory_used;
+        snprintf(row->memory_source, sizeof row->memory_source, "%s", from->memory_source);
+        if (is_complete) bench_checks_judge(&b->checks, b->options, row, from, b->instances, b->n_instances);
         if (!is_complete)
             bench_row_refuse(row, "the run ended early, after %u of %u samples", row->n_samples, b->options->n_repeats);
         b->rows[n++] = *row;
     }
-    *out = (bench_rows){b->rows, n};
+    if (n == 0) free(b->rows);
+    *out = (bench_rows){n > 0 ? b->rows : NULL, n};
     return status;
 }
 

@@ -31,6 +31,10 @@ typedef struct bench_config {
     tern_weights weights; // as stored, or the float twin
     tern_act act;
     tern_i2s_layout i2s_layout;
+    tern_layout layout; // of ternary weights, and where things go: as in tern_plan_options
+    tern_head head;     // not for float twins, which have a float head
+    tern_embedding embedding;
+    int32_t n_gpu_layers, n_streamed;
     tern_kv_type kv_k, kv_v;
     uint32_t n_threads; // CPU threads; 0: all this process may use
     uint32_t n_batch;   // rows of one evaluation at the most
@@ -41,14 +45,11 @@ typedef struct bench_config {
 #define BENCH_MAX_SEQ 64 // the logits of so many rows are computed inside the evaluation for every vocabulary met
 
 typedef struct bench_options {
-    tern_engine *engine; // of the caller; required
-    uint32_t n_repeats;  // timed samples of each configuration; >= 1
-    uint32_t n_warmup;   // discarded runs of each before any sample
-    uint64_t seed;       // of the token ids
-    uint64_t memory;     // bytes all models of a device may take together; 0: what the device has free
-    tern_layout layout;  // where models go, as in tern_plan_options
-    tern_embedding embedding;
-    int32_t n_gpu_layers, n_streamed;
+    tern_engine *engine;    // of the caller; required
+    uint32_t n_repeats;     // timed samples of each configuration; >= 1
+    uint32_t n_warmup;      // discarded runs of each before any sample
+    uint64_t seed;          // of the token ids
+    uint64_t memory;        // bytes all models of a device may take together; 0: what the device has free
     double energy_window_s; // shortest window of an energy reading; 0: energy is not measured
     bool is_checked;        // run the validity checks (a self-test of each device); else rows are "not checked"
     bool has_peaks;         // measure read bandwidth and name it in the rows
@@ -82,16 +83,17 @@ typedef struct bench_row {
     size_t config; // index in the list
     bench_test test;
     uint32_t n_seq;
-    char model_filename[256], model_type[160], backend[16], device[32], cpu_info[128], gpu_info[128];
+    char model_filename[256], model_type[192], backend[16], device[32], cpu_info[128], gpu_info[128];
     char test_time[32];                  // UTC, "2026-01-31T12:00:00Z"
     uint64_t model_size, model_n_params; // bytes as loaded; weights
     uint32_t n_batch, n_threads, n_gpu_layers;
-    uint32_t n_layers_streamed, n_layers_cpu; // streamed: among those of the GPU
     tern_kv_type type_k, type_v;
     char
         weights[8]; // "t64", "t80"; "dense": a float model as stored; "f16", "f32": a float twin as the device holds it
     char products[64]; // how matrices are multiplied: "as defined", or the plan's words for a twin
     bool is_synthetic;
+    char head[8]; // "stored", "f16", "int8", "int4"
+    uint32_t n_layers_streamed;
 
     uint32_t group;      // rows of one group were interleaved
     bool is_interleaved; // all configurations were in one group
@@ -111,8 +113,10 @@ typedef struct bench_row {
     char peak_source[96];             // how that was measured
 
     uint64_t vram_planned_bytes; // the loaded model's plan, which serves all tests of the model
-    uint64_t vram_peak_bytes;    // what the device or the system saw; 0: not known
-    char vram_source[32];
+    uint64_t vram_peak_bytes;    // held at most; 0: not known
+    char vram_source[32];        // who says so: "backend", "process", "device"
+    uint64_t memory_used_bytes;  // what loading and the first runs took as the system or the device sees it; 0: unknown
+    char memory_source[32];
     bench_energy energy;
     uint32_t *clocks_mhz;      // after each sample, owned
     uint32_t clock_sm_mhz;     // median over the samples; 0: not known

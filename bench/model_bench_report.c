@@ -9,7 +9,8 @@
 
 static const char *kv_name(tern_kv_type type)
 {
-    return type == TERN_KV_F32 ? "f32" : type == TERN_KV_F16 ? "f16" : "int8";
+    static const char *const names[] = {"f32", "f16", "int8", "int4"};
+    return names[type];
 }
 
 // ------------------------------------------------------------------------------------------------ fields
@@ -102,13 +103,15 @@ static void set_own_fields(json_t *o, const bench_row *r)
     report_set_count(o, "vram_planned_bytes", r->vram_planned_bytes);
     report_set_count(o, "vram_peak_bytes", r->vram_peak_bytes);
     report_set_text(o, "vram_source", r->vram_source);
+    report_set_count(o, "memory_used_bytes", r->memory_used_bytes);
+    report_set_text(o, "memory_source", r->memory_source);
     report_set_count(o, "clock_sm_mhz", r->clock_sm_mhz);
     report_set_text(o, "throttle_reasons", r->throttle_reasons);
     report_set_text(o, "fallback_ops", r->fallback_ops);
-    report_set_count(o, "n_layers_streamed", r->n_layers_streamed);
-    report_set_count(o, "n_layers_cpu", r->n_layers_cpu);
     json_object_set_new(o, "synthetic_weights", json_boolean(r->is_synthetic));
     report_set_text(o, "weights", r->weights);
+    report_set_text(o, "head", r->head);
+    report_set_count(o, "n_layers_streamed", r->n_layers_streamed);
     report_set_text(o, "products", r->products);
     report_set_text(o, "device", r->device);
     report_set_text(o, "order", r->is_interleaved ? "interleaved" : "sequential");
@@ -125,7 +128,7 @@ static json_t *row_json(const bench_row *r, bool with_energy)
     set_llama_fields(o, r);
     set_own_fields(o, r);
     if (with_energy) set_energy_fields(o, &r->energy);
-    size_t n_expected = 25 + 34 + (with_energy ? 8 : 0);
+    size_t n_expected = 25 + 36 + (with_energy ? 8 : 0);
     if (json_object_size(o) == n_expected) return o;
     json_decref(o);
     return NULL;
@@ -139,8 +142,6 @@ typedef enum column {
     COLUMN_PARAMS,
     COLUMN_BACKEND,
     COLUMN_NGL,
-    COLUMN_STREAMED,
-    COLUMN_ON_CPU,
     COLUMN_THREADS,
     COLUMN_N_BATCH,
     COLUMN_TYPE_K,
@@ -166,8 +167,6 @@ static const struct {
     [COLUMN_PARAMS] = {"params", 10, false},
     [COLUMN_BACKEND] = {"backend", 10, true},
     [COLUMN_NGL] = {"ngl", 3, false},
-    [COLUMN_STREAMED] = {"streamed", 8, false},
-    [COLUMN_ON_CPU] = {"on CPU", 6, false},
     [COLUMN_THREADS] = {"threads", 7, false},
     [COLUMN_N_BATCH] = {"n_batch", 7, false},
     [COLUMN_TYPE_K] = {"type_k", 6, false},
@@ -203,8 +202,6 @@ static void column_text(const bench_row *r, column c, char *out, size_t n_bytes)
         break;
     case COLUMN_BACKEND: snprintf(out, n_bytes, "%s", r->backend); break;
     case COLUMN_NGL: snprintf(out, n_bytes, "%u", r->n_gpu_layers); break;
-    case COLUMN_STREAMED: snprintf(out, n_bytes, "%u", r->n_layers_streamed); break;
-    case COLUMN_ON_CPU: snprintf(out, n_bytes, "%u", r->n_layers_cpu); break;
     case COLUMN_THREADS: snprintf(out, n_bytes, "%u", r->n_threads); break;
     case COLUMN_N_BATCH: snprintf(out, n_bytes, "%u", r->n_batch); break;
     case COLUMN_TYPE_K: snprintf(out, n_bytes, "%s", kv_name(r->type_k)); break;
@@ -240,7 +237,6 @@ static void column_text(const bench_row *r, column c, char *out, size_t n_bytes)
 static bool is_shown(const bench_row *rows, size_t n, column c)
 {
     bool any_cpu = false, any_gpu = false, varies = false, any_invalid = false, any_gen = false;
-    bool any_streamed = false, any_on_cpu = false; // of models that are elsewhere too
     char first[CELL_BYTES], text[CELL_BYTES];
     for (size_t i = 0; i < n; i++) {
         bool is_cpu = strcmp(rows[i].backend, "CPU") == 0;
@@ -248,8 +244,6 @@ static bool is_shown(const bench_row *rows, size_t n, column c)
         any_gpu |= !is_cpu;
         any_invalid |= !rows[i].is_valid;
         any_gen |= rows[i].token.p50 > 0.0;
-        any_streamed |= rows[i].n_layers_streamed > 0;
-        any_on_cpu |= rows[i].n_layers_cpu > 0;
         column_text(&rows[0], c, first, sizeof first);
         column_text(&rows[i], c, text, sizeof text);
         varies |= strcmp(first, text) != 0;
@@ -257,8 +251,6 @@ static bool is_shown(const bench_row *rows, size_t n, column c)
     if (c == COLUMN_THREADS) return any_cpu;
     if (c == COLUMN_NGL) return any_gpu;
     if (c == COLUMN_LATENCY) return any_gen;
-    if (c == COLUMN_STREAMED) return any_streamed;
-    if (c == COLUMN_ON_CPU) return any_on_cpu;
     if (c == COLUMN_JOULES) return has_energy(rows, n);
     if (c == COLUMN_VALID) return any_invalid;
     if (c == COLUMN_N_SEQ) return varies || (n > 0 && rows[0].n_seq > 1);
@@ -281,13 +273,19 @@ static void add_padded(report *r, int width, bool is_left, const char *text)
     report_add(r, "%*s ", is_left ? pad : 0, "");
 }
 
-// What the table has no room for: the denominators, and why rows are not valid.
+// What the table has no room for: where layers ran, throttling, why rows are not valid, and the denominators.
 static void add_remarks(report *r, const bench_row *rows, size_t n)
 {
     char name[64];
     for (size_t i = 0; i < n; i++) {
         const bench_row *row = &rows[i];
         bench_test_name(&row->test, name, sizeof name);
+        if (row->fallback_ops[0] != 0) report_add(r, "%s %s: %s\n", row->model_type, name, row->fallback_ops);
+        if (row->n_layers_streamed > 0)
+            report_add(r, "%s %s: %u layers streamed from host memory\n", row->model_type, name,
+                       row->n_layers_streamed);
+        if (row->throttle_reasons[0] != 0)
+            report_add(r, "%s %s: the clock was held back: %s\n", row->model_type, name, row->throttle_reasons);
         if (row->reason[0] != 0)
             report_add(r, "%s %s: %s%s\n", row->model_type, name, row->is_valid ? "" : "NOT VALID: ", row->reason);
     }

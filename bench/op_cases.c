@@ -95,7 +95,7 @@ static void describe_weights(const op_case *c, char *out, size_t n_bytes)
 
 static void describe_shape(const op_case *c, char *out, size_t n_bytes)
 {
-    static const char *const kv[] = {"f32", "f16", "int8"};
+    static const char *const kv[] = {"f32", "f16", "int8", "int4"};
     static const char *const rows[] = {"decode", "prefill", "mixed", "prompts"};
     char form[32];
     describe_weights(c, form, sizeof form);
@@ -399,7 +399,7 @@ static void add_int(case_list *list)
             }
         // The widest rows INT8 sums exactly, then the 2B-4T head: a slice, and all of it.
         c = (op_case){.kind = OP_INT_MM, .dense = (dense_type)type, .recipe = RECIPE_EXTREME, .m = 2, .n = 5};
-        c.k = DENSE_INT8_MAX_COLUMNS;
+        c.k = DENSE_INTEGER_MAX_COLUMNS;
         add(list, c);
         c = (op_case){.kind = OP_INT_MM, .dense = (dense_type)type, .n = 6000, .k = 2560};
         for (c.m = 1; c.m <= 8; c.m *= 2) add(list, c);
@@ -528,19 +528,19 @@ static void add_rope_kv(case_list *list)
 {
     const op_case base = {.kind = OP_ROPE_KV, .m = 9, .n_heads = 4, .n_kv_heads = 2, .rows = ROWS_MIXED, .first = 60};
     for (size_t i = 0; i < COUNT(head_dims); i++)
-        for (int type = KV_F32; type <= KV_INT8; type++) {
+        for (int type = KV_F32; type <= KV_INT4; type++) {
             op_case c = base;
             c.head_dim = head_dims[i];
             c.n_dims = i % 2 == 0 ? c.head_dim : c.head_dim / 4 * 2;
             c.k_type = type;
-            c.v_type = (type + (int)i) % 3;
+            c.v_type = (type + (int)i) % 4;
             c.adjacent = (i + (size_t)type) % 2 == 1;
             c.gap = 16 * (uint32_t)(i % 2);
             add(list, c);
         }
     op_case c = base;
     c.head_dim = c.n_dims = 128;
-    for (int type = KV_F32; type <= KV_INT8; type++) {
+    for (int type = KV_F32; type <= KV_INT4; type++) {
         c.k_type = c.v_type = type;
         for (size_t i = 0; i < COUNT(m_sweep); i++) {
             c.m = m_sweep[i];
@@ -562,10 +562,10 @@ static void add_rope_kv(case_list *list)
 static void add_attention(case_list *list)
 {
     static const uint32_t heads[][2] = {{4, 2}, {3, 3}, {4, 1}, {6, 2}};
-    // Every head size, all nine pairs of types, the three kinds of sharing.
+    // Every head size, all pairs of types, the three kinds of sharing.
     for (size_t i = 0; i < COUNT(head_dims); i++)
-        for (int k_type = KV_F32; k_type <= KV_INT8; k_type++)
-            for (int v_type = KV_F32; v_type <= KV_INT8; v_type++) {
+        for (int k_type = KV_F32; k_type <= KV_INT4; k_type++)
+            for (int v_type = KV_F32; v_type <= KV_INT4; v_type++) {
                 size_t j = (i + (size_t)k_type + (size_t)v_type) % COUNT(heads);
                 op_case c = {.kind = OP_ATTENTION,
                              .m = 6,
@@ -579,7 +579,7 @@ static void add_attention(case_list *list)
                              .gap = 16 * (uint32_t)(i % 2)};
                 add(list, c);
             }
-    for (int type = KV_F32; type <= KV_INT8; type++) {
+    for (int type = KV_F32; type <= KV_INT4; type++) {
         op_case c = {
             .kind = OP_ATTENTION, .n_heads = 4, .n_kv_heads = 2, .head_dim = 64, .k_type = type, .v_type = type};
         c.m = COUNT(decode_positions); // every boundary at once

@@ -143,6 +143,15 @@ void fill_kv_slot(op_recipe recipe, uint64_t seed, int type, bool is_k, int head
                   uint8_t *part)
 {
     if (recipe == RECIPE_EXTREME) recipe = RECIPE_RANDOM; // the query alone makes the scores far apart
+    for (int d = 0; type == KV_INT4 && d < head_dim; d++) {
+        uint8_t *byte = part + kv_int4_byte(head_dim, slot, d);
+        int code = fill_code(recipe, seed, row, (uint32_t)d, (uint32_t)head_dim) / 16 + 8; // 1 to 15
+        *byte = (uint8_t)(d % 2 == 0 ? (*byte & 0xf0) | code : (*byte & 0x0f) | code << 4);
+    }
+    for (int g = 0; type == KV_INT4 && g < kv_int4_groups(head_dim); g++)
+        store_half(part + kv_int4_scales(head_dim) + 2 * kv_int4_scale_index(slot, g),
+                   16.0f * fill_scale(recipe, seed + 2, row * 64 + (uint32_t)g));
+    if (type == KV_INT4) return;
     for (int d = 0; d < head_dim; d++) {
         size_t at = (size_t)(is_k ? kv_k_index(type, head_dim, slot, d) : kv_v_index(head_dim, slot, d));
         float x = fill_value(recipe, seed, row, (uint32_t)d, (uint32_t)head_dim);

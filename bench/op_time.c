@@ -72,6 +72,7 @@ static tern_status prepare(op_timer *s, const op_case *c, tern_error *err)
         const weights_desc desc = {.n_rows = s->data->n_weight_rows,
                                    .n_cols = s->data->n_weight_cols,
                                    .is_ternary = c->is_ternary,
+                                   .layout = c->layout,
                                    .type = c->dense,
                                    .scale = c->is_ternary ? &s->data->scale : NULL};
         status = b->weights_bytes(runner->device, &desc, &facts->bytes_weights, err);

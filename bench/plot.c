@@ -94,6 +94,16 @@ static void log_ticks(axis *a)
         }
 }
 
+static void point_ticks(const plot *p, axis *a)
+{
+    for (size_t s = 0; s < p->n_series; s++)
+        for (size_t i = 0; i < p->series[s].n; i++) {
+            size_t k = 0;
+            while (k < a->n_ticks && a->ticks[k] != p->series[s].x[i]) k++;
+            if (k == a->n_ticks && k < MAX_TICKS) a->ticks[a->n_ticks++] = p->series[s].x[i];
+        }
+}
+
 static axis make_axis(const plot *p, bool is_x, double from, double to)
 {
     axis a = {.low = INFINITY, .high = -INFINITY, .is_log = is_x ? p->is_log_x : p->is_log_y, .from = from, .to = to};
@@ -111,7 +121,10 @@ static axis make_axis(const plot *p, bool is_x, double from, double to)
     if (a.is_log) {
         a.low -= 0.08;
         a.high += 0.08;
-        log_ticks(&a);
+        if (is_x && p->has_point_ticks)
+            point_ticks(p, &a);
+        else
+            log_ticks(&a);
     } else {
         linear_ticks(&a);
     }

@@ -17,6 +17,7 @@ typedef struct plot_series {
 typedef struct plot {
     char title[96], x_label[64], y_label[64]; // with units
     bool is_bars, is_log_x, is_log_y;
+    bool has_point_ticks;                 // x is labelled where points are, as for counts that double
     char categories[PLOT_MAX_POINTS][48]; // of bars
     size_t n_categories;
     plot_series series[PLOT_MAX_SERIES];

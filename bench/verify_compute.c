@@ -33,12 +33,20 @@ tern_status verify_plan_bytes(const verify *v, const char *shape, tern_weights k
     o.n_ctx = n_ctx;
     o.n_sequences = n_sequences;
     o.kv_k = o.kv_v = kv_type(kv);
-    o.is_estimate = true;
+    verify_keep_resident(&o);
     tern_plan plan;
     status = tern_plan_make(model, &o, &plan, err);
     if (status == TERN_OK) *out = plan.bytes_total;
     tern_model_close(model);
     return status;
+}
+
+void verify_keep_resident(tern_plan_options *o)
+{
+    o->is_estimate = true;
+    o->n_gpu_layers = TERN_LAYERS_ALL;
+    o->n_streamed = 0;
+    o->embedding = TERN_EMBEDDING_DEVICE;
 }
 
 tern_status verify_largest_batch(const verify *v, const char *shape, tern_weights kind, uint32_t n_ctx, uint64_t budget,

@@ -24,14 +24,28 @@ typedef struct twins {
     claim_outcome missing;
 } twins;
 
+// The reason noted for a shape, in "3b: ...; 13b: ...".
+static bool find_reason(const char *skipped, const char *shape, char *out, size_t n_bytes)
+{
+    size_t n_shape = strlen(shape);
+    for (const char *at = skipped; *at != 0;) {
+        size_t n = strcspn(at, ";");
+        if (strncmp(at, shape, n_shape) == 0 && at[n_shape] == ':') {
+            snprintf(out, n_bytes, "%.*s", (int)n, at);
+            return true;
+        }
+        at += n;
+        at += strspn(at, "; ");
+    }
+    return false;
+}
+
 static claim_outcome not_measured(const verify *v, size_t dev, const char *shape)
 {
     const verify_device *d = &v->devices[dev];
+    char why[200];
     if (shape[0] == 0) return claim_untestable("no shape's two twins were measured on %s", d->info.name);
-    char start[24];
-    snprintf(start, sizeof start, "%s: ", shape);
-    const char *why = strstr(d->skipped, start);
-    if (why != NULL) return claim_untestable("%s on %s", shape, why + strlen(start));
+    if (find_reason(d->skipped, shape, why, sizeof why)) return claim_untestable("%s: %s", d->info.name, why);
     return claim_untestable("%s was not measured in this %srun", shape, v->options->is_quick ? "quick " : "");
 }
 
@@ -48,6 +62,9 @@ static twins find_twins(const verify *v, size_t dev, const char *shape, const be
         t.missing = not_measured(v, dev, shape);
     else if (!a->row.is_valid || !b->row.is_valid)
         t.missing = claim_invalid("%.200s", a->row.is_valid ? b->row.reason : a->row.reason);
+    else if (a->row.fallback_ops[0] != 0 || b->row.fallback_ops[0] != 0)
+        t.missing = claim_untestable("not all layers stayed on the device: %.150s",
+                                     a->row.fallback_ops[0] != 0 ? a->row.fallback_ops : b->row.fallback_ops);
     else {
         t.ternary = &a->row;
         t.fp16 = &b->row;
@@ -88,7 +105,7 @@ static claim_outcome batch_part(const verify *v, size_t dev, const claim_part *p
 {
     bool is_memory = strcmp(part->measure, "throughput_equal_memory") == 0;
     const verify_device *d = &v->devices[dev];
-    bench_test test = verify_batch_test(v);
+    bench_test test = verify_batch_test(v, dev);
     const char *shape = verify_shape_of(v, dev, part);
     twins t = find_twins(v, dev, shape, &test, is_memory ? d->n_ternary : EQUAL_BATCH, EQUAL_BATCH);
     claim_outcome outcome = speed_ratio(part, &t);

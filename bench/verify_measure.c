@@ -30,9 +30,15 @@ bench_test verify_decode_test(const verify *v, size_t dev, uint32_t depth)
     return (bench_test){.n_gen = n_gen, .n_depth = depth};
 }
 
-bench_test verify_batch_test(const verify *v) { return (bench_test){.n_gen = v->options->is_quick ? 2 : 8}; }
+bench_test verify_batch_test(const verify *v, size_t dev)
+{
+    return (bench_test){.n_gen = v->options->is_quick ? 2 : is_cpu(&v->devices[dev]) ? 4 : 16};
+}
 
-static bench_test prompt_test(const verify *v) { return (bench_test){.n_prompt = v->options->is_quick ? 16 : 128}; }
+static bench_test prompt_test(const verify *v, size_t dev)
+{
+    return (bench_test){.n_prompt = v->options->is_quick ? 16 : is_cpu(&v->devices[dev]) ? 32 : 512};
+}
 
 const verify_row *verify_find_row(const verify *v, size_t dev, const char *shape, bool is_twin, uint32_t n_seq,
                                   const bench_test *test)
@@ -108,8 +114,8 @@ static tern_status bytes_here(const shape_run *r, tern_weights kind, uint32_t n_
     o.weights = kind;
     o.n_sequences = n_seq;
     o.n_ctx = n_seq * MEMORY_CTX;
-    o.is_estimate = true;
     o.n_threads = r->v->options->n_threads;
+    verify_keep_resident(&o);
     tern_plan plan;
     status = tern_plan_make(model, &o, &plan, err);
     if (status == TERN_OK) *out = plan.bytes_total;
@@ -168,13 +174,15 @@ static tern_status find_equal_memory(shape_run *r, tern_error *err)
 
 static void add_batches(shape_run *r)
 {
-    static const uint32_t batches[] = {1, 2, 4, 8, 16, 32, 64};
-    bench_test test = verify_batch_test(r->v);
+    static const uint32_t batches[] = {1, 2, 4, 8, 16, 32, 64}, cpu_batches[] = {1, 4, 16};
+    bool is_slow = is_cpu(&r->v->devices[r->device]);
+    const uint32_t *list = is_slow ? cpu_batches : batches;
+    size_t n = is_slow ? sizeof cpu_batches / sizeof cpu_batches[0] : sizeof batches / sizeof batches[0];
+    bench_test test = verify_batch_test(r->v, r->device);
     add_both(r, EQUAL_BATCH, test);
     if (r->n_ternary > 0) add_config(r, TERN_WEIGHTS_STORED, r->n_ternary, test);
     if (r->v->options->is_quick) return;
-    for (size_t i = 0; i < sizeof batches / sizeof batches[0]; i++)
-        if (!is_cpu(&r->v->devices[r->device]) || batches[i] <= 16) add_both(r, batches[i], test);
+    for (size_t i = 0; i < n; i++) add_both(r, list[i], test);
 }
 
 // ----------------------------------------------------------------------------------------------------------- running
@@ -310,11 +318,20 @@ static tern_status measure_device(verify *v, size_t dev, double from, double to,
         if (status != TERN_OK) break;
         d->n_ternary = r->n_ternary > 0 ? r->n_ternary : d->n_ternary;
         add_both(r, 1, verify_decode_test(v, dev, 0));
-        add_both(r, 1, prompt_test(v));
+        add_both(r, 1, prompt_test(v, dev));
         add_depths(r);
         add_batches(r);
         double step = (to - from) / (double)n_runs;
-        status = run_shape(r, from + step * (double)i, from + step * (double)(i + 1), err);
+        tern_error cause = {0};
+        status = run_shape(r, from + step * (double)i, from + step * (double)(i + 1), &cause);
+        if (status == TERN_CANCELLED) error_set(err, status, "%s", cause.message);
+        if (status == TERN_OK || status == TERN_CANCELLED) continue;
+        char why[160]; // a shape that fails is an outcome, not the end of the run
+        snprintf(why, sizeof why, "%.150s", cause.message);
+        for (char *p = why; *p != 0; p++)
+            if (*p == ';') *p = ','; // which ends a reason in the list
+        skip_shape(d, r->shape, why);
+        status = TERN_OK;
     }
     return status;
 }

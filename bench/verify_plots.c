@@ -71,12 +71,12 @@ void verify_device_plots(const verify *v, size_t dev, plot out[VERIFY_N_DEVICE_P
     out[0].is_log_x = out[0].is_log_y = true;
     snprintf(title, sizeof title, "Throughput by batch, %s", shape);
     out[1] = new_plot(v, dev, title, "sequences decoded together", "tokens per second");
-    out[1].is_log_x = true;
+    out[1].is_log_x = out[1].has_point_ticks = true;
     out[2] = new_plot(v, dev, "Share of measured read bandwidth", "decoding, by shape", "% of read bandwidth");
     out[2].is_bars = true;
     snprintf(title, sizeof title, "Latency by context, %s", shape);
     out[3] = new_plot(v, dev, title, "tokens in the context", "ms per token");
-    bench_test batch = verify_batch_test(v);
+    bench_test batch = verify_batch_test(v, dev);
     for (size_t i = 0; i < v->n_rows; i++) {
         const verify_row *r = &v->rows[i];
         if (r->device != dev || r->row.test.n_prompt > 0 || !r->row.is_valid) continue;

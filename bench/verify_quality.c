@@ -347,11 +347,12 @@ static tern_status measure_ternary(verify *v, tern_error *err)
 }
 
 // What fails is an outcome, not the end of the run: only an interrupt is. The reason is kept.
-static tern_status explain(tern_status status, const tern_error *cause, char *out, size_t n_bytes, tern_error *err)
+static tern_status explain(tern_status status, tern_error *cause, char *out, size_t n_bytes, tern_error *err)
 {
     if (status == TERN_OK) return TERN_OK;
     if (status == TERN_CANCELLED) return error_set(err, status, "%s", cause->message);
     snprintf(out, n_bytes, "%.180s", cause->message);
+    *cause = (tern_error){0};
     return TERN_OK;
 }
 

@@ -30,9 +30,9 @@ static void add_introduction(const verify *v, document *d)
                          "`tern verify` without --quick.");
     for (size_t i = 0; i < o->n_devices; i++) {
         const verify_device *dev = &v->devices[i];
-        document_text(d, "Device %s: %s. Self-test in this process: %zu passed, %zu failed, %zu skipped.%s",
+        document_text(d, "Device %s: %s. Self-test in this process: %zu passed, %zu failed, %zu skipped, in %.1f s.%s",
                       dev->info.name, dev->info.description, dev->selftest.passed, dev->selftest.failed,
-                      dev->selftest.skipped,
+                      dev->selftest.skipped, (double)dev->selftest.ns * 1e-9,
                       dev->selftest.failed > 0 ? " No speed of this device is valid."
                       : is_cpu(v, i)           ? " Its results are results of a CPU: they decide nothing about a GPU."
                                                : "");
@@ -51,7 +51,7 @@ static void add_finding(document *d, const claim *c, const claim_outcome *outcom
             document_cell(d, "%s", outcomes[p].detail);
         else
             document_cell(d, "%s: %.4g %s%s (claimed %s %.4g)", c->parts[p].label, outcomes[p].value, c->parts[p].unit,
-                          outcomes[p].is_computed ? ", computed" : "", c->parts[p].is_at_most ? "at most" : "at least",
+                          outcomes[p].is_computed ? ", computed" : "", c->parts[p].is_at_most ? "≤" : "≥",
                           c->parts[p].threshold);
         return;
     }
@@ -78,10 +78,10 @@ static const char *basis_of(const claim_outcome *outcomes, size_t n)
 
 static void add_verdicts(const verify *v, document *d)
 {
-    static const char *const titles[] = {"claim",   "source", "statement",   "device",
-                                         "verdict", "parts",  "one of them", NULL};
+    static const char *const titles[] = {"claim",  "verdict",   "by",          "parts", "device",
+                                         "source", "statement", "for example", NULL};
     document_heading(d, 2, "Verdicts");
-    document_table(d, "llllllrl", titles);
+    document_table(d, "lllrllll", titles);
     for (size_t c = 0; c < v->claims.n; c++)
         for (size_t dev = 0; dev < v->options->n_devices; dev++) {
             const claim *item = &v->claims.items[c];
@@ -90,12 +90,12 @@ static void add_verdicts(const verify *v, document *d)
             verdict of_parts = result == CLAIM_CONFIRMED_IN_PART ? CLAIM_CONFIRMED : result;
             size_t n_agree = count_parts(item, outcomes, of_parts);
             document_cell(d, "%s", item->id);
-            document_cell(d, "%s", item->source);
-            document_cell(d, "%s", item->statement);
-            document_cell(d, "%s", v->devices[dev].info.name);
             document_badge(d, kind_of(result), claim_verdict_name(result));
             document_cell(d, "%s", basis_of(outcomes, item->n_parts));
             document_cell(d, "%zu of %zu", n_agree, item->n_parts);
+            document_cell(d, "%s", v->devices[dev].info.name);
+            document_cell(d, "%s", item->source);
+            document_cell(d, "%s", item->statement);
             add_finding(d, item, outcomes, of_parts);
         }
     document_table_end(d);
@@ -110,7 +110,7 @@ static void add_part(const verify *v, document *d, const claim_part *part, const
     document_cell(d, "%s", part->label);
     document_cell(d, "%s", v->devices[dev].info.name);
     if (part->unit != NULL)
-        document_cell(d, "%s %.4g %s", part->is_at_most ? "at most" : "at least", part->threshold, part->unit);
+        document_cell(d, "%s %.4g %s", part->is_at_most ? "≤" : "≥", part->threshold, part->unit);
     else
         document_cell(d, "%s", "");
     if (o->has_value)
@@ -135,8 +135,8 @@ static void add_claims(const verify *v, document *d)
                   "Thresholds were set before measuring, in the data file of the program (version %d). A measured "
                   "part is confirmed or refuted if its whole 95 %% interval lies on one side of the threshold, and "
                   "not decided if the threshold lies inside; a part without an interval is decided by its value. A "
-                  "claim is refuted if any of its parts is, else not decided if any is, else confirmed if any is; "
-                  "parts that could not be tested do not count.",
+                  "claim is refuted if any of its parts is, else not decided if any is, else confirmed if all are, and "
+                  "confirmed in part if some could not be tested here.",
                   v->claims.version);
     for (size_t c = 0; c < v->claims.n; c++) {
         const claim *item = &v->claims.items[c];
@@ -145,7 +145,7 @@ static void add_claims(const verify *v, document *d)
         document_heading(d, 3, heading);
         document_text(d, "\"%s\" Decided by: %s.", item->statement, item->how);
         if (item->remark != NULL) document_text(d, "%s", item->remark);
-        document_table(d, "lllrrlll", titles);
+        document_table(d, "llrrrlll", titles);
         for (size_t p = 0; p < item->n_parts; p++)
             for (size_t dev = 0; dev < v->options->n_devices; dev++)
                 add_part(v, d, &item->parts[p], &verify_outcomes(v, dev, c)[p], dev);
@@ -194,11 +194,12 @@ static void add_pairs(const verify *v, document *d)
 
 static void add_rows(const verify *v, document *d)
 {
-    static const char *const titles[] = {"device",  "shape",      "weights", "test",  "seq",  "tok/s, mean +- sd",
-                                         "n",       "ms/step",    "min",     "max",   "GB/s", "% of bandwidth",
-                                         "J/token", "GB planned", "GB seen", "valid", NULL};
+    static const char *const titles[] = {
+        "device",  "synthetic shape", "weights", "test",           "seq",     "tok/s, mean ± sd", "n",
+        "ms/step", "min to max",      "GB/s",    "% of bandwidth", "J/token", "GB planned",       "GB seen",
+        "valid",   "remark",          NULL};
     document_heading(d, 2, "Measured rows");
-    document_table(d, "llllrrrrrrrrrrrl", titles);
+    document_table(d, "llllrrrrrrrrrrll", titles);
     for (size_t i = 0; i < v->n_rows; i++) {
         const verify_row *r = &v->rows[i];
         const bench_row *row = &r->row;
@@ -206,30 +207,25 @@ static void add_rows(const verify *v, document *d)
         bench_test_name(&row->test, name, sizeof name);
         double step = row->test.n_gen > 0 ? 1e-6 / row->test.n_gen : 1e-6;
         document_cell(d, "%s", row->device);
-        document_cell(d, "%s, synthetic", r->shape);
+        document_cell(d, "%s", r->shape);
         document_cell(d, "%s", row->weights);
         document_cell(d, "%s", name);
         document_cell(d, "%u", row->n_seq);
-        document_cell(d, "%.4g +- %.2g", row->avg_ts, row->stddev_ts);
+        document_cell(d, row->avg_ts < 100 ? "%.2f ± %.2f" : "%.0f ± %.0f", row->avg_ts, row->stddev_ts);
         document_cell(d, "%u", row->n_samples);
         document_cell(d, "%.4g", row->median_ns * step);
-        document_cell(d, "%.4g", row->min_ns * step);
-        document_cell(d, "%.4g", row->max_ns * step);
+        document_cell(d, "%.4g to %.4g", row->min_ns * step, row->max_ns * step);
         document_cell(d, "%.3g", row->gbps);
         document_cell(d, row->peak_gbps > 0 ? "%.0f" : "-", row->pct_peak_bw);
         document_cell(d, row->energy.source[0] != 0 ? "%.3g" : "-", row->energy.j_per_token);
         document_cell(d, "%.3g", (double)row->vram_planned_bytes * 1e-9);
         document_cell(d, row->vram_peak_bytes > 0 ? "%.3g" : "-", (double)row->vram_peak_bytes * 1e-9);
         document_badge(d, row->is_valid ? "good" : "bad", row->is_valid ? "yes" : "no");
+        document_cell(d, "%s", row->reason);
     }
     document_table_end(d);
     document_text(d, "A step is one decoding evaluation of all sequences, or a whole prompt. GB/s counts the weights "
                      "and keys and values that must be read. GB are 1e9 bytes.");
-    for (size_t i = 0; i < v->n_rows; i++)
-        if (v->rows[i].row.reason[0] != 0) {
-            document_text(d, "Remark on some rows: %s", v->rows[i].row.reason);
-            break;
-        }
     for (size_t i = 0; i < v->options->n_devices; i++)
         if (v->devices[i].skipped[0] != 0)
             document_text(d, "Not or not fully measured on %s: %s.", v->devices[i].info.name, v->devices[i].skipped);
@@ -277,8 +273,8 @@ static void add_method(const verify *v, document *d)
                      "models that fit a cache say so and are not held against the bandwidth.");
     document_item(d, "Decoding reads int8 KV. Batches are decoded from an empty context; the equal-memory experiment "
                      "counts 512 positions a sequence.");
-    document_item(d, "Plans count 0.47 GB (450 MiB) of context and driver with both twins, and the packed layout that "
-                     "this build uses.");
+    document_item(d, "Plans count 0.47 GB (450 MiB) of context and driver with both twins, and everything "
+                     "resident on the device, in the packed layout that the planner chooses.");
     document_item(d, "Energy of operations: %s. Note: %s", claims_text(&v->claims, "energy", "source"),
                   claims_text(&v->claims, "energy", "note"));
     document_heading(d, 2, "Limits");

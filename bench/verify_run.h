@@ -16,7 +16,7 @@ typedef struct verify_row {
 typedef struct verify_device {
     tern_device_info info;
     selftest_result selftest;
-    char skipped[400];     // shapes that were not measured, and why; "" if none
+    char skipped[1200];    // shapes that were not or not fully measured, and why: "7b: ...; 13b: ..."; "" if none
     char largest[16];      // largest shape with both twins measured; "" if none
     uint32_t n_ternary;    // sequences of the ternary model in the experiment at equal memory; 0: not run
     uint64_t budget_bytes; // of that experiment
@@ -56,7 +56,7 @@ tern_status verify_measure(verify *v, tern_error *err);
 const verify_row *verify_find_row(const verify *v, size_t dev, const char *shape, bool is_twin, uint32_t n_seq,
                                   const bench_test *test);
 bench_test verify_decode_test(const verify *v, size_t dev, uint32_t depth);
-bench_test verify_batch_test(const verify *v);
+bench_test verify_batch_test(const verify *v, size_t dev);
 tern_status verify_step(verify *v, double share, const char *what, tern_error *err); // progress; CANCELLED
 
 // ---- verify_quality.c
@@ -69,6 +69,8 @@ const claim_outcome *verify_outcomes(const verify *v, size_t dev, size_t claim_i
 const char *verify_shape_of(const verify *v, size_t dev, const claim_part *part);      // "largest" resolved; "" if none
 
 // ---- verify_compute.c: from plans and counts
+// Everything of a model on the device, whether or not it fits: what a claim about its memory compares.
+void verify_keep_resident(tern_plan_options *o);
 // Bytes of a synthetic shape by plan. `card` NULL: a card with memory to spare. `kv` "f16" or "int8".
 tern_status verify_plan_bytes(const verify *v, const char *shape, tern_weights kind, uint32_t n_ctx,
                               uint32_t n_sequences, const char *kv, const char *card, uint64_t *out, tern_error *err);

@@ -29,10 +29,10 @@ typedef enum dense_type {
     DENSE_N_TYPES
 } dense_type;
 
-#define DENSE_N_FILE_TYPES     DENSE_INT8 // those before it are found in files
-#define DENSE_GROUP            64u        // columns of a group of INT4, and what rows of INT8 are a multiple of
-// |sum of code * activation| < 2^31 up to here, for INT8: 127 * 127 * K.
-#define DENSE_INT8_MAX_COLUMNS 133120u
+#define DENSE_N_FILE_TYPES        DENSE_INT8 // those before it are found in files
+#define DENSE_GROUP               64u        // columns of a group of INT4, and what rows of INT8 are a multiple of
+// Of INT8 and INT4; |sum of code * activation| < 2^31 up to here for INT8: 127 * 127 * K.
+#define DENSE_INTEGER_MAX_COLUMNS 133120u
 
 // Made by the engine, multiplied as integers.
 static inline bool dense_is_integer(dense_type type) { return type == DENSE_INT8 || type == DENSE_INT4; }

@@ -24,4 +24,11 @@ SCALAR_FN int int4_code(float x, float d)
     return r > 7.0f ? 7 : (int)r;
 }
 
+// The codes in the low four bits of the bytes of a word, as signed bytes: 0x78 + (code + 8) has its top bit where the
+// code is not negative.
+SCALAR_FN scalar_u32 int4_signed_codes(scalar_u32 stored)
+{
+    return ((stored & 0x0f0f0f0fu) + 0x78787878u) ^ 0x80808080u;
+}
+
 #endif

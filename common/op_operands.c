@@ -175,7 +175,7 @@ static tern_status check_attention(checker c, const op_attention *a)
 {
     uint64_t width = (uint64_t)a->n_heads * a->cache.head_dim;
     tern_status s = TERN_OK;
-    if (a->cache.k_type == KV_INT8 || a->cache.v_type == KV_INT8) s = check_flag(c);
+    if (kv_is_integer(a->cache.k_type) || kv_is_integer(a->cache.v_type)) s = check_flag(c);
     if (s == TERN_OK) s = check_floats(c, "q", a->q, a->ld_q, width);
     if (s == TERN_OK) s = check_floats(c, "y", a->y, a->ld_y, width);
     if (s == TERN_OK) s = check_kv(c, &a->rows, &a->cache);

@@ -4,7 +4,7 @@
 #define ROWS_TOO_SHORT "a row stride is smaller than the row"
 #define ROWS_TOO_LONG  "rows are too long"
 
-static bool is_kv_type(int type) { return type == KV_F32 || type == KV_F16 || type == KV_INT8; }
+static bool is_kv_type(int type) { return type == KV_F32 || type == KV_F16 || kv_is_integer(type); }
 
 // Rows of n values, at a stride.
 static const char *refuse_rows(uint32_t n, uint32_t ld)
@@ -100,7 +100,7 @@ static const char *refuse_blas_mm(const operand_access *access, const op_dense_m
 
 static const char *refuse_cache(const kv_cache *c, uint32_t n_heads)
 {
-    if (!is_kv_type(c->k_type) || !is_kv_type(c->v_type)) return "the KV type is not one of f32, f16, int8";
+    if (!is_kv_type(c->k_type) || !is_kv_type(c->v_type)) return "the KV type is not one of f32, f16, int8, int4";
     if (c->head_dim == 0 || c->head_dim % 2 != 0) return "head dimensions must be even";
     if (c->head_dim > OP_MAX_HEAD_DIM) return "head dimensions above 1024 are not supported";
     if (c->n_kv_heads == 0 || n_heads == 0 || n_heads % c->n_kv_heads != 0)

@@ -15,8 +15,9 @@
 //   integer sums and maxima need no order.
 //
 // Errors of value: an op that meets a non-finite sum of squares, absmax or logit, or a |K| or |V| >= 65520 to be stored
-// as f16, lowers the 32-bit flag word to its own `place` (atomic minimum; the word starts at UINT32_MAX). What it then
-// writes is unspecified. dense_mm and int_mm check their outputs only where `check_finite` is set (the head).
+// as f16 or >= 458640 (7 * 65520) as int4, lowers the 32-bit flag word to its own `place` (atomic minimum; the word
+// starts at UINT32_MAX). What it then writes is unspecified. dense_mm and int_mm check their outputs only where
+// `check_finite` is set (the head).
 #ifndef TERN_COMMON_OPS_H
 #define TERN_COMMON_OPS_H
 
@@ -162,7 +163,8 @@ typedef struct kv_cache {
 // x: row m holds q (n_heads * head_dim), k and v (n_kv_heads * head_dim each) at columns 0, q_dim, q_dim + kv_dim.
 // rope: fp32 [n_positions][n_dims], pair i's cos at 2i and sin at 2i + 1; head dimensions from n_dims on pass
 // unchanged. Pairs: (i, i + n_dims/2), or (2i, 2i+1) when `adjacent`. x0' = fma(x0, c, -(x1 * s)), x1' = fma(x1, c, x0
-// * s). Stored: f32; f16 (nearest even); int8: per position and head, quant of the head_dim values.
+// * s). Stored: f32; f16 (nearest even); int8: per position and head, quant of the head_dim values; int4: per position,
+// head and group of 32 values (the last group may be shorter) scale and codes of int4.h.
 typedef struct op_rope_kv {
     view x, rope;
     kv_rows rows;
@@ -177,11 +179,15 @@ typedef struct op_rope_kv {
 //   f32, f16   s_j = scale * (chain s = fma(q_d, k_jd, s) from +0, ascending d)
 //   int8       (hi, lo, a, b) = quant2 of the head's q with the floor 2^-100 instead of 1e-5;
 //              s_j = fma((float)(hi . k_j), a * ak_j, (float)(lo . k_j) * (b * ak_j)) * scale, dots exact
+//   int4       hi, lo, a, b as for int8; per group g of 32 values t_g = fma((float)(hi . k_j)_g, a, (float)(lo . k_j)_g
+//   *
+//              b), dots exact; s_j = scale * (chain s = fma(t_g, ak_jg, s) from +0, ascending g)
 // Block state: m = max_j s_j over present positions; p_j = scalar_exp(s_j - m), absent ones +0; l = the 64-lane tree of
 // dot64 over p; o_d by V type:
 //   f32, f16   chain o = fma(p_j, v_jd, o) from +0, ascending j
 //   int8       w_j = p_j * av_j; (hi, lo, a, b) = quant2 of w (floor 2^-100) over the 64 positions;
 //              o_d = fma((float)(sum_j hi_j v_jd), a, (float)(sum_j lo_j v_jd) * b), sums exact
+//   int4       as int8 for each group g of 32 values on its own, with w_j = p_j * av_jg
 // Merge of (M, L, O) with the next (m, l, o): M' = max(M, m); al = scalar_exp(M - M'); be = scalar_exp(m - M');
 // L = fma(L, al, l * be); O_d = fma(O_d, al, o_d * be). Four consecutive blocks are a group (256 positions): its state
 // starts as a copy of its first block, the others fold in, ascending; the result starts as a copy of group 0, the other

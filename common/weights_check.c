@@ -43,10 +43,9 @@ tern_status weights_check(const weights_desc *desc, uint64_t *scale_bytes, tern_
         if ((unsigned)desc->type >= DENSE_N_TYPES)
             return error_set(err, TERN_INVALID_ARGUMENT, "weights: dense type %d does not exist", (int)desc->type);
         const dense_format *format = &dense_formats[desc->type];
-        if (desc->type == DENSE_INT8 && desc->n_cols > DENSE_INT8_MAX_COLUMNS)
-            return error_set(err, TERN_DEVICE_UNSUPPORTED,
-                             "weights: %u INT8 columns, at most %u are summed exactly in 32 bits", desc->n_cols,
-                             DENSE_INT8_MAX_COLUMNS);
+        if (dense_is_integer(desc->type) && desc->n_cols > DENSE_INTEGER_MAX_COLUMNS)
+            return error_set(err, TERN_DEVICE_UNSUPPORTED, "weights: %u columns of %s, at most %u are supported",
+                             desc->n_cols, format->name, DENSE_INTEGER_MAX_COLUMNS);
         if (desc->n_cols % format->block == 0) return TERN_OK;
         return error_set(err, TERN_INVALID_ARGUMENT, "weights: %u columns are not whole blocks of %s (%u)",
                          desc->n_cols, format->name, format->block);

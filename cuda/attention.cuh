@@ -22,7 +22,7 @@ struct attention_args {
     float scale;
     float *states; // [rows][heads][n_groups][head_dim + 2]: o, m, l of a group
     unsigned *counters;
-    unsigned *flag; // NULL: no int8
+    unsigned *flag; // NULL: neither int8 nor int4
     unsigned place;
     bool skips_windows; // windows of one sequence are left to the prefill kernel
 };

@@ -39,12 +39,10 @@ struct prefill_query {
 };
 
 // Shared memory: two stages of K and V codes in rows of PITCH bytes (an odd number of 16: eight rows are in different
-// banks) and their scales, then a prefill_query for each of a warp's 16 queries. Before the loop stage 1 holds the
-// codes of the queries, hi and lo.
+// banks) and their scales. Before the loop stage 1 holds the codes of the queries, hi and lo.
 template <int DIMS> struct prefill_shape {
     static constexpr int PITCH = DIMS + 16;
     static constexpr int V = KV_BLOCK * PITCH, SCALES = 2 * V, STAGE = SCALES + 2 * KV_BLOCK * 4;
-    static constexpr int QUERIES = 2 * STAGE, BYTES = QUERIES + N_WARPS * 16 * (int)sizeof(prefill_query);
     static constexpr int N_STEPS = DIMS / 32, N_TILES = DIMS / 16;
 };
 
@@ -414,15 +412,18 @@ template <int DIMS> struct prefill_warp {
                 (is_spread ? to[hd] : q->m) = m[h];
                 (is_spread ? to[hd + 1] : q->l) = l[h];
             }
+            float before[S::N_TILES][4]; // all loads first: the compiler must take stores for their aliases
+#pragma unroll
+            for (int i = 0; i < S::N_TILES; i++)
+#pragma unroll
+                for (int d = 0; d < 4; d++) before[i][d] = folds && 16 * i < hd ? to[16 * i + 4 * t + d] : 0.0f;
 #pragma unroll
             for (int i = 0; i < S::N_TILES; i++)
 #pragma unroll
                 for (int d = 0; d < 4; d++) {
-                    int at = 16 * i + 4 * t + d;
-                    if (at >= hd) break;
                     float value = o[i][h][d];
-                    if (folds) value = scalar_fma(to[at], al, value * be);
-                    to[at] = value;
+                    if (folds) value = scalar_fma(before[i][d], al, value * be);
+                    if (16 * i < hd) to[16 * i + 4 * t + d] = value;
                 }
         }
         clear();
@@ -457,6 +458,8 @@ template <int DIMS> __device__ __forceinline__ void prefill(const attention_args
 {
     typedef prefill_shape<DIMS> S;
     SHARED_DYNAMIC(shared);
+    SHARED_ARRAY(prefill_query, queries, N_WARPS * 16);
+    SHARED_ARRAY(float, factors, 2 * ATTENTION_THREADS + 2); // of fold_spread
     uint32_t warp = threadIdx.x / 32, heads = min(a.heads_per_kv, (uint32_t)N_WARPS), chunk = blockIdx.y % a.n_chunks;
     uint32_t n_groups = (r.n_blocks + N_WARPS - 1) / N_WARPS, n_splits = min(gridDim.z, n_groups);
     if (blockIdx.z >= n_splits) return;
@@ -466,7 +469,7 @@ template <int DIMS> __device__ __forceinline__ void prefill(const attention_args
 
     prefill_warp<DIMS> w;
     w.is_finite = true;
-    w.queries = reinterpret_cast<prefill_query *>(shared + S::QUERIES) + warp * 16;
+    w.queries = queries + warp * 16;
     uint32_t block = blockIdx.z * N_WARPS;
     copy_block<DIMS>(a, r, block, shared);
     cp_async_commit();
@@ -493,8 +496,6 @@ template <int DIMS> __device__ __forceinline__ void prefill(const attention_args
     }
     SHARED_ARRAY(unsigned, arrived, 1);
     if (!arrives_last(&a.counters[(size_t)blockIdx.x * gridDim.y + blockIdx.y], n_splits, arrived)) return;
-    float *factors = reinterpret_cast<float *>(shared);
-    const prefill_query *queries = reinterpret_cast<const prefill_query *>(shared + S::QUERIES);
     for (int i = 0; i < N_WARPS * 16; i++) {
         prefill_query q = queries[i];
         if (q.position < 0) continue;
@@ -543,8 +544,8 @@ typedef void (*prefill_kernel)(attention_args);
 
 template <int DIMS> tern_status launch(stream *s, const attention_args &a, const char *name, dim3 grid, tern_error *err)
 {
-    return cuda_launch(s, name, attention_int8_prefill<DIMS>, grid, dim3(ATTENTION_THREADS), prefill_shape<DIMS>::BYTES,
-                       err, a);
+    return cuda_launch(s, name, attention_int8_prefill<DIMS>, grid, dim3(ATTENTION_THREADS),
+                       2 * prefill_shape<DIMS>::STAGE, err, a);
 }
 
 } // namespace

@@ -4,7 +4,7 @@
 #ifndef TERN_CUDA_DENSE_CUH
 #define TERN_CUDA_DENSE_CUH
 
-#include "half.h"
+#include "int4.h"
 #include "launch.cuh"
 
 static __device__ __forceinline__ uint32_t load_u16(const uint8_t *p) { return *(const uint16_t *)p; }
@@ -199,6 +199,40 @@ template <> struct matrix_row<DENSE_TERNARY> : ternary_row<TERNARY_T64> {
 };
 template <> struct matrix_row<DENSE_T80> : ternary_row<TERNARY_T80> {
     using ternary_row<TERNARY_T80>::ternary_row;
+};
+
+// INT8 and INT4 rows, whose scales stand behind all codes.
+template <> struct matrix_row<DENSE_INT8> {
+    const uint8_t *row, *scale;
+    __device__ __forceinline__ matrix_row(const uint8_t *data, const float *, uint32_t row_bytes, uint32_t n_cols,
+                                          uint32_t, uint32_t r)
+        : row(data + (size_t)r * row_bytes), scale(row + n_cols)
+    {
+    }
+    __device__ __forceinline__ void load8(uint32_t first, int, float *out) const
+    {
+        eight_bytes q(row + first);
+        float w = *(const float *)scale;
+#pragma unroll
+        for (int i = 0; i < 8; i++) out[i] = (float)q.signed_at(i) * w;
+    }
+};
+
+template <> struct matrix_row<DENSE_INT4> {
+    const uint8_t *row, *scales;
+    __device__ __forceinline__ matrix_row(const uint8_t *data, const float *, uint32_t row_bytes, uint32_t n_cols,
+                                          uint32_t, uint32_t r)
+        : row(data + (size_t)r * row_bytes), scales(row + n_cols / 2)
+    {
+    }
+    __device__ __forceinline__ void load8(uint32_t first, int, float *out) const
+    {
+        eight_bytes q(row + first / 64 * 32 + first % 32);
+        float d = load_half(scales + first / 64 * 2);
+        int shift = first % 64 < 32 ? 0 : 4;
+#pragma unroll
+        for (int i = 0; i < 8; i++) out[i] = (float)((q.at(i) >> shift & 15) - INT4_BIAS) * d;
+    }
 };
 
 // A matrix as kernels are handed it.

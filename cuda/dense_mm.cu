@@ -146,7 +146,7 @@ tern_status cuda_dense_mm(stream *s, const op *o, tern_error *err)
     case DENSE_Q4_K: return LAUNCH(DENSE_Q4_K, "q4_k");
     case DENSE_Q5_K: return LAUNCH(DENSE_Q5_K, "q5_k");
     case DENSE_Q6_K: return LAUNCH(DENSE_Q6_K, "q6_k");
-    case DENSE_INT8:
+    case DENSE_INT8: // refused before: int_mm
     case DENSE_INT4:
     case DENSE_N_TYPES: break;
     }

@@ -100,8 +100,8 @@ tern_status cuda_embed(stream *s, const op *o, tern_error *err)
     case DENSE_Q4_K: return launch_embed<DENSE_Q4_K>(s, o, err);
     case DENSE_Q5_K: return launch_embed<DENSE_Q5_K>(s, o, err);
     case DENSE_Q6_K: return launch_embed<DENSE_Q6_K>(s, o, err);
-    case DENSE_INT8:
-    case DENSE_INT4:
+    case DENSE_INT8: return launch_embed<DENSE_INT8>(s, o, err);
+    case DENSE_INT4: return launch_embed<DENSE_INT4>(s, o, err);
     case DENSE_N_TYPES: break;
     }
     return error_set(err, TERN_INTERNAL, "embed: dense type %d does not exist", (int)w->type);

@@ -77,7 +77,7 @@ template <typename S> struct copier {
         for (uint32_t k = 0; k < N_X; k++) {
             if (has_x && (k * X_STEP + X_STEP <= S::COLUMNS || threadIdx.x / P::TILE_CHUNKS < S::COLUMNS - k * X_STEP))
                 cp_async_16_or_zero(stage + x_place + k * X_STEP * P::TILE_COLUMNS, from, k < n);
-            if (k + 1 < n) from += X_STEP / a.terms * (size_t)a.ld_x;
+            if (k + 1 < n) from += (size_t)a.ld_x * X_STEP >> (a.terms - 1);
         }
     }
 };

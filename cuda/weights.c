@@ -32,8 +32,6 @@ static tern_status lay_out(const weights_desc *desc, weights_layout *out, tern_e
     uint64_t unused;
     tern_status status = weights_check(desc, &unused, err);
     if (status != TERN_OK) return status;
-    if (!desc->is_ternary && dense_is_integer(desc->type))
-        return error_set(err, TERN_DEVICE_UNSUPPORTED, "INT8 and INT4 matrices do not run on CUDA yet");
     weights_layout l = {0};
     if (desc->is_ternary) {
         l.row_bytes = ternary_row_bytes(desc->n_cols);

@@ -52,14 +52,18 @@ static const struct {
 };
 
 static const char *const weight_names[OPENCL_DENSE_KINDS] = {
-    [DENSE_F32] = "f32",         [DENSE_F16] = "f16",
-    [DENSE_BF16] = "bf16",       [DENSE_Q8_0] = "q8_0",
-    [DENSE_Q4_0] = "q4_0",       [DENSE_Q4_K] = "q4_k",
-    [DENSE_Q5_K] = "q5_k",       [DENSE_Q6_K] = "q6_k",
-    [DENSE_N_TYPES] = "ternary", [DENSE_N_TYPES + TERNARY_T80] = "t80",
+    [DENSE_F32] = "f32",   [DENSE_F16] = "f16",   [DENSE_BF16] = "bf16",       [DENSE_Q8_0] = "q8_0",
+    [DENSE_Q4_0] = "q4_0", [DENSE_Q4_K] = "q4_k", [DENSE_Q5_K] = "q5_k",       [DENSE_Q6_K] = "q6_k",
+    [DENSE_INT8] = "int8", [DENSE_INT4] = "int4", [DENSE_N_TYPES] = "ternary", [DENSE_N_TYPES + TERNARY_T80] = "t80",
 };
-static const char *const dense_names[DENSE_KERNEL_COUNT] = {
-    [DENSE_EMBED] = "embed", [DENSE_MM_M1] = "dense_mm_m1", [DENSE_MM_M4] = "dense_mm_m4"};
+
+static const char *dense_name(uint32_t kind, opencl_dense_kernel kernel)
+{
+    static const char *const names[2][DENSE_KERNEL_COUNT] = {
+        {[DENSE_EMBED] = "embed", [DENSE_MM_M1] = "dense_mm_m1", [DENSE_MM_M4] = "dense_mm_m4"},
+        {[DENSE_EMBED] = "embed", [DENSE_MM_M1] = "int_mm_m1", [DENSE_MM_M4] = "int_mm_m4"}};
+    return names[dense_is_integer((dense_type)kind)][kernel];
+}
 
 static launch begin(device *d, cl_kernel kernel, const char *name)
 {
@@ -72,7 +76,7 @@ launch launch_begin(device *d, opencl_kernel kernel) { return begin(d, d->kernel
 
 launch launch_begin_dense(device *d, uint32_t kind, opencl_dense_kernel kernel)
 {
-    return begin(d, d->dense[kind][kernel], dense_names[kernel]);
+    return begin(d, d->dense[kind][kernel], dense_name(kind, kernel));
 }
 
 tern_status opencl_check_lost(const device *d, tern_error *err)
@@ -127,7 +131,7 @@ tern_status opencl_dense_kernels(device *d, uint32_t kind, tern_error *err)
     d->programs[d->n_programs++] = program;
     for (int k = DENSE_KERNEL_COUNT - 1; k >= 0 && status == TERN_OK;
          k--) { // the first one last: it marks all as there
-        snprintf(name, sizeof name, "%s_%s", dense_names[k], weight_names[kind]);
+        snprintf(name, sizeof name, "%s_%s", dense_name(kind, (opencl_dense_kernel)k), weight_names[kind]);
         status = create_kernel(d, program, name, &d->dense[kind][k], err);
     }
     if (status == TERN_OK) return TERN_OK;

@@ -122,3 +122,22 @@ tern_status opencl_dense_mm(device *d, const op *o, tern_error *err)
     launch_flag(&l, o);
     return launch_end(&l, (a->w->shape.n_rows + 7) / 8, (o->m + tokens - 1) / tokens, 1, 64, err);
 }
+
+tern_status opencl_int_mm(device *d, const op *o, tern_error *err)
+{
+    const op_int_mm *a = &o->int_mm;
+    uint32_t tokens = o->m == 1 ? 1 : 4;
+    launch l = launch_begin_dense(d, kind_of(a->w), tokens == 1 ? DENSE_MM_M1 : DENSE_MM_M4);
+    arg_dense_matrix(&l, a->w);
+    launch_at(&l, a->x.codes, 1);
+    launch_at(&l, a->x.scale, sizeof(float));
+    launch_at(&l, a->x.lo_codes, 1);
+    launch_at(&l, a->x.lo_scale, sizeof(float));
+    launch_at(&l, a->y, sizeof(float));
+    launch_u32(&l, o->m);
+    launch_u32(&l, a->x.ld);
+    launch_u32(&l, a->ld_y);
+    launch_u32(&l, a->check_finite);
+    launch_flag(&l, o);
+    return launch_end(&l, (a->w->shape.n_rows + 7) / 8, (o->m + tokens - 1) / tokens, 1, 64, err);
+}

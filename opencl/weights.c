@@ -18,8 +18,6 @@ static tern_status lay_out(const weights_desc *desc, layout *out, tern_error *er
     uint64_t scale_bytes = 0, matrix, end;
     tern_status status = weights_check(desc, &scale_bytes, err);
     if (status != TERN_OK) return status;
-    if (!desc->is_ternary && dense_is_integer(desc->type))
-        return error_set(err, TERN_DEVICE_UNSUPPORTED, "INT8 and INT4 matrices do not run on OpenCL yet");
     matrix = desc->is_ternary ? ternary_packed_bytes(desc->layout, desc->n_rows, desc->n_cols)
                               : (uint64_t)desc->n_rows * dense_row_bytes(desc->type, desc->n_cols);
     uint64_t ranges = desc->scale != NULL && desc->scale->set_begin != NULL ? 4 * (uint64_t)desc->scale->n_sets : 0;

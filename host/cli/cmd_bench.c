@@ -17,7 +17,7 @@ typedef struct grid {
     const opt_values *options;
     char **models, **devices;
     size_t n_models, n_devices;
-    numbers prompts, gens, depths, seqs, threads, batches, k_types, v_types, weights;
+    numbers prompts, gens, depths, seqs, threads, batches, k_types, v_types, weights, layouts, heads;
     bench_test *tests;
     size_t n_tests;
     bench_config *configs;
@@ -68,11 +68,12 @@ static tern_status read_numbers(grid *g, tern_error *err)
         const char *name;
         opt_id id;
         numbers *to;
-    } lists[] = {{"-p", OPT_BENCH_PROMPT, &g->prompts},  {"-n", OPT_BENCH_GEN, &g->gens},
-                 {"-d", OPT_DEPTH, &g->depths},          {"-np", OPT_PARALLEL, &g->seqs},
-                 {"-t", OPT_THREADS, &g->threads},       {"-b", OPT_BATCH, &g->batches},
-                 {"-ctk", OPT_KV_K, &g->k_types},        {"-ctv", OPT_KV_V, &g->v_types},
-                 {"--weights", OPT_WEIGHTS, &g->weights}};
+    } lists[] = {{"-p", OPT_BENCH_PROMPT, &g->prompts},   {"-n", OPT_BENCH_GEN, &g->gens},
+                 {"-d", OPT_DEPTH, &g->depths},           {"-np", OPT_PARALLEL, &g->seqs},
+                 {"-t", OPT_THREADS, &g->threads},        {"-b", OPT_BATCH, &g->batches},
+                 {"-ctk", OPT_KV_K, &g->k_types},         {"-ctv", OPT_KV_V, &g->v_types},
+                 {"--weights", OPT_WEIGHTS, &g->weights}, {"--layout", OPT_LAYOUT, &g->layouts},
+                 {"--head", OPT_HEAD, &g->heads}};
     tern_status status = TERN_OK;
     for (size_t i = 0; i < sizeof lists / sizeof lists[0] && status == TERN_OK; i++) {
         const opt_spec *spec = opt_find(COMMAND_BENCH, lists[i].name, strlen(lists[i].name));
@@ -137,28 +138,41 @@ static tern_status multiply(grid *g, tern_error *err)
     bool has_v = options->values[OPT_KV_V].given;
     size_t n_v = has_v ? g->v_types.n : 1;
     double n = (double)g->n_models * (double)g->n_devices * (double)g->weights.n * (double)g->k_types.n * (double)n_v *
-               (double)g->threads.n * (double)g->batches.n * (double)g->seqs.n * (double)g->n_tests;
+               (double)g->layouts.n * (double)g->heads.n * (double)g->threads.n * (double)g->batches.n *
+               (double)g->seqs.n * (double)g->n_tests;
     if (n > MAX_CONFIGS)
         return error_set(err, TERN_INVALID_ARGUMENT, "the lists multiply to %.0f tests, at most %u are allowed", n,
                          MAX_CONFIGS);
     g->configs = calloc((size_t)n, sizeof *g->configs);
     if (!g->configs) return error_set(err, TERN_HOST_MEMORY, "out of memory for %.0f tests", n);
+    tern_plan_options placement;
+    tern_plan_options_init(&placement);
+    cli_placement(options, &placement);
     for (size_t i = 0; i < (size_t)n; i++) {
         size_t at = i;
-        bench_config *c = &g->configs[g->n_configs++];
+        bench_config *c = &g->configs[g->n_configs];
         bench_config_init(c);
         c->test = g->tests[digit(&at, g->n_tests)];
         c->n_seq = (uint32_t)g->seqs.items[digit(&at, g->seqs.n)];
         c->n_batch = (uint32_t)g->batches.items[digit(&at, g->batches.n)];
         c->n_threads = (uint32_t)g->threads.items[digit(&at, g->threads.n)];
-        size_t v = digit(&at, n_v);
+        size_t v = digit(&at, n_v), head, layout;
         c->kv_k = (tern_kv_type)g->k_types.items[digit(&at, g->k_types.n)];
         c->kv_v = has_v ? (tern_kv_type)g->v_types.items[v] : c->kv_k;
+        head = digit(&at, g->heads.n);
+        layout = digit(&at, g->layouts.n);
+        c->head = (tern_head)g->heads.items[head]; // listed in the order of the enumerations
+        c->layout = (tern_layout)g->layouts.items[layout];
         c->weights = (tern_weights)g->weights.items[digit(&at, g->weights.n)];
         c->device = g->devices[digit(&at, g->n_devices)];
         c->model = g->models[at];
+        c->embedding = placement.embedding;
+        c->n_gpu_layers = placement.n_gpu_layers;
+        c->n_streamed = placement.n_streamed;
         c->act = (tern_act)options->values[OPT_ACT].integer;
         c->i2s_layout = (tern_i2s_layout)options->values[OPT_I2S_LAYOUT].integer;
+        bool is_again = c->weights == TERN_WEIGHTS_F16 && head + layout > 0; // twins have neither head nor layout
+        g->n_configs += !is_again;
     }
     return TERN_OK;
 }
@@ -174,8 +188,8 @@ static tern_status collect(grid *g, tern_error *err)
 
 static void free_grid(grid *g)
 {
-    numbers *lists[] = {&g->prompts, &g->gens,    &g->depths,  &g->seqs,   &g->threads,
-                        &g->batches, &g->k_types, &g->v_types, &g->weights};
+    numbers *lists[] = {&g->prompts, &g->gens,    &g->depths,  &g->seqs,    &g->threads, &g->batches,
+                        &g->k_types, &g->v_types, &g->weights, &g->layouts, &g->heads};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) free(lists[i]->items);
     for (size_t i = 0; i < g->n_models; i++) free(g->models[i]);
     for (size_t i = 0; i < g->n_devices; i++) free(g->devices[i]);
@@ -253,12 +267,6 @@ static tern_status run_models(const opt_values *options, tern_error *err)
     if (options->values[OPT_NO_WARMUP].given) o.n_warmup = 0;
     o.is_checked = !options->values[OPT_NO_CHECK].given;
     o.energy_window_s = options->values[OPT_ENERGY_WINDOW].real;
-    tern_plan_options placement;
-    cli_placement(options, &placement);
-    o.layout = placement.layout;
-    o.embedding = placement.embedding;
-    o.n_gpu_layers = placement.n_gpu_layers;
-    o.n_streamed = placement.n_streamed;
     o.progress = show_progress;
     o.watch = watch;
     o.note = show_note;

@@ -509,7 +509,10 @@ tern_status opt_parse(command_id command, int argc, const char *const *argv, opt
             out->operands[out->n_operands++] = argv[i];
         }
     }
-    if (!out->values[OPT_KV_V].given) out->values[OPT_KV_V] = out->values[OPT_KV_K];
+    if (!out->values[OPT_KV_V].given) {
+        out->values[OPT_KV_V] = out->values[OPT_KV_K];
+        out->values[OPT_KV_V].given = false;
+    }
     return TERN_OK;
 }
 

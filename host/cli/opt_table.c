@@ -239,14 +239,16 @@ const opt_spec opt_table[] = {
      .help = "how keys are kept in the KV cache"},
     {.id = OPT_KV_K, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(PLAN), .names = "-ctk --cache-type-k",
      .value = "TYPE",
-     .choices = "f32|f16|int8|q8_0=int8", .refused = "q4_0|int4|bf16|q4_1|iq4_nl|q5_0|q5_1", .default_text = "int8",
+     .choices = "f32|f16|int8|int4|q8_0=int8|q4_0=int4",
+     .refused = "bf16|q4_1|iq4_nl|q5_0|q5_1", .default_text = "int8",
      .help = "how keys are kept in the KV cache"},
     {.id = OPT_KV_V, .kind = OPT_CHOICE, .commands = ON(BENCH), .names = "-ctv --cache-type-v", .value = "TYPE,...",
      .choices = "f32|f16|int8|q8_0=int8", .refused = "q4_0|int4|bf16|q4_1|iq4_nl|q5_0|q5_1", .is_list = true,
      .help = "how values are kept in the KV cache; like -ctk unless given"},
     {.id = OPT_KV_V, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(PLAN), .names = "-ctv --cache-type-v",
      .value = "TYPE",
-     .choices = "f32|f16|int8|q8_0=int8", .refused = "q4_0|int4|bf16|q4_1|iq4_nl|q5_0|q5_1",
+     .choices = "f32|f16|int8|int4|q8_0=int8|q4_0=int4",
+     .refused = "bf16|q4_1|iq4_nl|q5_0|q5_1",
      .help = "how values are kept in the KV cache; like -ctk unless given"},
     {.id = OPT_VRAM, .kind = OPT_SIZE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--vram",
      .value = "SIZE",
@@ -260,7 +262,11 @@ const opt_spec opt_table[] = {
      .value = "N", .min = 0, .max = MAX_COUNT, .choices = "auto|none", .default_text = "auto",
      .help = "layers whose weights stay in pinned host memory and are copied to the device for each step; auto: none "
              "if all fit the device, else as many as must"},
-    {.id = OPT_LAYOUT, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--layout",
+    {.id = OPT_LAYOUT, .kind = OPT_CHOICE, .commands = ON(BENCH), .names = "--layout", .value = "NAME,...",
+     .choices = "auto|t64|t80", .default_text = "auto", .is_list = true,
+     .help = "packing of ternary weights on the device: two bits a weight (t64) or 1.6 (t80); auto: t64 unless only "
+             "t80 fits"},
+    {.id = OPT_LAYOUT, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(PLAN), .names = "--layout",
      .value = "NAME", .choices = "auto|t64|t80", .default_text = "auto",
      .help = "packing of ternary weights on the device: two bits a weight (t64) or 1.6 (t80); auto: t64 unless only "
              "t80 fits; results do not depend on it"},
@@ -276,7 +282,11 @@ const opt_spec opt_table[] = {
      .choices = "stored|f16", .default_text = "stored",
      .help = "f16: the model's float twin for comparison, its matrices as fp16 and multiplied by the device's BLAS "
              "library (cuBLAS, CLBlast) where it has one"},
-    {.id = OPT_HEAD, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--head",
+    {.id = OPT_HEAD, .kind = OPT_CHOICE, .commands = ON(BENCH), .names = "--head", .value = "KIND,...",
+     .choices = "stored|f16|int8|int4", .default_text = "stored", .is_list = true,
+     .help = "how the embedding and the head of models as stored are held: int8 takes a byte a weight, int4 about half "
+             "a byte; float twins have a float head"},
+    {.id = OPT_HEAD, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(PLAN), .names = "--head",
      .value = "KIND",
      .choices = "stored|f16|int8|int4", .default_text = "stored",
      .help = "how the embedding and the head are held: int8 takes a byte a weight, int4 about half a byte, both made "

@@ -129,7 +129,7 @@ static void fill_plan_options(const opt_values *options, const tern_device_info 
     tern_plan_options_init(out);
     out->device = device->name; // "auto" was resolved: the budget below is this device's
     out->n_threads = (uint32_t)v[OPT_THREADS].integer;
-    out->kv_k = (tern_kv_type)v[OPT_KV_K].integer; // the table lists f32, f16, int8 in the order of tern_kv_type
+    out->kv_k = (tern_kv_type)v[OPT_KV_K].integer; // the table lists them in the order of tern_kv_type
     out->kv_v = (tern_kv_type)v[OPT_KV_V].integer;
     out->weights = (tern_weights)v[OPT_WEIGHTS].integer;
     out->head = (tern_head)v[OPT_HEAD].integer;
@@ -176,7 +176,8 @@ void cli_session_close(cli_session *s)
 
 const char *cli_kv_name(tern_kv_type type)
 {
-    return type == TERN_KV_F32 ? "f32" : type == TERN_KV_F16 ? "f16" : "int8";
+    static const char *const names[] = {"f32", "f16", "int8", "int4"};
+    return (unsigned)type < sizeof names / sizeof *names ? names[type] : "unknown";
 }
 
 const char *cli_head_name(tern_head head)

@@ -37,6 +37,7 @@ void fast_norm_quant(const device *d, const op *o);
 void fast_quant(const device *d, const op *o);
 void fast_quant2(const device *d, const op *o);
 void fast_ternary_mm(const device *d, const op *o);
+void fast_ternary_groups(const device *d, const op *o); // fast_groups.c: ternary_mm with several scales along K
 void fast_dense_mm(const device *d, const op *o);
 void fast_int_mm(const device *d, const op *o);
 void fast_rope_kv(const device *d, const op *o);

@@ -1,4 +1,5 @@
-// Fast op: dense_mm. One token: each row's stored bytes go straight into dot64, so that the weights stream from memory.
+// Fast op: dense_mm. One token: each row's stored bytes go straight into dot64, so that the weights stream from memory;
+// only ternary rows are dequantised first.
 // More: four rows at a time are dequantised into a stack buffer and meet up to TOKENS rows of x in tiles of 4 x 2.
 #include <string.h>
 
@@ -7,7 +8,7 @@
 #define PIECE      1024u         // columns of a row dequantised at a time: a multiple of 64 and of every block
 #define STRIDE     (PIECE + 16u) // of the dequantised rows: a power of two would put all four into the same cache sets
 #define ROWS       4u            // of a tile
-#define FEW_TOKENS 4u            // below it, types that dot64 reads as stored are faster row by row (measured, F16)
+#define FEW_TOKENS 4u            // below it, plain floats are faster row by row (bench/NOTES.md); blocks only for one
 #define TOKENS     32u           // x rows per pass over the weights: 4 x 32 sets of 64 accumulators
 #define GRAIN      8u            // rows that make a chunk of work, whole tiles
 
@@ -62,18 +63,12 @@ static void store(const product *p, uint32_t row, uint32_t m, float value)
 
 // ---- one token ----
 
-static bool is_direct(const weights *w)
-{
-    return !w->is_ternary &&
-           (w->type == DENSE_F32 || w->type == DENSE_F16 || w->type == DENSE_BF16 || w->type == DENSE_Q8_0);
-}
-
 static void dot_row(const product *p, uint32_t row, uint32_t m)
 {
     const weights *w = p->w;
     const float *x = fast_row(p->o->dense_mm.x, p->o->dense_mm.ld_x, m);
     float acc[64] = {0};
-    if (is_direct(w) || (!w->is_ternary && w->type == DENSE_Q6_K && p->kernels->dots_q6_k)) {
+    if (!w->is_ternary) {
         p->kernels->dense_dot(w->type, w->data + row * w->row_bytes, x, w->n_cols, acc);
     } else {
         float piece[PIECE];
@@ -87,6 +82,12 @@ static void dot_row(const product *p, uint32_t row, uint32_t m)
 }
 
 // ---- many ----
+
+static uint32_t fewest_for_tiles(const weights *w)
+{
+    bool is_plain = !w->is_ternary && (w->type == DENSE_F32 || w->type == DENSE_F16 || w->type == DENSE_BF16);
+    return is_plain ? FEW_TOKENS : 2;
+}
 
 static void tile_rows(const product *p, uint32_t row, uint32_t m0, uint32_t n_tokens)
 {
@@ -114,8 +115,7 @@ static void multiply_rows(void *context, uint32_t begin, uint32_t end)
     for (uint32_t m = 0; m < p->o->m; m += TOKENS) {
         uint32_t n_tokens = p->o->m - m < TOKENS ? p->o->m - m : TOKENS;
         uint32_t row = begin;
-        for (; n_tokens >= (is_direct(p->w) ? FEW_TOKENS : 2) && row + ROWS <= end; row += ROWS)
-            tile_rows(p, row, m, n_tokens);
+        for (; n_tokens >= fewest_for_tiles(p->w) && row + ROWS <= end; row += ROWS) tile_rows(p, row, m, n_tokens);
         for (; row < end; row++)
             for (uint32_t t = 0; t < n_tokens; t++) dot_row(p, row, m + t);
     }

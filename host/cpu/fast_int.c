@@ -1,11 +1,13 @@
 // Fast op: int_mm. Blocks of rows small enough for the first-level cache meet one token after the other, so that the
 // weights stream from memory once whatever M is. A kernel takes one row and the two terms of up to four tokens.
+#include <string.h>
+
 #include "fast.h"
 
 #define BLOCK_ROWS 16u
 #define MAX_TOKENS (INT_MAX_X / 2)
-#define PIECE      128u // groups of INT4 summed at a time
-#define PARTS      8u   // of the sum over groups, see groups() in ops.h
+#define MAX_GROUPS (DENSE_INTEGER_MAX_COLUMNS / DENSE_GROUP)
+#define PARTS      8u // of the sum over groups, see groups() in ops.h
 
 typedef struct product {
     const cpu_kernels *kernels;
@@ -13,19 +15,19 @@ typedef struct product {
     const weights *w;
 } product;
 
-// The terms of tokens [m, m + n): columns hi and lo of each, from column `first` on.
+// The terms of tokens [m, m + n): columns hi and lo of each.
 typedef struct token_columns {
     const int8_t *x[INT_MAX_X];
     int32_t sum[INT_MAX_X]; // of the whole columns
 } token_columns;
 
-static token_columns columns_of(const product *p, uint32_t m, uint32_t n, uint32_t first)
+static token_columns columns_of(const product *p, uint32_t m, uint32_t n)
 {
     const quantized *x = &p->o->int_mm.x;
     token_columns t;
     for (uint32_t i = 0; i < n; i++) {
-        t.x[2 * i] = (const int8_t *)cpu_at(x->codes) + (size_t)(m + i) * x->ld + first;
-        t.x[2 * i + 1] = (const int8_t *)cpu_at(x->lo_codes) + (size_t)(m + i) * x->ld + first;
+        t.x[2 * i] = (const int8_t *)cpu_at(x->codes) + (size_t)(m + i) * x->ld;
+        t.x[2 * i + 1] = (const int8_t *)cpu_at(x->lo_codes) + (size_t)(m + i) * x->ld;
         t.sum[2 * i] = ((const int32_t *)cpu_at(x->sum))[m + i];
         t.sum[2 * i + 1] = ((const int32_t *)cpu_at(x->lo_sum))[m + i];
     }
@@ -45,7 +47,7 @@ static float lo_scale(const product *p, uint32_t m) { return ((const float *)cpu
 static void int8_block(const product *p, uint32_t begin, uint32_t end, uint32_t m, uint32_t n)
 {
     const weights *w = p->w;
-    token_columns t = columns_of(p, m, n, 0);
+    token_columns t = columns_of(p, m, n);
     for (uint32_t r = begin; r < end; r++) {
         const uint8_t *row = w->data + r * w->row_bytes;
         int32_t sums[INT_MAX_X];
@@ -58,40 +60,51 @@ static void int8_block(const product *p, uint32_t begin, uint32_t end, uint32_t 
     }
 }
 
-// Continues the chains of the parts over groups [first, first + n): each part's own groups in ascending order.
-static void fold_groups(const float *v, const float *d, uint32_t first, uint32_t n, uint32_t n_groups, float *parts)
+// The groups of INT4 as groups() walks them: part p from first[p] on, n_steps of every part, then one more of those
+// that `has_rest` names.
+typedef struct parts_plan {
+    uint32_t first[PARTS], rest[PARTS];
+    bool has_rest[PARTS], any_rest;
+    uint32_t n_steps;
+} parts_plan;
+
+static parts_plan plan_parts(uint32_t n_groups)
 {
-    for (uint32_t part = 0; part < PARTS; part++) {
-        uint32_t begin = (uint32_t)((uint64_t)part * n_groups / PARTS);
-        uint32_t end = (uint32_t)((uint64_t)(part + 1) * n_groups / PARTS);
-        if (begin < first) begin = first;
-        if (end > first + n) end = first + n;
-        for (uint32_t g = begin; g < end; g++) parts[part] = scalar_fma(v[g - first], d[g - first], parts[part]);
+    parts_plan plan = {.n_steps = n_groups / PARTS};
+    for (uint32_t p = 0; p < PARTS; p++) {
+        uint32_t end = (p + 1) * n_groups / PARTS;
+        plan.first[p] = p * n_groups / PARTS;
+        plan.has_rest[p] = end - plan.first[p] > plan.n_steps;
+        plan.rest[p] = plan.has_rest[p] ? end - 1 : 0; // any group does for a part that takes none
+        plan.any_rest |= plan.has_rest[p];
     }
+    return plan;
 }
 
 static void int4_block(const product *p, uint32_t begin, uint32_t end, uint32_t m)
 {
     const weights *w = p->w;
     uint32_t n_groups = w->n_cols / DENSE_GROUP;
-    float parts[BLOCK_ROWS][PARTS] = {{0}}, a = hi_scale(p, m), b = lo_scale(p, m);
-    for (uint32_t first = 0; first < n_groups; first += PIECE) {
-        uint32_t n = n_groups - first < PIECE ? n_groups - first : PIECE;
-        token_columns t = columns_of(p, m, 1, first * DENSE_GROUP);
-        int32_t bias[2 * PIECE]; // what codes stored as code + 8 add: 8 times the sum of a group's activations
-        for (uint32_t i = 0; i < 2; i++) p->kernels->int4_bias(t.x[i], n, bias + i * PIECE);
-        for (uint32_t r = begin; r < end; r++) {
-            const uint8_t *row = w->data + r * w->row_bytes;
-            const uint8_t *scales = row + dense_column_offset(DENSE_INT4, w->n_cols) + 2 * (size_t)first;
-            float v[PIECE], d[PIECE];
-            p->kernels->dense_to_float(DENSE_F16, scales, n, d);
-            p->kernels->int4_groups(row + 32 * (size_t)first, t.x[0], t.x[1], n, bias, bias + PIECE, a, b, v);
-            fold_groups(v, d, first, n, n_groups, parts[r - begin]);
-        }
-    }
+    parts_plan plan = plan_parts(n_groups);
+    token_columns t = columns_of(p, m, 1);
+    float d[MAX_GROUPS];
+    int32_t bias[2][MAX_GROUPS];
+    int4_span span = {.d = d, .hi = t.x[0], .lo = t.x[1], .bias_hi = bias[0], .bias_lo = bias[1]};
+    span.a = hi_scale(p, m);
+    span.b = lo_scale(p, m);
+    for (uint32_t i = 0; i < 2; i++) p->kernels->int4_bias(t.x[i], n_groups, bias[i]);
     for (uint32_t r = begin; r < end; r++) {
-        const float *s = parts[r - begin];
-        store(p, r, m, ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])));
+        float parts[PARTS] = {0}, last[PARTS];
+        span.row = w->data + r * w->row_bytes;
+        p->kernels->dense_to_float(DENSE_F16, span.row + dense_column_offset(DENSE_INT4, w->n_cols), n_groups, d);
+        p->kernels->int4_parts(&span, plan.first, plan.n_steps, parts);
+        if (plan.any_rest) {
+            memcpy(last, parts, sizeof last);
+            p->kernels->int4_parts(&span, plan.rest, 1, last);
+            for (uint32_t i = 0; i < PARTS; i++) parts[i] = plan.has_rest[i] ? last[i] : parts[i];
+        }
+        store(p, r, m,
+              ((parts[0] + parts[1]) + (parts[2] + parts[3])) + ((parts[4] + parts[5]) + (parts[6] + parts[7])));
     }
 }
 

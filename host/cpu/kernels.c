@@ -23,6 +23,16 @@ static bool has_avx512_vnni(void)
 }
 
 static cpu_kernels avx512;
+#elif defined(__aarch64__)
+#if defined(__linux__)
+#include <sys/auxv.h>
+
+static bool has_dot_products(void) { return (getauxval(AT_HWCAP) & 1ul << 20) != 0; } // HWCAP_ASIMDDP
+#else
+static bool has_dot_products(void) { return false; }
+#endif
+
+static cpu_kernels neon, neon_dot;
 #endif
 
 static const cpu_kernels *tables[CPU_MAX_KERNELS] = {&cpu_kernels_portable};
@@ -38,6 +48,14 @@ static void find_tables(void)
     avx512 = cpu_kernels_avx2;
     cpu_kernels_refine_avx512(&avx512);
     tables[n_tables++] = &avx512;
+#elif defined(__aarch64__)
+    neon = cpu_kernels_portable;
+    cpu_kernels_refine_neon(&neon);
+    tables[n_tables++] = &neon;
+    if (!has_dot_products()) return;
+    neon_dot = neon;
+    cpu_kernels_refine_neon_dot(&neon_dot);
+    tables[n_tables++] = &neon_dot;
 #endif
 }
 

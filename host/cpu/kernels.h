@@ -26,6 +26,22 @@ typedef struct ternary_span {
     size_t x_stride;
 } ternary_span;
 
+// A row of INT4 and the two terms of a token. Step of a chain: acc = fma(v_g, d[g], acc) with v_g = fma((float)hi_g, a,
+// (float)lo_g * b), hi_g the sum of stored code * hi[c] over group g less bias_hi[g].
+typedef struct int4_span {
+    const uint8_t *row;
+    const float *d; // the row's scales
+    const int8_t *hi, *lo;
+    const int32_t *bias_hi, *bias_lo;
+    float a, b;
+} int4_span;
+// The same with a scale per group of columns: columns in their natural order, column 0 of the matrix first.
+typedef struct ternary_stretch {
+    const uint8_t *group;
+    uint32_t n_granules, first, end;
+    const int8_t *const *x; // n_x columns
+} ternary_stretch;
+
 struct cpu_kernels {
     const char *name;
 
@@ -36,12 +52,19 @@ struct cpu_kernels {
     // count 0..2.
     void (*ternary_sums[TERNARY_N_LAYOUTS])(const ternary_span *span, uint32_t n_x, int32_t *sums);
 
+    // Scales per group of columns, 16 rows side by side: sums[16 * c + r] += the sum of code * activation over the
+    // stretch, c < n_x, which is 1, 2, 4 or 8.
+    void (*ternary_columns)(const ternary_stretch *s, uint32_t n_x, int32_t *sums);
+    // One step of groups() for 16 rows with scales d: the value of a row is (hi - hi_sum) * a, with a second term
+    // (lo not NULL) fma(hi - hi_sum, a, (lo - lo_sum) * b).
+    void (*ternary_fold)(const int32_t *hi, int32_t hi_sum, float a, const int32_t *lo, int32_t lo_sum, float b,
+                         const float d[TERNARY_ROWS], float chain[TERNARY_ROWS]);
+    int32_t (*sum_codes)(const int8_t *x, uint32_t n); // n a multiple of 64
+
     // Dequantises n elements from a block boundary on.
     void (*dense_to_float)(dense_type type, const uint8_t *row, uint32_t n, float *out);
-    // Continues the accumulators of dot64 over n stored elements of F32, F16, BF16 or Q8_0, or Q6_K where the table
-    // says so (n a multiple of the block).
+    // Continues the accumulators of dot64 over n stored elements, n a multiple of the block.
     void (*dense_dot)(dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64]);
-    bool dots_q6_k;
     // The same for 4 rows and 2 columns x of floats: pair (r, c) has the accumulators acc + 64 * (4 * c + r).
     void (*dense_tile)(const float *rows, size_t row_stride, const float *x, size_t x_stride, uint32_t n, float *acc);
     float (*tree64)(const float acc[64]);
@@ -52,9 +75,8 @@ struct cpu_kernels {
                       int32_t *sums);
     // out[g] = 8 times the sum of the 64 activations of group g.
     void (*int4_bias)(const int8_t *x, uint32_t n_groups, int32_t *out);
-    // v[g] = fma((float)hi_g, a, (float)lo_g * b), hi_g the sum of stored code * hi[c] over group g less bias_hi[g].
-    void (*int4_groups)(const uint8_t *row, const int8_t *hi, const int8_t *lo, uint32_t n_groups,
-                        const int32_t *bias_hi, const int32_t *bias_lo, float a, float b, float *v);
+    // Continues the chains of groups() for its eight parts at once: step s takes group first[p] + s of part p.
+    void (*int4_parts)(const int4_span *span, const uint32_t first[8], uint32_t n_steps, float parts[8]);
 
     float (*sumsq256)(const float *x, uint32_t n);
     void (*norm)(const float *x, float r, const float *g, uint32_t n, float *y); // y may be x
@@ -77,6 +99,11 @@ struct cpu_kernels {
                    float *o); // f32, f16
     void (*values_int8)(const int8_t hi[64], const int8_t lo[64], float a, float b, const int8_t *v, uint32_t head_dim,
                         float *o);
+    // int4 (kv.h): k a whole part; v from the first byte of n values of position 0 on, rows of head_dim / 2 bytes.
+    void (*scores_int4)(const int8_t *hi, const int8_t *lo, float a, float b, const uint8_t *k, uint32_t head_dim,
+                        float scale, float s[64]);
+    void (*values_int4)(const int8_t hi[64], const int8_t lo[64], float a, float b, const uint8_t *v, uint32_t head_dim,
+                        uint32_t n, float *o);
     void (*merge)(float *into, float al, const float *o, float be, uint32_t head_dim); // into = fma(into, al, o * be)
 };
 
@@ -104,6 +131,10 @@ extern const cpu_kernels cpu_kernels_portable;
 extern const cpu_kernels cpu_kernels_avx2; // needs AVX2, FMA and F16C
 // Puts the loops of AVX-512 (F, BW, VL, DQ, VNNI) into a copy of the AVX2 table.
 void cpu_kernels_refine_avx512(cpu_kernels *k);
+#elif defined(__aarch64__)
+// Put the loops of NEON into a copy of the portable table, and those of its dot products into a copy of the result.
+void cpu_kernels_refine_neon(cpu_kernels *k);
+void cpu_kernels_refine_neon_dot(cpu_kernels *k);
 #endif
 
 // The tables that run on this processor, the best one last; returns how many, at most CPU_MAX_KERNELS.

@@ -189,11 +189,7 @@ INLINE __m256 dense8(const dense_type type, const uint8_t *row, uint32_t i)
 {
     if (type == DENSE_F32) return _mm256_loadu_ps((const float *)(const void *)(row + 4 * (size_t)i));
     if (type == DENSE_F16) return half8(row + 2 * (size_t)i);
-    if (type == DENSE_BF16) return bf16_8(row + 2 * (size_t)i);
-    const uint8_t *block = row + 34 * (size_t)(i / 32); // Q8_0
-    uint16_t d;
-    memcpy(&d, block, sizeof d);
-    return _mm256_mul_ps(_mm256_set1_ps(_cvtsh_ss(d)), int8_8((const int8_t *)block + 2 + i % 32));
+    return bf16_8(row + 2 * (size_t)i);
 }
 
 INLINE void dense_dot_type(const dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64])
@@ -218,7 +214,7 @@ static void dense_dot(dense_type type, const uint8_t *row, const float *x, uint3
     case DENSE_F32: dense_dot_type(DENSE_F32, row, x, n, acc); break;
     case DENSE_F16: dense_dot_type(DENSE_F16, row, x, n, acc); break;
     case DENSE_BF16: dense_dot_type(DENSE_BF16, row, x, n, acc); break;
-    default: dense_dot_type(DENSE_Q8_0, row, x, n, acc); break;
+    default: cpu_avx2_blocks_dot(type, row, x, n, acc); break;
     }
 }
 
@@ -229,39 +225,12 @@ INLINE void to_float_type(const dense_type type, const uint8_t *row, uint32_t n,
     dense_row_to_float(type, row + dense_column_offset(type, i), n - i, out + i); // F16 and the like: fewer than 8
 }
 
-// 256 elements as dense.c has them; the codes of 32 at a time by byte operations (no bits cross bytes under the masks).
-static void q6_k_to_float(const uint8_t *block, float *out)
-{
-    uint16_t d16;
-    memcpy(&d16, block + 208, sizeof d16);
-    float d = _cvtsh_ss(d16);
-    for (uint32_t span = 0; span < 8; span++) {
-        uint32_t half = span / 4, s = span % 4;
-        __m256i ql = _mm256_loadu_si256((const __m256i *)(block + 64 * half + 32 * (s % 2)));
-        __m256i qh = _mm256_loadu_si256((const __m256i *)(block + 128 + 32 * half));
-        __m256i low = _mm256_and_si256(_mm256_srl_epi16(ql, _mm_cvtsi32_si128(s < 2 ? 0 : 4)), _mm256_set1_epi8(15));
-        __m256i high = _mm256_and_si256(_mm256_srl_epi16(qh, _mm_cvtsi32_si128((int)(2 * s))), _mm256_set1_epi8(3));
-        __m256i code = _mm256_sub_epi8(_mm256_or_si256(low, _mm256_slli_epi16(high, 4)), _mm256_set1_epi8(32));
-        int8_t codes[32];
-        _mm256_storeu_si256((__m256i *)codes, code);
-        const int8_t *scales = (const int8_t *)block + 192 + 8 * half + 2 * s;
-        for (uint32_t i = 0; i < 32; i += 8) {
-            __m256 scale = _mm256_set1_ps(d * (float)scales[i / 16]);
-            _mm256_storeu_ps(out + 32 * span + i, _mm256_mul_ps(scale, int8_8(codes + i)));
-        }
-    }
-}
-
 static void dense_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out)
 {
     switch (type) {
     case DENSE_F32: memcpy(out, row, 4 * (size_t)n); break;
     case DENSE_F16: to_float_type(DENSE_F16, row, n, out); break;
     case DENSE_BF16: to_float_type(DENSE_BF16, row, n, out); break;
-    case DENSE_Q8_0: to_float_type(DENSE_Q8_0, row, n, out); break;
-    case DENSE_Q6_K:
-        for (uint32_t i = 0; i + 256 <= n; i += 256) q6_k_to_float(row + 210 * (size_t)(i / 256), out + i);
-        break;
     default: cpu_avx2_blocks_to_float(type, row, n, out); break;
     }
 }
@@ -593,31 +562,50 @@ static void values(int v_type, const float *p, const void *v, uint32_t n_present
         values_type(false, p, v, n_present, head_dim, o);
 }
 
-// Two positions a step: their values side by side as int16 pairs, times the pair of weights.
-static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float b, const int8_t *v, uint32_t head_dim,
-                        float *o)
+// 16 * `parts` outputs from o on. Two positions a step: their values side by side as int16 pairs, times the pair of
+// weights, which is four bytes of a widened term.
+INLINE void values_int8_part(const int parts, const int16_t hi[64], const int16_t lo[64], float a, float b,
+                             const int8_t *v, uint32_t head_dim, float *o)
 {
-    const __m256 va = _mm256_set1_ps(a), vb = _mm256_set1_ps(b);
-    uint32_t d = 0;
-    for (; d + 16 <= head_dim; d += 16) {
-        __m256i hi0 = _mm256_setzero_si256(), hi1 = hi0, lo0 = hi0, lo1 = hi0;
-        for (uint32_t j = 0; j < 64; j += 2) {
-            const int8_t *row = v + (size_t)j * head_dim + d;
+    __m256i sum_hi[4], sum_lo[4];
+    UNROLL for (int i = 0; i < 2 * parts; i++) sum_hi[i] = sum_lo[i] = _mm256_setzero_si256();
+    for (uint32_t j = 0; j < 64; j += 2) {
+        int32_t two_hi, two_lo;
+        memcpy(&two_hi, hi + j, sizeof two_hi);
+        memcpy(&two_lo, lo + j, sizeof two_lo);
+        const __m256i wh = _mm256_set1_epi32(two_hi), wl = _mm256_set1_epi32(two_lo);
+        UNROLL for (int i = 0; i < parts; i++)
+        {
+            const int8_t *row = v + (size_t)j * head_dim + 16 * i;
             __m128i v0 = _mm_loadu_si128((const __m128i *)row), v1 = _mm_loadu_si128((const __m128i *)(row + head_dim));
             __m256i p0 = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(v0, v1)),
                     p1 = _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(v0, v1));
-            __m256i wh = _mm256_set1_epi32((int32_t)((uint32_t)(uint16_t)hi[j] | (uint32_t)(uint16_t)hi[j + 1] << 16));
-            __m256i wl = _mm256_set1_epi32((int32_t)((uint32_t)(uint16_t)lo[j] | (uint32_t)(uint16_t)lo[j + 1] << 16));
-            hi0 = _mm256_add_epi32(hi0, _mm256_madd_epi16(p0, wh));
-            hi1 = _mm256_add_epi32(hi1, _mm256_madd_epi16(p1, wh));
-            lo0 = _mm256_add_epi32(lo0, _mm256_madd_epi16(p0, wl));
-            lo1 = _mm256_add_epi32(lo1, _mm256_madd_epi16(p1, wl));
+            sum_hi[2 * i] = _mm256_add_epi32(sum_hi[2 * i], _mm256_madd_epi16(p0, wh));
+            sum_hi[2 * i + 1] = _mm256_add_epi32(sum_hi[2 * i + 1], _mm256_madd_epi16(p1, wh));
+            sum_lo[2 * i] = _mm256_add_epi32(sum_lo[2 * i], _mm256_madd_epi16(p0, wl));
+            sum_lo[2 * i + 1] = _mm256_add_epi32(sum_lo[2 * i + 1], _mm256_madd_epi16(p1, wl));
         }
-        _mm256_storeu_ps(o + d,
-                         _mm256_fmadd_ps(_mm256_cvtepi32_ps(hi0), va, _mm256_mul_ps(_mm256_cvtepi32_ps(lo0), vb)));
-        _mm256_storeu_ps(o + d + 8,
-                         _mm256_fmadd_ps(_mm256_cvtepi32_ps(hi1), va, _mm256_mul_ps(_mm256_cvtepi32_ps(lo1), vb)));
     }
+    UNROLL for (int i = 0; i < 2 * parts; i++)
+    {
+        __m256 low = _mm256_mul_ps(_mm256_cvtepi32_ps(sum_lo[i]), _mm256_set1_ps(b));
+        _mm256_storeu_ps(o + 8 * i, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum_hi[i]), _mm256_set1_ps(a), low));
+    }
+}
+
+static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float b, const int8_t *v, uint32_t head_dim,
+                        float *o)
+{
+    int16_t wide_hi[64], wide_lo[64];
+    for (uint32_t j = 0; j < 64; j += 16) {
+        __m256i h = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(hi + j)));
+        __m256i l = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(lo + j)));
+        _mm256_storeu_si256((__m256i *)(wide_hi + j), h);
+        _mm256_storeu_si256((__m256i *)(wide_lo + j), l);
+    }
+    uint32_t d = 0;
+    for (; d + 32 <= head_dim; d += 32) values_int8_part(2, wide_hi, wide_lo, a, b, v + d, head_dim, o + d);
+    for (; d + 16 <= head_dim; d += 16) values_int8_part(1, wide_hi, wide_lo, a, b, v + d, head_dim, o + d);
     for (; d < head_dim; d++) {
         int32_t sum_hi = 0, sum_lo = 0;
         for (uint32_t j = 0; j < 64; j++) {
@@ -642,13 +630,16 @@ const cpu_kernels cpu_kernels_avx2 = {
     .name = "avx2",
     .ternary_order = {t64_order, t80_order},
     .ternary_sums = {t64_sums, t80_sums},
+    .ternary_columns = cpu_avx2_ternary_columns,
+    .ternary_fold = cpu_avx2_ternary_fold,
+    .sum_codes = cpu_avx2_sum_codes,
     .dense_to_float = dense_to_float,
     .dense_dot = dense_dot,
     .dense_tile = dense_tile,
     .tree64 = tree64,
     .int8_sums = cpu_avx2_int8_sums,
     .int4_bias = cpu_avx2_int4_bias,
-    .int4_groups = cpu_avx2_int4_groups,
+    .int4_parts = cpu_avx2_int4_parts,
     .sumsq256 = sumsq256,
     .norm = norm,
     .absmax = absmax,
@@ -664,6 +655,8 @@ const cpu_kernels cpu_kernels_avx2 = {
     .softmax = softmax,
     .values = values,
     .values_int8 = values_int8,
+    .scores_int4 = cpu_avx2_scores_int4,
+    .values_int4 = cpu_avx2_values_int4,
     .merge = merge,
 };
 #else

@@ -1,25 +1,99 @@
-// Inner loops for AVX2: blocks of four and five bits to floats, element by element as dense.c defines them. Compiled
-// and entered as kernels_avx2.c.
+// Inner loops for AVX2 over dense blocks as stored: to floats, and as operands of dot64 without a way through memory.
+// Elements are those of dense.c, bit for bit. Compiled and entered as kernels_avx2.c.
+//
+// A code becomes a float without a conversion: unpacked between constant bytes it is the mantissa of a float whose
+// exponent is the constant, and one subtraction, exact, takes the constant off. Two unpacks give eight floats where
+// widening and converting take twice that (bench/NOTES.md).
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
 
 #include "kernels_avx2.h"
 
-INLINE __m256i bytes8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+// ---- 32 codes as floats ----
 
-static void q4_0_to_float(const uint8_t *block, float *out)
+// Unpacks work within 128 bits: this order of groups of four bytes makes what they give the order of the codes.
+INLINE __m256i before_unpack(__m256i codes)
 {
-    const __m256 d = _mm256_set1_ps(load_half(block));
-    const __m256i eight = _mm256_set1_epi32(8);
-    for (uint32_t i = 0; i < 16; i += 8) {
-        __m256i q = bytes8(block + 2 + i);
-        __m256i low = _mm256_sub_epi32(_mm256_and_si256(q, _mm256_set1_epi32(15)), eight);
-        __m256i high = _mm256_sub_epi32(_mm256_srli_epi32(q, 4), eight);
-        _mm256_storeu_ps(out + i, _mm256_mul_ps(d, _mm256_cvtepi32_ps(low)));
-        _mm256_storeu_ps(out + 16 + i, _mm256_mul_ps(d, _mm256_cvtepi32_ps(high)));
+    return _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
+}
+
+#define BIASED_BY 0x1p15f // what widen() adds to a code
+
+// 32 unsigned bytes u to floats 2^15 + u: bits 0x4700uu00.
+INLINE void widen(__m256i codes, __m256 f[4])
+{
+    const __m256i zero = _mm256_setzero_si256(), exponent = _mm256_set1_epi16(0x4700);
+    codes = before_unpack(codes);
+    __m256i low = _mm256_unpacklo_epi8(zero, codes), high = _mm256_unpackhi_epi8(zero, codes);
+    f[0] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(low, exponent));
+    f[1] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(low, exponent));
+    f[2] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(high, exponent));
+    f[3] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(high, exponent));
+}
+
+// ---- what becomes of elements ----
+
+// Either floats in memory, or dot64 with x: accumulator j in lane j % 8 of acc[j / 8].
+typedef struct sink {
+    float *out; // both move on with the row
+    const float *x;
+    __m256 acc[8];
+} sink;
+
+// Elements i .. i + 31 from where the sink is; i is a constant where this is used.
+INLINE void take(sink *s, const bool dots, const int i, const __m256 e[4])
+{
+    UNROLL for (int r = 0; r < 4; r++)
+    {
+        if (dots)
+            s->acc[i % 64 / 8 + r] = _mm256_fmadd_ps(e[r], _mm256_loadu_ps(s->x + i + 8 * r), s->acc[i % 64 / 8 + r]);
+        else
+            _mm256_storeu_ps(s->out + i + 8 * r, e[r]);
     }
 }
+
+INLINE void move_on(sink *s, const bool dots, const int n)
+{
+    if (dots)
+        s->x += n;
+    else
+        s->out += n;
+}
+
+// d * (u - offset), d an fp16 as stored.
+INLINE void scaled(const uint8_t *half, __m256i codes, float offset, __m256 e[4])
+{
+    uint16_t bits;
+    memcpy(&bits, half, sizeof bits);
+    __m256 d = _mm256_cvtph_ps(_mm_set1_epi16((short)bits));
+    widen(codes, e);
+    UNROLL for (int r = 0; r < 4; r++) e[r] = _mm256_mul_ps(d, _mm256_sub_ps(e[r], _mm256_set1_ps(BIASED_BY + offset)));
+}
+
+// ---- the encodings ----
+
+// A broadcast from memory is a load and nothing else; without this gcc makes two shuffles of the register it stored.
+#define READ_FROM_MEMORY(array) __asm__ volatile("" : "+m"(array))
+
+INLINE void q8_0(const uint8_t *block, sink *s, const bool dots, const int i)
+{
+    __m256i codes = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(block + 2)), _mm256_set1_epi8((char)0x80));
+    __m256 e[4];
+    scaled(block, codes, 128.0f, e);
+    take(s, dots, i, e);
+}
+
+INLINE void q4_0(const uint8_t *block, sink *s, const bool dots, const int i)
+{
+    __m128i pairs = _mm_loadu_si128((const __m128i *)(block + 2));
+    __m256i codes = _mm256_inserti128_si256(_mm256_castsi128_si256(pairs), _mm_srli_epi16(pairs, 4), 1);
+    __m256 e[4];
+    scaled(block, _mm256_and_si256(codes, _mm256_set1_epi8(15)), 8.0f, e);
+    take(s, dots, i, e);
+}
+
+INLINE __m256i bytes8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
 
 void cpu_k45_scales(const uint8_t *block, float factor[8], float low[8])
 {
@@ -36,38 +110,110 @@ void cpu_k45_scales(const uint8_t *block, float factor[8], float low[8])
     _mm256_storeu_ps(low, _mm256_xor_ps(minima, _mm256_set1_ps(-0.0f)));
 }
 
-// Q4_K, and Q5_K where qh gives every code a fifth bit.
-static void k45_to_float(const uint8_t *block, const uint8_t *qh, const uint8_t *qs, float *out)
+// Q4_K, and Q5_K where every code has a fifth bit, bit j of qh.
+INLINE void k45(const uint8_t *block, const bool is_q5, sink *s, const bool dots)
 {
     float factor[8], low[8];
     cpu_k45_scales(block, factor, low);
-    for (uint32_t j = 0; j < 8; j++)
-        for (uint32_t i = 0; i < 32; i += 8) {
-            __m256i q = bytes8(qs + 32 * (j / 2) + i);
-            q = j % 2 == 0 ? _mm256_and_si256(q, _mm256_set1_epi32(15)) : _mm256_srli_epi32(q, 4);
-            if (qh != NULL) {
-                __m256i bit = _mm256_and_si256(_mm256_srl_epi32(bytes8(qh + i), _mm_cvtsi32_si128((int)j)),
-                                               _mm256_set1_epi32(1));
-                q = _mm256_or_si256(q, _mm256_slli_epi32(bit, 4));
-            }
-            _mm256_storeu_ps(out + 32 * j + i,
-                             _mm256_fmadd_ps(_mm256_set1_ps(factor[j]), _mm256_cvtepi32_ps(q), _mm256_set1_ps(low[j])));
+    READ_FROM_MEMORY(factor);
+    READ_FROM_MEMORY(low);
+    const __m256i fifteen = _mm256_set1_epi8(15), sixteen = _mm256_set1_epi8(16);
+    const __m256i *qs = (const __m256i *)(block + (is_q5 ? 48 : 16)), *qh = (const __m256i *)(block + 16);
+    UNROLL for (int j = 0; j < 8; j++)
+    {
+        __m256i codes = _mm256_loadu_si256(qs + j / 2);
+        codes = _mm256_and_si256(j % 2 == 0 ? codes : _mm256_srli_epi16(codes, 4), fifteen);
+        if (is_q5) {
+            __m256i fifth = _mm256_loadu_si256(qh);
+            fifth = j < 4 ? _mm256_slli_epi16(fifth, 4 - j) : _mm256_srli_epi16(fifth, j - 4);
+            codes = _mm256_or_si256(codes, _mm256_and_si256(fifth, sixteen));
         }
+        __m256 e[4];
+        widen(codes, e);
+        UNROLL for (int r = 0; r < 4; r++)
+        {
+            __m256 code = _mm256_sub_ps(e[r], _mm256_set1_ps(BIASED_BY));
+            e[r] = _mm256_fmadd_ps(_mm256_set1_ps(factor[j]), code, _mm256_set1_ps(low[j]));
+        }
+        take(s, dots, 32 * j, e);
+    }
+}
+
+INLINE void q6_k(const uint8_t *block, sink *s, const bool dots)
+{
+    float scale[16];
+    __m256 d = _mm256_set1_ps(load_half(block + 208));
+    for (int j = 0; j < 16; j += 8) {
+        __m256i integers = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(block + 192 + j)));
+        _mm256_storeu_ps(scale + j, _mm256_mul_ps(d, _mm256_cvtepi32_ps(integers)));
+    }
+    READ_FROM_MEMORY(scale);
+    const __m256i low_bits = _mm256_set1_epi8(15), high_bits = _mm256_set1_epi8(0x30);
+    UNROLL for (int half = 0; half < 2; half++) UNROLL for (int span = 0; span < 4; span++)
+    {
+        __m256i ql = _mm256_loadu_si256((const __m256i *)(block + 64 * half + 32 * (span % 2)));
+        __m256i qh = _mm256_loadu_si256((const __m256i *)(block + 128 + 32 * half));
+        __m256i low = _mm256_and_si256(span < 2 ? ql : _mm256_srli_epi16(ql, 4), low_bits);
+        __m256i high = _mm256_and_si256(span < 3 ? _mm256_slli_epi16(qh, 4 - 2 * span) : _mm256_srli_epi16(qh, 2),
+                                        high_bits);
+        __m256 e[4];
+        widen(_mm256_or_si256(low, high), e);
+        UNROLL for (int r = 0; r < 4; r++)
+        {
+            __m256 code = _mm256_sub_ps(e[r], _mm256_set1_ps(BIASED_BY + 32.0f));
+            e[r] = _mm256_mul_ps(_mm256_set1_ps(scale[8 * half + 2 * span + r / 2]), code);
+        }
+        take(s, dots, 128 * half + 32 * span, e);
+    }
+}
+
+// ---- rows ----
+
+INLINE void walk(const dense_type type, const uint8_t *row, uint32_t n, sink *s, const bool dots)
+{
+    if (type == DENSE_Q8_0) {
+        for (; n >= 64; n -= 64, row += 68, move_on(s, dots, 64)) {
+            q8_0(row, s, dots, 0);
+            q8_0(row + 34, s, dots, 32);
+        }
+        if (n > 0) q8_0(row, s, dots, 0);
+    } else if (type == DENSE_Q4_0) {
+        for (; n >= 64; n -= 64, row += 36, move_on(s, dots, 64)) {
+            q4_0(row, s, dots, 0);
+            q4_0(row + 18, s, dots, 32);
+        }
+        if (n > 0) q4_0(row, s, dots, 0);
+    } else if (type == DENSE_Q6_K) {
+        for (; n > 0; n -= 256, row += 210, move_on(s, dots, 256)) q6_k(row, s, dots);
+    } else {
+        for (; n > 0; n -= 256, row += type == DENSE_Q4_K ? 144 : 176, move_on(s, dots, 256))
+            k45(row, type == DENSE_Q5_K, s, dots);
+    }
+}
+
+INLINE void walk_type(dense_type type, const uint8_t *row, uint32_t n, sink *s, const bool dots)
+{
+    switch (type) {
+    case DENSE_Q8_0: walk(DENSE_Q8_0, row, n, s, dots); break;
+    case DENSE_Q4_0: walk(DENSE_Q4_0, row, n, s, dots); break;
+    case DENSE_Q4_K: walk(DENSE_Q4_K, row, n, s, dots); break;
+    case DENSE_Q5_K: walk(DENSE_Q5_K, row, n, s, dots); break;
+    default: walk(DENSE_Q6_K, row, n, s, dots); break;
+    }
 }
 
 void cpu_avx2_blocks_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out)
 {
-    switch (type) {
-    case DENSE_Q4_0:
-        for (uint32_t i = 0; i + 32 <= n; i += 32, row += 18) q4_0_to_float(row, out + i);
-        break;
-    case DENSE_Q4_K:
-        for (uint32_t i = 0; i + 256 <= n; i += 256, row += 144) k45_to_float(row, NULL, row + 16, out + i);
-        break;
-    default: // Q5_K
-        for (uint32_t i = 0; i + 256 <= n; i += 256, row += 176) k45_to_float(row, row + 16, row + 48, out + i);
-        break;
-    }
+    sink s = {.out = out};
+    walk_type(type, row, n, &s, false);
+}
+
+void cpu_avx2_blocks_dot(dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64])
+{
+    sink s = {.x = x};
+    UNROLL for (int j = 0; j < 8; j++) s.acc[j] = _mm256_loadu_ps(acc + 8 * j);
+    walk_type(type, row, n, &s, true);
+    UNROLL for (int j = 0; j < 8; j++) _mm256_storeu_ps(acc + 8 * j, s.acc[j]);
 }
 #else
 typedef int kernels_avx2_dense_empty; // ISO C wants a declaration in every file

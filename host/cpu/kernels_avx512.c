@@ -298,9 +298,9 @@ void cpu_kernels_refine_avx512(cpu_kernels *k)
     k->ternary_order[TERNARY_T80] = t80_order;
     k->ternary_sums[TERNARY_T64] = t64_sums;
     k->ternary_sums[TERNARY_T80] = t80_sums;
+    k->ternary_columns = cpu_avx512_ternary_columns;
     k->dense_to_float = cpu_avx512_dense_to_float;
     k->dense_dot = cpu_avx512_dense_dot;
-    k->dots_q6_k = true;
     k->int8_sums = int8_sums;
     k->scores_int8 = scores_int8;
     k->values_int8 = values_int8;

@@ -1,6 +1,6 @@
-// Inner loops for AVX-512: dense blocks to floats, and dot64 over Q6_K as stored. The sixteen lanes of a register are
-// the sixteen elements that share a scale in Q6_K and half of those that do in Q4_0, Q4_K and Q5_K, so that no scale is
-// gathered. Compiled and entered as kernels_avx512.c.
+// Inner loops for AVX-512 over dense blocks as stored: to floats, and as operands of dot64. The sixteen lanes of a
+// register are the sixteen elements that share a scale in Q6_K and half of those that do in Q4_0, Q4_K and Q5_K, so
+// that no scale is gathered. Compiled and entered as kernels_avx512.c.
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
@@ -10,36 +10,63 @@
 
 INLINE __m512i bytes16(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 
-// ---- blocks, element by element as dense.c defines them ----
+// ---- what becomes of elements ----
 
-static void q4_0_to_float(const uint8_t *block, float *out)
+// Either floats in memory, or dot64 with x: accumulator j in lane j % 16 of acc[j / 16].
+typedef struct sink {
+    float *out; // both move on with the row
+    const float *x;
+    __m512 acc[4];
+} sink;
+
+// Elements i .. i + 15 from where the sink is; i is a constant where this is used.
+INLINE void take(sink *s, const bool dots, const int i, __m512 e)
+{
+    if (dots)
+        s->acc[i % 64 / 16] = _mm512_fmadd_ps(e, _mm512_loadu_ps(s->x + i), s->acc[i % 64 / 16]);
+    else
+        _mm512_storeu_ps(s->out + i, e);
+}
+
+INLINE void move_on(sink *s, const bool dots, const int n)
+{
+    if (dots)
+        s->x += n;
+    else
+        s->out += n;
+}
+
+// ---- the encodings, element by element as dense.c defines them ----
+
+INLINE void q4_0(const uint8_t *block, sink *s, const bool dots, const int i)
 {
     const __m512 d = _mm512_set1_ps(load_half(block));
     const __m512i eight = _mm512_set1_epi32(8);
     __m512i q = bytes16(block + 2);
     __m512i low = _mm512_sub_epi32(_mm512_and_si512(q, _mm512_set1_epi32(15)), eight);
     __m512i high = _mm512_sub_epi32(_mm512_srli_epi32(q, 4), eight);
-    _mm512_storeu_ps(out, _mm512_mul_ps(d, _mm512_cvtepi32_ps(low)));
-    _mm512_storeu_ps(out + 16, _mm512_mul_ps(d, _mm512_cvtepi32_ps(high)));
+    take(s, dots, i, _mm512_mul_ps(d, _mm512_cvtepi32_ps(low)));
+    take(s, dots, i + 16, _mm512_mul_ps(d, _mm512_cvtepi32_ps(high)));
 }
 
-// Q4_K, and Q5_K where qh gives every code a fifth bit.
-INLINE void k45_to_float(const uint8_t *block, const uint8_t *qh, const uint8_t *qs, float *out)
+// Q4_K, and Q5_K where every code has a fifth bit.
+INLINE void k45(const uint8_t *block, const bool is_q5, sink *s, const bool dots)
 {
     float factor[8], low[8];
     cpu_k45_scales(block, factor, low);
-    for (uint32_t j = 0; j < 8; j++)
-        for (uint32_t i = 0; i < 32; i += 16) {
-            __m512i q = bytes16(qs + 32 * (j / 2) + i);
-            q = j % 2 == 0 ? _mm512_and_si512(q, _mm512_set1_epi32(15)) : _mm512_srli_epi32(q, 4);
-            if (qh != NULL) {
-                __m512i bit = _mm512_and_si512(_mm512_srl_epi32(bytes16(qh + i), _mm_cvtsi32_si128((int)j)),
-                                               _mm512_set1_epi32(1));
-                q = _mm512_or_si512(q, _mm512_slli_epi32(bit, 4));
-            }
-            _mm512_storeu_ps(out + 32 * j + i,
-                             _mm512_fmadd_ps(_mm512_set1_ps(factor[j]), _mm512_cvtepi32_ps(q), _mm512_set1_ps(low[j])));
+    const uint8_t *qs = block + (is_q5 ? 48 : 16), *qh = block + 16;
+    UNROLL for (uint32_t j = 0; j < 8; j++) UNROLL for (uint32_t i = 0; i < 32; i += 16)
+    {
+        __m512i q = bytes16(qs + 32 * (j / 2) + i);
+        q = j % 2 == 0 ? _mm512_and_si512(q, _mm512_set1_epi32(15)) : _mm512_srli_epi32(q, 4);
+        if (is_q5) {
+            __m512i fifth = j < 4 ? _mm512_slli_epi32(bytes16(qh + i), 4 - j)
+                                  : _mm512_srli_epi32(bytes16(qh + i), j - 4);
+            q = _mm512_or_si512(q, _mm512_and_si512(fifth, _mm512_set1_epi32(16)));
         }
+        take(s, dots, (int)(32 * j + i),
+             _mm512_fmadd_ps(_mm512_set1_ps(factor[j]), _mm512_cvtepi32_ps(q), _mm512_set1_ps(low[j])));
+    }
 }
 
 // Codes -32..31 and scales, each times d.
@@ -63,71 +90,67 @@ INLINE void q6_k_unpack(const uint8_t *block, int8_t codes[256], float scale[16]
     }
 }
 
-INLINE __m512 q6_k_values(const int8_t *codes, const float *scale, uint32_t i)
-{
-    __m512i code = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(codes + i)));
-    return _mm512_mul_ps(_mm512_set1_ps(scale[i / 16]), _mm512_cvtepi32_ps(code));
-}
-
-static void q6_k_to_float(const uint8_t *block, float *out)
+INLINE void q6_k(const uint8_t *block, sink *s, const bool dots)
 {
     _Alignas(64) int8_t codes[256];
     float scale[16];
     q6_k_unpack(block, codes, scale);
-    for (uint32_t i = 0; i < 256; i += 16) _mm512_storeu_ps(out + i, q6_k_values(codes, scale, i));
+    UNROLL for (int i = 0; i < 256; i += 16)
+    {
+        __m512i code = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(codes + i)));
+        take(s, dots, i, _mm512_mul_ps(_mm512_set1_ps(scale[i / 16]), _mm512_cvtepi32_ps(code)));
+    }
 }
 
-// ---- dot64 ----
+// ---- rows ----
 
-// Accumulators 16*j .. 16*j + 15 are register j.
-static void q6_k_dot(const uint8_t *row, const float *x, uint32_t n, float acc[64])
+INLINE void walk(dense_type type, const uint8_t *row, uint32_t n, sink *s, const bool dots)
 {
-    __m512 a0 = _mm512_loadu_ps(acc), a1 = _mm512_loadu_ps(acc + 16), a2 = _mm512_loadu_ps(acc + 32),
-           a3 = _mm512_loadu_ps(acc + 48);
-    for (; n >= 256; n -= 256, row += 210, x += 256) {
-        _Alignas(64) int8_t codes[256];
-        float scale[16];
-        q6_k_unpack(row, codes, scale);
-        for (uint32_t i = 0; i < 256; i += 64) {
-            a0 = _mm512_fmadd_ps(q6_k_values(codes, scale, i), _mm512_loadu_ps(x + i), a0);
-            a1 = _mm512_fmadd_ps(q6_k_values(codes, scale, i + 16), _mm512_loadu_ps(x + i + 16), a1);
-            a2 = _mm512_fmadd_ps(q6_k_values(codes, scale, i + 32), _mm512_loadu_ps(x + i + 32), a2);
-            a3 = _mm512_fmadd_ps(q6_k_values(codes, scale, i + 48), _mm512_loadu_ps(x + i + 48), a3);
+    switch (type) {
+    case DENSE_Q4_0:
+        for (; n >= 64; n -= 64, row += 36, move_on(s, dots, 64)) {
+            q4_0(row, s, dots, 0);
+            q4_0(row + 18, s, dots, 32);
         }
+        if (n > 0) q4_0(row, s, dots, 0);
+        break;
+    case DENSE_Q4_K:
+        for (; n > 0; n -= 256, row += 144, move_on(s, dots, 256)) k45(row, false, s, dots);
+        break;
+    case DENSE_Q5_K:
+        for (; n > 0; n -= 256, row += 176, move_on(s, dots, 256)) k45(row, true, s, dots);
+        break;
+    default: // Q6_K
+        for (; n > 0; n -= 256, row += 210, move_on(s, dots, 256)) q6_k(row, s, dots);
+        break;
     }
-    _mm512_storeu_ps(acc, a0);
-    _mm512_storeu_ps(acc + 16, a1);
-    _mm512_storeu_ps(acc + 32, a2);
-    _mm512_storeu_ps(acc + 48, a3);
+}
+
+// Of the others, F32 gained less than 5 % from wider registers (bench/NOTES.md).
+static bool is_better_here(dense_type type)
+{
+    return type == DENSE_Q4_0 || type == DENSE_Q4_K || type == DENSE_Q5_K || type == DENSE_Q6_K;
+}
+
+void cpu_avx512_dense_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out)
+{
+    sink s = {.out = out};
+    if (is_better_here(type))
+        walk(type, row, n, &s, false);
+    else
+        cpu_kernels_avx2.dense_to_float(type, row, n, out);
 }
 
 void cpu_avx512_dense_dot(dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64])
 {
-    if (type == DENSE_Q6_K)
-        q6_k_dot(row, x, n, acc);
-    else
+    if (!is_better_here(type)) {
         cpu_kernels_avx2.dense_dot(type, row, x, n, acc);
-}
-
-// ---- to floats ----
-
-void cpu_avx512_dense_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out)
-{
-    switch (type) {
-    case DENSE_Q4_0:
-        for (uint32_t i = 0; i + 32 <= n; i += 32, row += 18) q4_0_to_float(row, out + i);
-        break;
-    case DENSE_Q4_K:
-        for (uint32_t i = 0; i + 256 <= n; i += 256, row += 144) k45_to_float(row, NULL, row + 16, out + i);
-        break;
-    case DENSE_Q5_K:
-        for (uint32_t i = 0; i + 256 <= n; i += 256, row += 176) k45_to_float(row, row + 16, row + 48, out + i);
-        break;
-    case DENSE_Q6_K:
-        for (uint32_t i = 0; i + 256 <= n; i += 256, row += 210) q6_k_to_float(row, out + i);
-        break;
-    default: cpu_kernels_avx2.dense_to_float(type, row, n, out); break;
+        return;
     }
+    sink s = {.x = x};
+    UNROLL for (int j = 0; j < 4; j++) s.acc[j] = _mm512_loadu_ps(acc + 16 * j);
+    walk(type, row, n, &s, true);
+    UNROLL for (int j = 0; j < 4; j++) _mm512_storeu_ps(acc + 16 * j, s.acc[j]);
 }
 #else
 typedef int kernels_avx512_dense_empty; // ISO C wants a declaration in every file

@@ -1,7 +1,7 @@
 // Inner loops in portable C: what runs where no vector table fits, and the measure for those that do.
 #include <string.h>
 
-#include "half.h"
+#include "int4.h"
 #include "kernels.h"
 
 static void t64_order(const int8_t *x, uint32_t n_granules, int8_t *out)
@@ -71,13 +71,50 @@ static void t80_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
     }
 }
 
+static void ternary_columns(const ternary_stretch *s, uint32_t n_x, int32_t *sums)
+{
+    for (uint32_t g = s->first; g < s->end; g++) {
+        uint32_t in_tile = s->n_granules - g / 4 * 4;
+        if (in_tile > 4) in_tile = 4;
+        for (uint32_t r = 0; r < TERNARY_ROWS; r++) {
+            const uint8_t *granule = s->group + 1024 * (size_t)(g / 4) + 16 * (in_tile * r + g % 4);
+            for (uint32_t c = 0; c < n_x; c++) {
+                const int8_t *x = s->x[c] + 64 * (size_t)g;
+                int32_t sum = 0;
+                for (int half = 0; half < 2; half++)
+                    for (int m = 0; m < 4; m++)
+                        for (int b = 0; b < 8; b++)
+                            sum += (granule[8 * half + b] >> (2 * m) & 3) * x[32 * half + 8 * m + b];
+                sums[TERNARY_ROWS * c + r] += sum;
+            }
+        }
+    }
+}
+
+static void ternary_fold(const int32_t *hi, int32_t hi_sum, float a, const int32_t *lo, int32_t lo_sum, float b,
+                         const float d[TERNARY_ROWS], float chain[TERNARY_ROWS])
+{
+    for (uint32_t r = 0; r < TERNARY_ROWS; r++) {
+        float v = (float)(hi[r] - hi_sum);
+        v = lo == NULL ? v * a : scalar_fma(v, a, (float)(lo[r] - lo_sum) * b);
+        chain[r] = scalar_fma(v, d[r], chain[r]);
+    }
+}
+
+static int32_t sum_codes(const int8_t *x, uint32_t n)
+{
+    int32_t sum = 0;
+    for (uint32_t i = 0; i < n; i++) sum += x[i];
+    return sum;
+}
+
 static void dense_dot(dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64])
 {
-    float chunk[64]; // a multiple of the blocks of the four types
-    for (uint32_t i = 0; i < n; i += 64) {
-        uint32_t count = n - i < 64 ? n - i : 64;
+    float chunk[256]; // a multiple of every block
+    for (uint32_t i = 0; i < n; i += 256) {
+        uint32_t count = n - i < 256 ? n - i : 256;
         dense_row_to_float(type, row + dense_column_offset(type, i), count, chunk);
-        for (uint32_t j = 0; j < count; j++) acc[j] = scalar_fma(chunk[j], x[i + j], acc[j]);
+        for (uint32_t j = 0; j < count; j++) acc[j % 64] = scalar_fma(chunk[j], x[i + j], acc[j % 64]);
     }
 }
 
@@ -127,11 +164,15 @@ static int32_t int4_sum(const uint8_t *codes, const int8_t *x)
     return sum;
 }
 
-static void int4_groups(const uint8_t *row, const int8_t *hi, const int8_t *lo, uint32_t n_groups,
-                        const int32_t *bias_hi, const int32_t *bias_lo, float a, float b, float *v)
+static void int4_parts(const int4_span *span, const uint32_t first[8], uint32_t n_steps, float parts[8])
 {
-    for (uint32_t g = 0; g < n_groups; g++, row += 32, hi += 64, lo += 64)
-        v[g] = scalar_fma((float)(int4_sum(row, hi) - bias_hi[g]), a, (float)(int4_sum(row, lo) - bias_lo[g]) * b);
+    for (uint32_t p = 0; p < 8; p++)
+        for (size_t g = first[p]; g < first[p] + n_steps; g++) {
+            const uint8_t *codes = span->row + 32 * g;
+            float hi = (float)(int4_sum(codes, span->hi + 64 * g) - span->bias_hi[g]);
+            float lo = (float)(int4_sum(codes, span->lo + 64 * g) - span->bias_lo[g]);
+            parts[p] = scalar_fma(scalar_fma(hi, span->a, lo * span->b), span->d[g], parts[p]);
+        }
 }
 
 static float sumsq256(const float *x, uint32_t n)
@@ -260,6 +301,45 @@ static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float
     }
 }
 
+static int int4_at(const uint8_t *row, uint32_t d)
+{
+    return (d % 2 == 0 ? row[d / 2] & 15 : row[d / 2] >> 4) - INT4_BIAS;
+}
+
+static void scores_int4(const int8_t *hi, const int8_t *lo, float a, float b, const uint8_t *k, uint32_t head_dim,
+                        float scale, float s[64])
+{
+    const uint16_t *scales = (const uint16_t *)(const void *)(k + kv_int4_scales((int)head_dim));
+    for (uint32_t j = 0; j < 64; j++) {
+        const uint8_t *row = k + (size_t)j * (head_dim / 2);
+        s[j] = 0.0f;
+        for (uint32_t first = 0; first < head_dim; first += KV_INT4_GROUP) {
+            int32_t sum_hi = 0, sum_lo = 0;
+            for (uint32_t d = first; d < head_dim && d < first + KV_INT4_GROUP; d++) {
+                sum_hi += hi[d] * int4_at(row, d);
+                sum_lo += lo[d] * int4_at(row, d);
+            }
+            float ak = half_to_float(scales[kv_int4_scale_index((int)j, (int)(first / KV_INT4_GROUP))]);
+            s[j] = scalar_fma(scalar_fma((float)sum_hi, a, (float)sum_lo * b), ak, s[j]);
+        }
+        s[j] = scale * s[j];
+    }
+}
+
+static void values_int4(const int8_t hi[64], const int8_t lo[64], float a, float b, const uint8_t *v, uint32_t head_dim,
+                        uint32_t n, float *o)
+{
+    for (uint32_t d = 0; d < n; d++) {
+        int32_t sum_hi = 0, sum_lo = 0;
+        for (uint32_t j = 0; j < 64; j++) {
+            int code = int4_at(v + (size_t)j * (head_dim / 2), d);
+            sum_hi += hi[j] * code;
+            sum_lo += lo[j] * code;
+        }
+        o[d] = scalar_fma((float)sum_hi, a, (float)sum_lo * b);
+    }
+}
+
 static void merge(float *into, float al, const float *o, float be, uint32_t head_dim)
 {
     for (uint32_t d = 0; d < head_dim; d++) into[d] = scalar_fma(into[d], al, o[d] * be);
@@ -269,13 +349,16 @@ const cpu_kernels cpu_kernels_portable = {
     .name = "portable",
     .ternary_order = {t64_order, t80_order},
     .ternary_sums = {t64_sums, t80_sums},
+    .ternary_columns = ternary_columns,
+    .ternary_fold = ternary_fold,
+    .sum_codes = sum_codes,
     .dense_to_float = dense_row_to_float,
     .dense_dot = dense_dot,
     .dense_tile = dense_tile,
     .tree64 = tree64,
     .int8_sums = int8_sums,
     .int4_bias = int4_bias,
-    .int4_groups = int4_groups,
+    .int4_parts = int4_parts,
     .sumsq256 = sumsq256,
     .norm = norm,
     .absmax = absmax,
@@ -291,5 +374,7 @@ const cpu_kernels cpu_kernels_portable = {
     .softmax = softmax,
     .values = values,
     .values_int8 = values_int8,
+    .scores_int4 = scores_int4,
+    .values_int4 = values_int4,
     .merge = merge,
 };

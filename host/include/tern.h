@@ -132,7 +132,8 @@ TERN_API const tern_tokenizer *tern_model_tokenizer(const tern_model *model);
 
 // -------------------------------------------------------------------------------------------------------------- plan
 
-typedef enum tern_kv_type { TERN_KV_F32 = 0, TERN_KV_F16 = 1, TERN_KV_INT8 = 2 } tern_kv_type;
+// INT4: groups of 32 values of a head share a scale; 4.5 bits a value.
+typedef enum tern_kv_type { TERN_KV_F32 = 0, TERN_KV_F16 = 1, TERN_KV_INT8 = 2, TERN_KV_INT4 = 3 } tern_kv_type;
 
 // How matrices are held on the device. F16: the float twin of a model, the same graph over weights turned into fp16
 // (fp32 where the device's BLAS takes nothing shorter), multiplied by the device's BLAS library where it has one, with

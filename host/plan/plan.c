@@ -9,7 +9,12 @@
 // Two slots take the room of two layers: fewer streamed layers than this save nothing.
 #define LEAST_STREAMED     3u
 
-int plan_kv_type(tern_kv_type type) { return type == TERN_KV_F32 ? KV_F32 : type == TERN_KV_F16 ? KV_F16 : KV_INT8; }
+int plan_kv_type(tern_kv_type type)
+{
+    static const int types[] = {
+        [TERN_KV_F32] = KV_F32, [TERN_KV_F16] = KV_F16, [TERN_KV_INT8] = KV_INT8, [TERN_KV_INT4] = KV_INT4};
+    return types[type];
+}
 
 ternary_layout plan_layout(tern_layout layout) { return layout == TERN_LAYOUT_T80 ? TERNARY_T80 : TERNARY_T64; }
 
@@ -45,7 +50,7 @@ static tern_status check_options(const tern_plan_options *o, tern_error *err)
         return error_set(err, TERN_INVALID_ARGUMENT, "n_batch is %u, expected 1 to 65536", o->n_batch);
     if (o->n_ctx > MAX_CONTEXT)
         return error_set(err, TERN_INVALID_ARGUMENT, "n_ctx is %u, expected at most %u", o->n_ctx, MAX_CONTEXT);
-    if ((unsigned)o->kv_k > TERN_KV_INT8 || (unsigned)o->kv_v > TERN_KV_INT8)
+    if ((unsigned)o->kv_k > TERN_KV_INT4 || (unsigned)o->kv_v > TERN_KV_INT4)
         return error_set(err, TERN_INVALID_ARGUMENT, "unknown KV type");
     if ((unsigned)o->weights > TERN_WEIGHTS_F16)
         return error_set(err, TERN_INVALID_ARGUMENT, "weights is %d, expected 0 (stored) or 1 (f16)", (int)o->weights);

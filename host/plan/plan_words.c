@@ -12,7 +12,8 @@ static double mib(uint64_t bytes) { return (double)bytes / (1 << 20); }
 
 static const char *kv_name(tern_kv_type type)
 {
-    return type == TERN_KV_F32 ? "f32" : type == TERN_KV_F16 ? "f16" : "int8";
+    static const char *const names[] = {"f32", "f16", "int8", "int4"};
+    return names[type];
 }
 
 static void append(char *text, size_t size, const char *separator, const char *format, ...) TERN_PRINTF(4, 5);

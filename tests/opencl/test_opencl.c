@@ -48,6 +48,7 @@ static size_t n_forms(const op_case *c)
     case OP_TOP_K: return 1;
     case OP_TERNARY_MM:
     case OP_DENSE_MM:
+    case OP_INT_MM:
     case OP_EMBED:
     case OP_ATTENTION: return 3;
     default: return 2;

@@ -189,6 +189,7 @@ static void test_weights_refusals(void **state)
          "has a scale for every 64 columns: use T64"},
         {{.n_rows = 4, .n_cols = 96, .type = DENSE_INT4}, TERN_INVALID_ARGUMENT, "INT4"},
         {{.n_rows = 4, .n_cols = 133184, .type = DENSE_INT8}, TERN_DEVICE_UNSUPPORTED, "133120"},
+        {{.n_rows = 4, .n_cols = 133184, .type = DENSE_INT4}, TERN_DEVICE_UNSUPPORTED, "133120"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_groups}, TERN_INVALID_ARGUMENT, "groups"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_sets}, TERN_INVALID_ARGUMENT, "2 sets"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_ranges}, TERN_INVALID_ARGUMENT, "row 9"},
@@ -506,7 +507,7 @@ static void test_supports(void **state)
     REFUSE(OP_ROPE_KV, rope_kv.n_dims = 7, "even");
     REFUSE(OP_ROPE_KV, rope_kv.n_dims = 10, "head dimension");
     REFUSE(OP_ROPE_KV, rope_kv.ld_x = 31, "stride");
-    REFUSE(OP_ROPE_KV, rope_kv.cache.k_type = 3, "KV type");
+    REFUSE(OP_ROPE_KV, rope_kv.cache.k_type = 4, "KV type");
     REFUSE(OP_ROPE_KV, rope_kv.rows.table_ld = 0, "table");
     REFUSE(OP_ATTENTION, attention.cache.head_dim = 7, "even");
     REFUSE(OP_ATTENTION, attention.cache.head_dim = 2 * OP_MAX_HEAD_DIM, "1024");

@@ -575,8 +575,8 @@ static void kv_ops(void **state)
 {
     (void)state;
     static const uint32_t heads[][3] = {{4, 2, 64}, {5, 1, 100}, {2, 2, 128}, {3, 3, 34}};
-    static const int types[][2] = {
-        {KV_F32, KV_F32}, {KV_F16, KV_F16}, {KV_INT8, KV_INT8}, {KV_F16, KV_INT8}, {KV_INT8, KV_F32}};
+    static const int types[][2] = {{KV_F32, KV_F32},  {KV_F16, KV_F16},   {KV_INT8, KV_INT8}, {KV_F16, KV_INT8},
+                                   {KV_INT8, KV_F32}, {KV_INT4, KV_INT4}, {KV_INT4, KV_F16},  {KV_INT8, KV_INT4}};
     static const uint32_t lasts[] = {0, 40, 63, 64, 300, 640};
     for (size_t h = 0; h < COUNT(heads); h++)
         for (size_t t = 0; t < COUNT(types); t++)
@@ -585,11 +585,11 @@ static void kv_ops(void **state)
                         t % 2 == 1);
 }
 
-// A value that f16 cannot hold, and a NaN for int8, lower the flag.
+// A value that f16 cannot hold, and a NaN for int8 and int4, lower the flag.
 static void kv_flag(void **state)
 {
     (void)state;
-    for (int type = KV_F16; type <= KV_INT8; type++) {
+    for (int type = KV_F16; type <= KV_INT4; type++) {
         const int32_t zero = 0;
         kv_rows rows = {int32s(&zero, 1), int32s(&zero, 1), int32s(&zero, 1), 1};
         kv_cache cache = {.n_blocks = 1, .n_kv_heads = 1, .head_dim = 64, .k_type = type, .v_type = type};
