@@ -127,7 +127,7 @@ tern_status opencl_int_mm(device *d, const op *o, tern_error *err)
 {
     const op_int_mm *a = &o->int_mm;
     uint32_t tokens = o->m == 1 ? 1 : 4;
-    launch l = launch_begin_dense(d, kind_of(a->w), tokens == 1 ? DENSE_MM_M1 : DENSE_MM_M4);
+    launch l = launch_begin_dense(d, opencl_dense_kind(&a->w->shape), tokens == 1 ? DENSE_MM_M1 : DENSE_MM_M4);
     arg_dense_matrix(&l, a->w);
     launch_at(&l, a->x.codes, 1);
     launch_at(&l, a->x.scale, sizeof(float));
