@@ -74,7 +74,7 @@ typedef struct backend {
     tern_status (*device_describe)(size_t index, device_facts *out, tern_error *err);
 
     tern_status (*device_open)(size_t index, const device_options *options, device **out, tern_error *err);
-    void (*device_close)(device *d); // waits, frees everything
+    void (*device_close)(device *d); // waits; what was made on it must have been destroyed
     // Runs scalar_probe.h on the device: whether its arithmetic gives the defined bits.
     tern_status (*device_probe)(device *d, bool *is_reproducible, tern_error *err);
     tern_status (*device_memory)(device *d, uint64_t *total, uint64_t *free, tern_error *err);

@@ -218,6 +218,86 @@ static void a_small_budget_packs_tighter(void **state)
     free(expected.values);
 }
 
+// ---- values that are not finite
+
+// A copy of the story model whose norms before the given layers' attention hold values that overflow.
+static void write_poisoned(const char *directory, const int *layers, size_t n_layers)
+{
+    static const char *const files[] = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
+    char path[512];
+    for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
+        snprintf(path, sizeof path, "%s/%s", STORIES, files[f]);
+        FILE *from = fopen(path, "rb");
+        assert_non_null(from);
+        static unsigned char bytes[8 << 20];
+        size_t n = fread(bytes, 1, sizeof bytes, from);
+        fclose(from);
+        if (strcmp(files[f], "model.safetensors") == 0) {
+            uint64_t n_header;
+            memcpy(&n_header, bytes, 8);
+            json_t *header = json_loadb((const char *)bytes + 8, (size_t)n_header, 0, NULL);
+            for (size_t l = 0; l < n_layers; l++) {
+                char name[80];
+                snprintf(name, sizeof name, "model.layers.%d.input_layernorm.weight", layers[l]);
+                json_t *tensor = json_object_get(header, name);
+                const char *type = json_string_value(json_object_get(tensor, "dtype"));
+                json_int_t begin = json_integer_value(json_array_get(json_object_get(tensor, "data_offsets"), 0));
+                unsigned char *at = bytes + 8 + n_header + begin;
+                assert_non_null(type);
+                if (strcmp(type, "F32") == 0) at += 2; // the upper half of a float is a BF16
+                at[0] = 0x7f, at[1] = 0x7f;            // 3.39e38
+            }
+            json_decref(header);
+        }
+        snprintf(path, sizeof path, "%s/%s", directory, files[f]);
+        FILE *to = fopen(path, "wb");
+        assert_non_null(to);
+        assert_int_equal(fwrite(bytes, 1, n, to), n);
+        fclose(to);
+    }
+}
+
+static void remove_model(const char *directory)
+{
+    static const char *const files[] = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
+    char path[512];
+    for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
+        snprintf(path, sizeof path, "%s/%s", directory, files[f]);
+        remove(path);
+    }
+    rmdir(directory);
+}
+
+// The lowest place is named, whichever device it was met on.
+static void overflow_is_named_alike(void **state)
+{
+    (void)state;
+    static const struct {
+        int layers[2];
+        size_t n;
+        const char *place;
+    } cases[] = {{{1}, 1, "layer 1, "}, {{5}, 1, "layer 5, "}, {{5, 0}, 2, "layer 0, "}};
+    static const placement spread[] = {
+        {.n_gpu_layers = ALL}, {.n_gpu_layers = 3}, {.n_gpu_layers = ALL, .n_streamed = 6}};
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        char directory[] = "/tmp/tern-placement.XXXXXX";
+        assert_non_null(mkdtemp(directory));
+        write_poisoned(directory, cases[c].layers, cases[c].n);
+        char expected[sizeof(tern_error)] = "";
+        for (size_t p = 0; p < sizeof spread / sizeof spread[0]; p++) {
+            running r = start(directory, on("cpu", TERN_KV_INT8, &spread[p]));
+            const tern_row row = {.token = 1, .wants_logits = true};
+            tern_error cause = {0};
+            assert_int_equal(tern_session_eval(r.session, &row, 1, &cause), TERN_NUMERIC);
+            if (p == 0) snprintf(expected, sizeof expected, "%s", cause.message);
+            assert_string_equal(cause.message, expected);
+            if (strstr(cause.message, cases[c].place) == NULL) fail_msg("\"%s\"", cause.message);
+            stop(&r);
+        }
+        remove_model(directory);
+    }
+}
+
 // ---- the process's memory
 
 static uint64_t resident_bytes(void)
@@ -253,16 +333,17 @@ static void the_process_grows_as_planned(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[N_FIXTURES + 6] = {
+    struct CMUnitTest tests[N_FIXTURES + 7] = {
         cmocka_unit_test(the_process_grows_as_planned), // first: nothing freed before is there to be used again
         cmocka_unit_test(stories),
         cmocka_unit_test(synthetic),
         cmocka_unit_test(greedy_text),
         cmocka_unit_test(a_small_budget_streams),
         cmocka_unit_test(a_small_budget_packs_tighter),
+        cmocka_unit_test(overflow_is_named_alike),
     };
     for (size_t i = 0; i < N_FIXTURES; i++)
-        tests[6 + i] = (struct CMUnitTest){
+        tests[7 + i] = (struct CMUnitTest){
             .name = fixtures[i].name, .test_func = check_fixture, .initial_state = (void *)(uintptr_t)&fixtures[i]};
-    return _cmocka_run_group_tests("placement", tests, N_FIXTURES + 6, list_devices, NULL);
+    return _cmocka_run_group_tests("placement", tests, N_FIXTURES + 7, list_devices, NULL);
 }

@@ -449,6 +449,7 @@ static void test_every_index_is_checked(void **state)
     ((weights *)(uintptr_t)s.o.dense_mm.w)->device = other;
     error_clear(&err);
     expect_error(B->enqueue(f->stream, &s.o, &err), TERN_INVALID_ARGUMENT, &err, "another device");
+    ((weights *)(uintptr_t)s.o.dense_mm.w)->device = f->device;
     B->device_close(other);
 }
 
