@@ -260,4 +260,15 @@ expect 2 bench "$model" -pg 1,2,3
 expect 3 bench "$model,$work/nothing" -p 4 -n 0 -r 1
 says "$out" "pp4"
 
+# A limit on address space counts as memory that is not there. Sanitizers want more of it than this for themselves.
+limit=$(ulimit -S -v)
+if (ulimit -S -v 400000 && "$tern" --version) >/dev/null 2>&1; then
+    ulimit -S -v 400000
+    expect 4 bench synthetic:1.3b -dev cpu -p 0 -n 1 -r 1
+    ulimit -S -v "$limit"
+    one_error
+    says "$err" 'the model needs'
+    says "$err" 'are free'
+fi
+
 finish
