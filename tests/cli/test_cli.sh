@@ -244,4 +244,15 @@ expect 2 convert "$work/model.gguf" "$work/model.gguf" --type tq2_0
 n_checks=$((n_checks + 1))
 cmp -s "$work/model.gguf" "$work/copy.gguf" || failed "convert onto its own input changed the file"
 
+# A limit on address space counts as memory that is not there. Sanitizers want more of it than this for themselves.
+limit=$(ulimit -S -v)
+if (ulimit -S -v 400000 && "$tern" --version) >/dev/null 2>&1; then
+    ulimit -S -v 400000
+    expect 4 run synthetic:1.3b -dev cpu -c 64 -n 1
+    ulimit -S -v "$limit"
+    one_error
+    says "$err" 'the model needs'
+    says "$err" 'are free'
+fi
+
 finish
