@@ -248,7 +248,7 @@ cmp -s "$work/model.gguf" "$work/copy.gguf" || failed "convert onto its own inpu
 limit=$(ulimit -S -v)
 if (ulimit -S -v 400000 && "$tern" --version) >/dev/null 2>&1; then
     ulimit -S -v 400000
-    expect 4 run synthetic:1.3b -dev cpu -c 64 -n 1
+    expect 4 logits synthetic:1.3b -dev cpu --tokens 1,2 --out "$work/limit.npy"
     ulimit -S -v "$limit"
     one_error
     says "$err" 'the model needs'
