@@ -1,4 +1,5 @@
-// Read bandwidth of host memory as this process can reach it: the roof that decode speed is held against.
+// Rates of the host as this process can reach them: read bandwidth, the roof that decode speed is held against; copy
+// bandwidth; and multiply-adds of bytes, the roof of prefill.
 #ifndef TERN_BENCH_BANDWIDTH_H
 #define TERN_BENCH_BANDWIDTH_H
 
@@ -18,5 +19,14 @@ typedef struct bandwidth {
 // least 256 MiB is advisable. n_repeats >= 1. HOST_MEMORY.
 tern_status bandwidth_measure_read(uint32_t n_threads, uint64_t n_bytes, uint32_t n_repeats, bandwidth *out,
                                    tern_error *err);
+// The same for a copy from one half of the buffer to the other; bytes read and bytes written both count.
+tern_status bandwidth_measure_copy(uint32_t n_threads, uint64_t n_bytes, uint32_t n_repeats, bandwidth *out,
+                                   tern_error *err);
+// Multiply-adds of 8-bit operands out of registers, with the widest instructions that the CPU path uses: the gbps
+// fields hold 1e9 multiply-adds per second. *how (static): "AVX-512 VNNI".
+tern_status bandwidth_measure_int8(uint32_t n_threads, uint32_t n_repeats, bandwidth *out, const char **how,
+                                   tern_error *err);
+// Threads of a measurement that was asked for n_threads.
+uint32_t bandwidth_threads(uint32_t n_threads);
 
 #endif

@@ -30,6 +30,7 @@ uint32_t op_case_table(const op_case *c, uint32_t row)
 {
     if (c->rows == ROWS_DECODE) return row;
     if (c->rows == ROWS_PREFILL) return 0;
+    if (c->rows == ROWS_PROMPTS) return row >= (c->m + 1) / 2;
     uint32_t table = 0;
     for (uint32_t end = 0; (end += mixed_runs[table % COUNT(mixed_runs)]) <= row;) table++;
     return table;
@@ -39,6 +40,7 @@ uint32_t op_case_position(const op_case *c, uint32_t row)
 {
     if (c->rows == ROWS_DECODE) return decode_positions[(row + c->first) % COUNT(decode_positions)];
     if (c->rows == ROWS_PREFILL) return c->first + row;
+    if (c->rows == ROWS_PROMPTS) return c->first + row % ((c->m + 1) / 2);
     uint32_t table = 0, begin = 0;
     while (begin + mixed_runs[table % COUNT(mixed_runs)] <= row) begin += mixed_runs[table++ % COUNT(mixed_runs)];
     return c->first + 61 * (table % 9) + (row - begin);
@@ -66,6 +68,7 @@ static uint64_t case_macs(const op_case *c)
     switch (c->kind) {
     case OP_TERNARY_MM: return rows * c->n * c->k * c->n_terms;
     case OP_DENSE_MM: return rows * c->n * c->k;
+    case OP_INT_MM: return 2 * rows * c->n * c->k;
     case OP_EMBED: return rows * c->k;
     case OP_HEAD_NORM: return rows * c->n_heads * c->head_dim;
     case OP_ROPE_KV: return rows * (c->n_heads + 2 * c->n_kv_heads) * c->head_dim;
@@ -87,17 +90,18 @@ static void describe_weights(const op_case *c, char *out, size_t n_bytes)
     else if (c->group != 0)
         snprintf(out, n_bytes, "%s g%u", scales[c->scale], c->group);
     else
-        snprintf(out, n_bytes, "%s", scales[c->scale]);
+        snprintf(out, n_bytes, "%s%s", scales[c->scale], c->layout == TERNARY_T80 ? " t80" : "");
 }
 
 static void describe_shape(const op_case *c, char *out, size_t n_bytes)
 {
-    static const char *const kv[] = {"f32", "f16", "int8"};
-    static const char *const rows[] = {"decode", "prefill", "mixed"};
+    static const char *const kv[] = {"f32", "f16", "int8", "int4"};
+    static const char *const rows[] = {"decode", "prefill", "mixed", "prompts"};
     char form[32];
     describe_weights(c, form, sizeof form);
     switch (c->kind) {
     case OP_TERNARY_MM: snprintf(out, n_bytes, "N=%u K=%u %s %u-term", c->n, c->k, form, c->n_terms); break;
+    case OP_INT_MM:
     case OP_DENSE_MM:
         snprintf(out, n_bytes, "N=%u K=%u %s%s", c->n, c->k, c->is_ternary ? "ternary " : "", form);
         break;
@@ -251,6 +255,58 @@ static void add_ternary_models(case_list *list)
     add(list, tall);
 }
 
+// T80: every second of the small cases with one scale along K once more, then its own edges. Granules are 80 columns
+// and tiles 320, canonical rows go to a multiple of 64.
+static void add_t80(case_list *list)
+{
+    static const uint32_t k_sweep[] = {1,   40,  64,  79,  80,  81,  128, 159, 160,  161,  240,
+                                       241, 256, 319, 320, 321, 400, 640, 961, 1280, 1601, 4096};
+    static const uint32_t m_few[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 65};
+    size_t n_listed = list->n, n_seen = 0;
+    for (size_t i = 0; i < n_listed && !list->is_out_of_memory; i++) {
+        op_case c = list->cases[i];
+        if (!c.is_ternary || c.group != 0 || c.level > LEVEL_QUICK || n_seen++ % 2 == 1) continue;
+        c.layout = TERNARY_T80;
+        add(list, c);
+    }
+    op_case c = {.kind = OP_TERNARY_MM, .is_ternary = true, .layout = TERNARY_T80, .n = 35, .scale = SCALE_ROWS};
+    for (size_t i = 0; i < COUNT(k_sweep); i++) {
+        c.k = k_sweep[i];
+        c.m = 1 + (uint32_t)i % 3;
+        c.n_terms = 1 + (uint32_t)i / 3 % 2;
+        add(list, c);
+    }
+    c.scale = SCALE_RANGES;
+    c.k = 720; // two tiles of four granules and one of one
+    for (size_t i = 0; i < COUNT(m_few); i++)
+        for (c.n_terms = 1; c.n_terms <= 2; c.n_terms++) {
+            c.m = m_few[i];
+            add(list, c);
+        }
+    c = (op_case){.kind = OP_DENSE_MM, .is_ternary = true, .layout = TERNARY_T80, .n = 19};
+    for (size_t i = 0; i < COUNT(k_sweep); i += 2) {
+        c.k = k_sweep[i];
+        c.m = 1 + (uint32_t)i % 5;
+        add(list, c);
+        op_case row = c;
+        row.kind = OP_EMBED;
+        add(list, row);
+    }
+    const op_case large[] = {
+        {.m = 1, .n = 2560, .k = 6912}, {.m = 1, .n = 1000, .k = 2560}, {.m = 64, .n = 272, .k = 2560}};
+    for (size_t i = 0; i < COUNT(large); i++) {
+        c = large[i];
+        c.kind = OP_TERNARY_MM;
+        c.is_ternary = true;
+        c.layout = TERNARY_T80;
+        add(list, c);
+    }
+    c = (op_case){.kind = OP_TERNARY_MM, .recipe = RECIPE_EXTREME, .m = 2, .n = 5, .k = TERNARY_MAX_COLUMNS};
+    c.is_ternary = true;
+    c.layout = TERNARY_T80;
+    add(list, c);
+}
+
 // ------------------------------------------------------------------------------------------------ dense products, rows
 
 static uint32_t dense_block(dense_type type) { return dense_formats[type].block; }
@@ -260,7 +316,7 @@ static void add_dense(case_list *list)
     static const uint32_t blocks[] = {1, 2, 3, 5, 8, 10};
     static const uint32_t float_widths[] = {1, 3, 63, 64, 65, 127, 257, 640, 2560};
     static const uint32_t n_sweep[] = {1, 3, 4, 5, 16, 33, 65};
-    for (int type = DENSE_F32; type < DENSE_N_TYPES; type++) {
+    for (int type = DENSE_F32; type < DENSE_N_FILE_TYPES; type++) {
         op_case c = {.kind = OP_DENSE_MM, .dense = (dense_type)type, .n = 23};
         bool has_blocks = dense_block(c.dense) > 1;
         for (size_t i = 0; i < (has_blocks ? COUNT(blocks) : COUNT(float_widths)); i++) {
@@ -303,6 +359,57 @@ static void add_dense(case_list *list)
             c.n = 128256;
             add(list, c);
         }
+}
+
+// Products with INT8 and INT4 rows, always of two terms.
+static void add_int(case_list *list)
+{
+    static const uint32_t n_sweep[] = {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 65};
+    // Columns for 1 to 41 groups of 64, so that the eight parts of groups() are empty, even and uneven.
+    static const uint32_t k_sweep[] = {64, 128, 192, 320, 448, 512, 576, 640, 1024, 1088, 2048, 2624};
+    static const op_recipe recipes[] = {RECIPE_ZEROS, RECIPE_OUTLIER, RECIPE_EXTREME, RECIPE_NAN, RECIPE_INF};
+    for (int type = DENSE_INT8; type <= DENSE_INT4; type++) {
+        const op_case base = {.kind = OP_INT_MM, .dense = (dense_type)type, .m = 2, .n = 37, .k = 256, .n_terms = 2};
+        op_case c = base;
+        for (c.m = 1; c.m <= 9; c.m++) add(list, c);
+        for (size_t i = 0; i < COUNT(m_sweep); i++) {
+            c.m = m_sweep[i];
+            c.n = 21;
+            if (c.m > 9) add(list, c);
+        }
+        c = base;
+        for (size_t i = 0; i < COUNT(n_sweep); i++) {
+            c.n = n_sweep[i];
+            c.m = 1 + (uint32_t)i % 3;
+            c.gap = 16 * (uint32_t)(i % 3);
+            add(list, c);
+        }
+        c = base;
+        for (size_t i = 0; i < COUNT(k_sweep); i++) {
+            c.k = k_sweep[i];
+            c.m = 1 + (uint32_t)i % 9;
+            c.n = 19;
+            add(list, c);
+        }
+        c = base;
+        for (size_t i = 0; i < COUNT(recipes); i++)
+            for (c.m = 1; c.m <= 10; c.m += 3) {
+                c.recipe = recipes[i];
+                add(list, c);
+            }
+        // The widest rows INT8 sums exactly, then the 2B-4T head: a slice, and all of it.
+        c = (op_case){.kind = OP_INT_MM, .dense = (dense_type)type, .recipe = RECIPE_EXTREME, .m = 2, .n = 5};
+        c.k = DENSE_INTEGER_MAX_COLUMNS;
+        add(list, c);
+        c = (op_case){.kind = OP_INT_MM, .dense = (dense_type)type, .n = 6000, .k = 2560};
+        for (c.m = 1; c.m <= 8; c.m *= 2) add(list, c);
+        c.m = 33;
+        c.n = 3000;
+        add(list, c);
+        c.m = 1;
+        c.n = 128256;
+        add(list, c);
+    }
 }
 
 static void add_embed(case_list *list)
@@ -421,19 +528,19 @@ static void add_rope_kv(case_list *list)
 {
     const op_case base = {.kind = OP_ROPE_KV, .m = 9, .n_heads = 4, .n_kv_heads = 2, .rows = ROWS_MIXED, .first = 60};
     for (size_t i = 0; i < COUNT(head_dims); i++)
-        for (int type = KV_F32; type <= KV_INT8; type++) {
+        for (int type = KV_F32; type <= KV_INT4; type++) {
             op_case c = base;
             c.head_dim = head_dims[i];
             c.n_dims = i % 2 == 0 ? c.head_dim : c.head_dim / 4 * 2;
             c.k_type = type;
-            c.v_type = (type + (int)i) % 3;
+            c.v_type = (type + (int)i) % 4;
             c.adjacent = (i + (size_t)type) % 2 == 1;
             c.gap = 16 * (uint32_t)(i % 2);
             add(list, c);
         }
     op_case c = base;
     c.head_dim = c.n_dims = 128;
-    for (int type = KV_F32; type <= KV_INT8; type++) {
+    for (int type = KV_F32; type <= KV_INT4; type++) {
         c.k_type = c.v_type = type;
         for (size_t i = 0; i < COUNT(m_sweep); i++) {
             c.m = m_sweep[i];
@@ -455,10 +562,10 @@ static void add_rope_kv(case_list *list)
 static void add_attention(case_list *list)
 {
     static const uint32_t heads[][2] = {{4, 2}, {3, 3}, {4, 1}, {6, 2}};
-    // Every head size, all nine pairs of types, the three kinds of sharing.
+    // Every head size, all pairs of types, the three kinds of sharing.
     for (size_t i = 0; i < COUNT(head_dims); i++)
-        for (int k_type = KV_F32; k_type <= KV_INT8; k_type++)
-            for (int v_type = KV_F32; v_type <= KV_INT8; v_type++) {
+        for (int k_type = KV_F32; k_type <= KV_INT4; k_type++)
+            for (int v_type = KV_F32; v_type <= KV_INT4; v_type++) {
                 size_t j = (i + (size_t)k_type + (size_t)v_type) % COUNT(heads);
                 op_case c = {.kind = OP_ATTENTION,
                              .m = 6,
@@ -472,7 +579,7 @@ static void add_attention(case_list *list)
                              .gap = 16 * (uint32_t)(i % 2)};
                 add(list, c);
             }
-    for (int type = KV_F32; type <= KV_INT8; type++) {
+    for (int type = KV_F32; type <= KV_INT4; type++) {
         op_case c = {
             .kind = OP_ATTENTION, .n_heads = 4, .n_kv_heads = 2, .head_dim = 64, .k_type = type, .v_type = type};
         c.m = COUNT(decode_positions); // every boundary at once
@@ -510,6 +617,48 @@ static void add_attention(case_list *list)
     }
 }
 
+// Prompts over int8 K and V, which CUDA gives to tensor cores in windows of 16 rows: whole and partial windows, one
+// sequence and two, histories that end blocks and groups, all numbers of query heads a KV head.
+static void add_attention_prompts(case_list *list)
+{
+    static const uint32_t rows[] = {16, 17, 33, 64}, first[] = {0, 1, 63, 64, 300};
+    static const uint32_t heads[][2] = {{4, 1}, {2, 2}, {8, 1}, {6, 2}, {1, 1}, {2, 1}, {5, 1}};
+    static const uint32_t dims[] = {64, 80, 128, 48, 96, 112};
+    size_t n = 0;
+    for (size_t i = 0; i < COUNT(rows); i++)
+        for (size_t j = 0; j < COUNT(first); j++)
+            for (int two = 0; two < 2; two++, n++) {
+                op_case c = {.kind = OP_ATTENTION,
+                             .m = rows[i],
+                             .n_heads = heads[n % COUNT(heads)][0],
+                             .n_kv_heads = heads[n % COUNT(heads)][1],
+                             .head_dim = dims[n % COUNT(dims)],
+                             .k_type = KV_INT8,
+                             .v_type = KV_INT8,
+                             .rows = two ? ROWS_PROMPTS : ROWS_PREFILL,
+                             .first = first[j],
+                             .gap = 16 * (uint32_t)(n % 2)};
+                add(list, c);
+            }
+    op_case c = {.kind = OP_ATTENTION,
+                 .m = 24,
+                 .n_heads = 4,
+                 .n_kv_heads = 1,
+                 .head_dim = 64,
+                 .k_type = KV_INT8,
+                 .v_type = KV_INT8,
+                 .rows = ROWS_PREFILL,
+                 .first = 250};
+    for (int recipe = RECIPE_ZEROS; recipe <= RECIPE_SMALL; recipe++) {
+        c.recipe = (op_recipe)recipe;
+        add(list, c);
+    }
+    c.recipe = RECIPE_RANDOM;
+    c.n_heads = 1;
+    c.first = 1100; // groups of working memory, where they are spread
+    add(list, c);
+}
+
 tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
 {
     case_list list = {0};
@@ -520,9 +669,12 @@ tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
     add_ternary_scales(&list);
     add_ternary_recipes(&list);
     add_dense(&list);
+    add_int(&list);
     add_rope_kv(&list);
     add_attention(&list);
+    add_attention_prompts(&list);
     add_top_k(&list);
+    add_t80(&list);
     add_ternary_models(&list);
     if (list.is_out_of_memory) {
         free(list.cases);

@@ -9,6 +9,7 @@
 #include "dense.h"
 #include "ops.h"
 #include "tern_status.h"
+#include "ternary.h"
 
 typedef enum op_recipe {
     RECIPE_RANDOM,   // non-uniform: rows and columns of different magnitude
@@ -29,7 +30,8 @@ typedef enum op_scale { SCALE_TENSOR, SCALE_RANGES, SCALE_ROWS } op_scale;
 typedef enum op_rows {
     ROWS_DECODE,  // each row its own sequence, positions on both sides of the 64 and 256 boundaries
     ROWS_PREFILL, // one sequence, consecutive positions from `first`
-    ROWS_MIXED    // several sequences, runs of one to several rows each, from `first` on
+    ROWS_MIXED,   // several sequences, runs of one to several rows each, from `first` on
+    ROWS_PROMPTS  // two sequences: half of the rows, rounded up, and the rest, each as in prefill
 } op_rows;
 
 typedef enum op_case_level {
@@ -46,6 +48,7 @@ typedef struct op_case {
     uint32_t k;             // in-features of ops with weights; k of top_k
     uint32_t gap;           // elements between rows that nobody may write (a multiple of 16)
     bool is_ternary;        // weights
+    ternary_layout layout;  // of ternary weights
     dense_type dense;       // weights otherwise
     op_scale scale;         // of ternary weights
     uint32_t group;         // columns per scale; 0: one scale along K

@@ -108,7 +108,7 @@ static tern_status add_weights(op_data *d, size_t weights_at, uint32_t n_rows, u
         if (c->is_ternary)
             fill_ternary_row(c->recipe, SEED_WEIGHTS, row, n_cols, to);
         else
-            fill_dense_row(c->dense, SEED_WEIGHTS, row, n_cols, to);
+            fill_dense_row(c->recipe, c->dense, SEED_WEIGHTS, row, n_cols, to);
     }
     return c->is_ternary ? fill_ternary_scale(c, n_rows, n_cols, &d->scale, err) : TERN_OK;
 }
@@ -120,7 +120,7 @@ static tern_status add_term(op_data *d, size_t at_codes, size_t at_scale, size_t
                             uint32_t n, tern_error *err)
 {
     const op_case *c = d->c;
-    uint32_t ld = ternary_padded(n);
+    uint32_t ld = quantized_ld(n);
     op_region_role role = is_input ? REGION_INPUT : REGION_OUTPUT;
     op_region *codes = add_region(d, is_lo ? "lo_codes" : "codes", role, ELEMENT_I8, at_codes, c->m, ld, ld, err);
     op_region *scale = add_region(d, is_lo ? "lo_scale" : "scale", role, ELEMENT_F32, at_scale, c->m, 1, 1, err);
@@ -267,7 +267,7 @@ static tern_status make_head_norm(op_data *d, tern_error *err)
 static tern_status make_norm_quant(op_data *d, tern_error *err)
 {
     const op_case *c = d->c;
-    d->op.norm_quant = (op_norm_quant){.n = c->n, .ld_x = c->n + c->gap, .eps = 1e-5f, .y.ld = ternary_padded(c->n)};
+    d->op.norm_quant = (op_norm_quant){.n = c->n, .ld_x = c->n + c->gap, .eps = 1e-5f, .y.ld = quantized_ld(c->n)};
     // eps above the mean square makes the row's own size come through: the floor of the quantiser is then reached.
     if (c->recipe == RECIPE_SMALL) d->op.norm_quant.eps = 1.0f;
     if (!add_floats(d, "x", REGION_INPUT, AT(norm_quant.x), c->m, c->n, c->n + c->gap, SEED_X, err))
@@ -279,7 +279,7 @@ static tern_status make_norm_quant(op_data *d, tern_error *err)
 static tern_status make_quant(op_data *d, tern_error *err)
 {
     const op_case *c = d->c;
-    d->op.quant = (op_quant){.n = c->n, .ld_x = c->n + c->gap, .y.ld = ternary_padded(c->n)};
+    d->op.quant = (op_quant){.n = c->n, .ld_x = c->n + c->gap, .y.ld = quantized_ld(c->n)};
     if (!add_floats(d, "x", REGION_INPUT, AT(quant.x), c->m, c->n, c->n + c->gap, SEED_X, err)) return TERN_HOST_MEMORY;
     return add_quantized(d, AT(quant.y), false, c->kind == OP_QUANT2 ? 2 : 1, c->n, err);
 }
@@ -287,7 +287,7 @@ static tern_status make_quant(op_data *d, tern_error *err)
 static tern_status make_ternary_mm(op_data *d, tern_error *err)
 {
     const op_case *c = d->c;
-    d->op.ternary_mm = (op_ternary_mm){.ld_y = c->n + c->gap, .x.ld = ternary_padded(c->k)};
+    d->op.ternary_mm = (op_ternary_mm){.ld_y = c->n + c->gap, .x.ld = quantized_ld(c->k)};
     tern_status status = add_weights(d, AT(ternary_mm.w), c->n, c->k, err);
     if (status == TERN_OK) status = add_quantized(d, AT(ternary_mm.x), true, c->n_terms, c->k, err);
     return status == TERN_OK ? add_output(d, "y", ELEMENT_F32, AT(ternary_mm.y), c->n, c->n + c->gap, err) : status;
@@ -303,6 +303,19 @@ static tern_status make_dense_mm(op_data *d, tern_error *err)
     if (!add_floats(d, "x", REGION_INPUT, AT(dense_mm.x), c->m, c->k, c->k + c->gap, SEED_X, err))
         return TERN_HOST_MEMORY;
     return add_output(d, "y", ELEMENT_F32, AT(dense_mm.y), c->n, c->n + c->gap, err);
+}
+
+static tern_status make_int_mm(op_data *d, tern_error *err)
+{
+    const op_case *c = d->c;
+    bool check = op_recipe_raises(c->recipe) || c->m % 2 == 0;
+    d->op.int_mm = (op_int_mm){.ld_y = c->n + c->gap, .x.ld = quantized_ld(c->k), .check_finite = check};
+    tern_status status = add_weights(d, AT(int_mm.w), c->n, c->k, err);
+    size_t scale = d->n_regions + 1; // behind the codes
+    if (status == TERN_OK) status = add_quantized(d, AT(int_mm.x), true, 2, c->k, err);
+    if (status == TERN_OK && op_recipe_raises(c->recipe))
+        put_float(&d->regions[scale], c->m / 2, 0, c->recipe == RECIPE_NAN ? NAN : INFINITY);
+    return status == TERN_OK ? add_output(d, "y", ELEMENT_F32, AT(int_mm.y), c->n, c->n + c->gap, err) : status;
 }
 
 static tern_status make_rope_kv(op_data *d, tern_error *err)
@@ -397,6 +410,7 @@ tern_status op_data_create(const op_case *c, op_data **out, tern_error *err)
         [OP_TERNARY_MM] = make_ternary_mm, [OP_DENSE_MM] = make_dense_mm, [OP_ROPE_KV] = make_rope_kv,
         [OP_ATTENTION] = make_attention,   [OP_GATE] = make_gate,         [OP_RESIDUAL] = make_residual,
         [OP_GATHER] = make_gather,         [OP_TOP_K] = make_top_k,       [OP_BLAS_MM] = make_dense_mm,
+        [OP_INT_MM] = make_int_mm,
     };
     op_data *d = calloc(1, sizeof *d);
     if (d == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for op case %s", c->name);

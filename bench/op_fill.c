@@ -96,7 +96,26 @@ static void fill_block_factors(dense_type type, uint64_t seed, uint64_t i, uint8
     if (type == DENSE_Q6_K) store_half(block + 208, d);
 }
 
-void fill_dense_row(dense_type type, uint64_t seed, uint32_t row, uint32_t n_cols, uint8_t *out)
+// Codes of all values, or the largest for the largest sums; scales of the size that rows of a head have.
+static void fill_integer_row(op_recipe recipe, dense_type type, uint64_t seed, uint32_t row, uint32_t n_cols,
+                             uint8_t *out)
+{
+    size_t n_codes = dense_column_offset(type, n_cols);
+    for (size_t i = 0; i < n_codes; i++) {
+        uint64_t bits = rng_u64(seed, counter_of(row, (uint32_t)i));
+        if (recipe == RECIPE_EXTREME) bits = type == DENSE_INT4 ? 0xff : row % 4 == 3 ? 0 : 254;
+        out[i] = (uint8_t)(type == DENSE_INT4 ? bits : bits % 255 - 127);
+    }
+    if (type == DENSE_INT8) {
+        float w = fill_scale(RECIPE_RANDOM, seed + 1, row);
+        memcpy(out + n_codes, &w, sizeof w);
+        return;
+    }
+    for (uint32_t g = 0; g < n_cols / DENSE_GROUP; g++)
+        store_half(out + n_codes + 2 * (size_t)g, fill_scale(RECIPE_RANDOM, seed + 1, row * 1024 + g));
+}
+
+void fill_dense_row(op_recipe recipe, dense_type type, uint64_t seed, uint32_t row, uint32_t n_cols, uint8_t *out)
 {
     if (type == DENSE_F32 || type == DENSE_F16 || type == DENSE_BF16) {
         for (uint32_t i = 0; i < n_cols; i++) {
@@ -107,6 +126,10 @@ void fill_dense_row(dense_type type, uint64_t seed, uint32_t row, uint32_t n_col
             else
                 memcpy(out + (size_t)i * 2, &half, 2);
         }
+        return;
+    }
+    if (dense_is_integer(type)) {
+        fill_integer_row(recipe, type, seed, row, n_cols, out);
         return;
     }
     size_t n_bytes = dense_row_bytes(type, n_cols), block_bytes = dense_formats[type].block_bytes;
@@ -120,6 +143,15 @@ void fill_kv_slot(op_recipe recipe, uint64_t seed, int type, bool is_k, int head
                   uint8_t *part)
 {
     if (recipe == RECIPE_EXTREME) recipe = RECIPE_RANDOM; // the query alone makes the scores far apart
+    for (int d = 0; type == KV_INT4 && d < head_dim; d++) {
+        uint8_t *byte = part + kv_int4_byte(head_dim, slot, d);
+        int code = fill_code(recipe, seed, row, (uint32_t)d, (uint32_t)head_dim) / 16 + 8; // 1 to 15
+        *byte = (uint8_t)(d % 2 == 0 ? (*byte & 0xf0) | code : (*byte & 0x0f) | code << 4);
+    }
+    for (int g = 0; type == KV_INT4 && g < kv_int4_groups(head_dim); g++)
+        store_half(part + kv_int4_scales(head_dim) + 2 * kv_int4_scale_index(slot, g),
+                   16.0f * fill_scale(recipe, seed + 2, row * 64 + (uint32_t)g));
+    if (type == KV_INT4) return;
     for (int d = 0; d < head_dim; d++) {
         size_t at = (size_t)(is_k ? kv_k_index(type, head_dim, slot, d) : kv_v_index(head_dim, slot, d));
         float x = fill_value(recipe, seed, row, (uint32_t)d, (uint32_t)head_dim);

@@ -16,7 +16,7 @@ float fill_scale(op_recipe recipe, uint64_t seed, uint32_t i);
 tern_status fill_ternary_scale(const op_case *c, uint32_t n_rows, uint32_t n_cols, ternary_scale *out, tern_error *err);
 // One canonical row, and one stored dense row.
 void fill_ternary_row(op_recipe recipe, uint64_t seed, uint32_t row, uint32_t n_cols, uint8_t *out);
-void fill_dense_row(dense_type type, uint64_t seed, uint32_t row, uint32_t n_cols, uint8_t *out);
+void fill_dense_row(op_recipe recipe, dense_type type, uint64_t seed, uint32_t row, uint32_t n_cols, uint8_t *out);
 
 // Stores position `slot` of one KV head in a block's K or V part (kv.h): row `row` of head_dim values.
 void fill_kv_slot(op_recipe recipe, uint64_t seed, int type, bool is_k, int head_dim, int slot, uint32_t row,

@@ -59,6 +59,7 @@ tern_status op_weights_create(op_runner *runner, const op_data *d, weights **out
     const weights_desc desc = {.n_rows = d->n_weight_rows,
                                .n_cols = d->n_weight_cols,
                                .is_ternary = d->c->is_ternary,
+                               .layout = d->c->layout,
                                .type = d->c->dense,
                                .scale = d->c->is_ternary ? &d->scale : NULL};
     weights *w = NULL;
@@ -101,12 +102,13 @@ static tern_status check_round_trip(op_runner *runner, const op_data *d, weights
 
     b->weights_shape(w, &shape);
     if (shape.n_rows != d->n_weight_rows || shape.n_cols != d->n_weight_cols || shape.is_ternary != d->c->is_ternary ||
-        (!shape.is_ternary && shape.type != d->c->dense))
+        (shape.is_ternary ? shape.layout != d->c->layout : shape.type != d->c->dense))
         return error_set(err, TERN_INTERNAL, "weights: the shape came back as [%u, %u], expected [%u, %u]",
                          shape.n_rows, shape.n_cols, d->n_weight_rows, d->n_weight_cols);
     const weights_desc desc = {.n_rows = shape.n_rows,
                                .n_cols = shape.n_cols,
                                .is_ternary = shape.is_ternary,
+                               .layout = shape.layout,
                                .type = shape.type,
                                .scale = d->c->is_ternary ? &d->scale : NULL};
     status = b->weights_bytes(runner->device, &desc, &n_bytes, err);

@@ -14,9 +14,16 @@ typedef struct op_timing {
     uint64_t n_macs;
 } op_timing;
 
-// n_warmup untimed repeats, then n_repeats samples. A sample is the mean of n_chain executions, one enqueued behind the
-// other: 1 for the time of a single one, more for its share of a busy stream, which is what a step of a model is.
-// DEVICE_UNSUPPORTED with the reason where the device says no.
+// A case made ready on a device, so that several can take turns. DEVICE_UNSUPPORTED with the reason where the device
+// says no. A sample is the mean of n_chain executions, one enqueued behind the other: 1 for the time of a single one,
+// more for its share of a busy stream, which is what a step of a model is. The case must live as long.
+typedef struct op_timer op_timer;
+tern_status op_timer_open(op_runner *runner, const op_case *c, op_timer **out, tern_error *err);
+tern_status op_timer_sample(op_timer *timer, size_t n_chain, uint64_t *ns, tern_error *err);
+void op_timer_facts(const op_timer *timer, op_timing *out); // without samples
+void op_timer_close(op_timer *timer);                       // accepts NULL
+
+// n_warmup untimed repeats, then n_repeats samples.
 tern_status op_time_chained(op_runner *runner, const op_case *c, size_t n_warmup, size_t n_repeats, size_t n_chain,
                             op_timing *out, tern_error *err);
 // The same with n_chain = 1.

@@ -28,16 +28,18 @@ typedef struct score {
     size_t n;
 } score;
 
-static tern_status score_rows(tern_session *session, const tern_token *targets, size_t n_rows, uint32_t n_vocab,
-                              score *total, tern_error *err)
+static tern_status score_rows(tern_session *session, const tern_token *targets, size_t n_rows,
+                              const perplexity_options *o, score *total, tern_error *err)
 {
     for (size_t i = 0; i < n_rows; i++) {
         const float *logits;
         tern_status status = tern_session_logits(session, i, &logits, err);
         if (status != TERN_OK) return status;
-        double nll = perplexity_nll(logits, n_vocab, targets[i]);
+        double nll = perplexity_nll(logits, o->n_vocab, targets[i]);
         if (!isfinite(nll))
             return error_set(err, TERN_NUMERIC, "the logits give token %d no finite probability", targets[i]);
+        if (o->on_row != NULL) status = o->on_row(o->user, logits, nll, err);
+        if (status != TERN_OK) return status;
         total->sum += nll;
         total->sum_of_squares += nll * nll;
         total->n++;
@@ -61,7 +63,7 @@ static tern_status measure_chunk(tern_session *session, const tern_token *tokens
         if (begin == 0 && o->bos >= 0) rows[0].token = o->bos;
         status = tern_session_eval(session, rows, count, err);
         if (status == TERN_OK && n_scored > 0)
-            status = score_rows(session, tokens + begin + count - n_scored + 1, n_scored, o->n_vocab, total, err);
+            status = score_rows(session, tokens + begin + count - n_scored + 1, n_scored, o, total, err);
     }
     return status;
 }

@@ -27,6 +27,8 @@ typedef struct perplexity_options {
     // After each chunk, with the result so far and the number of chunks in all; return false to end with CANCELLED. May
     // be NULL.
     bool (*on_chunk)(void *user, const perplexity_result *so_far, size_t n_chunks);
+    // For each scored token, in order, with the row of logits that predicts it and its -ln p. May be NULL.
+    tern_status (*on_row)(void *user, const float *logits, double nll, tern_error *err);
     void *user;
 } perplexity_options;
 

@@ -7,6 +7,9 @@
 
 #include "error.h"
 
+// The forms of a report of rows. MD is for people, the others for programs.
+typedef enum bench_format { BENCH_MD, BENCH_JSON, BENCH_JSONL, BENCH_CSV, BENCH_SQL } bench_format;
+
 typedef struct report {
     char *text; // NUL-terminated; NULL while empty
     size_t n, capacity;

@@ -11,7 +11,8 @@
 
 static bool is_chosen(const op_case *c, const selftest_options *options)
 {
-    return c->level <= options->level && (options->filter == NULL || strstr(c->name, options->filter) != NULL);
+    return c->level <= options->level && (!options->is_short || c->recipe == RECIPE_RANDOM) &&
+           (options->filter == NULL || strstr(c->name, options->filter) != NULL);
 }
 
 static tern_status open_device(backend_list backends, const char *name, uint32_t n_threads, op_runner *out,

@@ -9,6 +9,7 @@
 typedef struct selftest_options {
     op_case_level level; // cases up to this size; LEVEL_TEST takes well under a minute on two cores
     const char *filter;  // only cases whose name contains this; NULL: all
+    bool is_short;       // of those only cases with plain random inputs: every op, no corner values
     uint32_t n_threads;  // CPU devices; 0: all this process may use
 } selftest_options;
 

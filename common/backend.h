@@ -14,7 +14,7 @@
 #include "tern_status.h"
 #include "ternary.h"
 
-#define BACKEND_API_VERSION 3
+#define BACKEND_API_VERSION 4
 
 typedef struct device device;
 typedef struct stream stream;
@@ -32,12 +32,26 @@ typedef struct device_facts {
     const char *blas_name;              // static, what blas_mm calls: "CLBlast Sgemm"; NULL: no BLAS
     dense_type blas_type;               // the weights it takes, F16 or F32
     uint64_t bytes_open;                // device memory that device_open takes for itself (scratch, staging)
+    uint64_t bytes_context;             // what the driver takes beside that: an allowance, not in device_allocated
 } device_facts;
 
 typedef struct device_options {
     uint32_t n_threads;    // CPU only; 0: all this process may use
     const char *cache_dir; // where compiled kernels may be kept; NULL or "": nowhere
 } device_options;
+
+// Bytes of buffers, weights and working memory that this backend holds for an opened device.
+typedef struct device_usage {
+    uint64_t now, peak; // on the device, since it was opened
+    uint64_t host;      // now, in pinned host memory for weights
+} device_usage;
+
+// Where a matrix lives.
+typedef enum weights_place {
+    WEIGHTS_ON_DEVICE, // in device memory of its own
+    WEIGHTS_ON_HOST,   // in pinned host memory, in the device's layout; ops take it as any other, at the link's speed
+    WEIGHTS_IN_SLOT    // in the buffer `slot`, which matrices use in turn; what is there came by weights_copy
+} weights_place;
 
 // Shape and form of a matrix to be put on a device. Ternary when `is_ternary`; else dense rows of `type`.
 typedef struct weights_desc {
@@ -46,6 +60,8 @@ typedef struct weights_desc {
     ternary_layout layout; // ternary: how the device holds it
     dense_type type;
     const ternary_scale *scale; // ternary: read during weights_create only; weights_bytes looks at its shape alone
+    weights_place place;
+    buffer *slot; // WEIGHTS_IN_SLOT: weights_bytes of it at least, outlives the matrix
 } weights_desc;
 
 typedef struct backend {
@@ -62,6 +78,7 @@ typedef struct backend {
     // Runs scalar_probe.h on the device: whether its arithmetic gives the defined bits.
     tern_status (*device_probe)(device *d, bool *is_reproducible, tern_error *err);
     tern_status (*device_memory)(device *d, uint64_t *total, uint64_t *free, tern_error *err);
+    void (*device_allocated)(const device *d, device_usage *out);
     // Whether this device can run the op with these shapes (buffers may be missing; weights must be given). On false,
     // *reason is a static sentence shown to users.
     bool (*supports)(device *d, const op *o, const char **reason);
@@ -76,13 +93,17 @@ typedef struct backend {
     tern_status (*stream_create)(device *d, stream **out, tern_error *err);
     void (*stream_destroy)(stream *s);
     tern_status (*stream_sync)(stream *s, tern_error *err);
+    // A stream for weights_copy, waits and events alone, which runs beside the others where the device can.
+    tern_status (*copy_stream_create)(device *d, stream **out, tern_error *err);
+    // What is enqueued on `s` from now on waits for what `e` was last recorded after; never recorded: for nothing.
+    tern_status (*stream_wait)(stream *s, event *e, tern_error *err);
     tern_status (*event_create)(device *d, event **out, tern_error *err);
     void (*event_destroy)(event *e);
     tern_status (*event_record)(stream *s, event *e, tern_error *err);
     tern_status (*event_elapsed_ns)(event *from, event *to, uint64_t *out, tern_error *err); // waits for `to`
 
-    // Device bytes a matrix takes, layout, padding and scales included; what weights_create then takes. Pure: `d` may
-    // be NULL, so that planning opens no device.
+    // Bytes a matrix takes where it lives, layout, padding and scales included; what weights_create then takes, or what
+    // a slot for it needs. Pure: `d` may be NULL, so that planning opens no device.
     tern_status (*weights_bytes)(device *d, const weights_desc *desc, uint64_t *out, tern_error *err);
     tern_status (*weights_create)(device *d, const weights_desc *desc, weights **out, tern_error *err);
     void (*weights_destroy)(weights *w);
@@ -90,7 +111,10 @@ typedef struct backend {
     tern_status (*weights_upload_rows)(weights *w, uint32_t first, uint32_t count, const uint8_t *rows,
                                        tern_error *err);
     tern_status (*weights_download_rows)(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err);
-    void (*weights_shape)(const weights *w, weights_desc *out); // scale: NULL
+    void (*weights_shape)(const weights *w, weights_desc *out); // scale and slot: NULL
+    // All of `from`, a matrix on the host, into the slot of `to`, which was described alike. Returns at once; work that
+    // reads or overwrites the slot is ordered by events.
+    tern_status (*weights_copy)(stream *s, weights *to, const weights *from, tern_error *err);
 
     tern_status (*enqueue)(stream *s, const op *o, tern_error *err);
 

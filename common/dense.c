@@ -1,14 +1,18 @@
-// Dequantisation of dense rows. Every product below fits 24 bits (fp16 has 11, scales and quants at most 7 and 6), so
-// it is exact in fp32; only the subtraction of Q4_K's and Q5_K's minimum rounds, once. Stored numbers are
-// little-endian.
+// Dense rows to fp32, and from fp32 for the types that the engine makes itself. Every product below fits 24 bits (fp16
+// has 11, scales and quants at most 7 and 6), so it is exact in fp32; only the subtraction of Q4_K's and Q5_K's minimum
+// rounds, once. Stored numbers are little-endian.
 #include "dense.h"
 
-#include "half.h"
+#include <string.h>
+
+#include "int4.h"
 
 const dense_format dense_formats[DENSE_N_TYPES] = {
-    [DENSE_F32] = {"F32", 1, 4},       [DENSE_F16] = {"F16", 1, 2},       [DENSE_BF16] = {"BF16", 1, 2},
-    [DENSE_Q8_0] = {"Q8_0", 32, 34},   [DENSE_Q4_0] = {"Q4_0", 32, 18},   [DENSE_Q4_K] = {"Q4_K", 256, 144},
-    [DENSE_Q5_K] = {"Q5_K", 256, 176}, [DENSE_Q6_K] = {"Q6_K", 256, 210},
+    [DENSE_F32] = {"F32", 1, 4, 0, 0},       [DENSE_F16] = {"F16", 1, 2, 0, 0},
+    [DENSE_BF16] = {"BF16", 1, 2, 0, 0},     [DENSE_Q8_0] = {"Q8_0", 32, 34, 0, 0},
+    [DENSE_Q4_0] = {"Q4_0", 32, 18, 0, 0},   [DENSE_Q4_K] = {"Q4_K", 256, 144, 0, 0},
+    [DENSE_Q5_K] = {"Q5_K", 256, 176, 0, 0}, [DENSE_Q6_K] = {"Q6_K", 256, 210, 0, 0},
+    [DENSE_INT8] = {"INT8", 64, 64, 4, 0},   [DENSE_INT4] = {"INT4", 64, 32, 0, 2},
 };
 
 static scalar_u32 load_u16(const uint8_t *p) { return (scalar_u32)p[0] | (scalar_u32)p[1] << 8; }
@@ -95,6 +99,73 @@ static void block_q6_k(const uint8_t *block, float *out)
     }
 }
 
+// ---- INT8 and INT4
+
+int dense_code(dense_type type, const uint8_t *row, uint32_t column)
+{
+    if (type == DENSE_INT8) return (int8_t)row[column];
+    uint32_t in_group = column % DENSE_GROUP;
+    int byte = row[column / DENSE_GROUP * 32 + in_group % 32];
+    return (in_group < 32 ? byte & 15 : byte >> 4) - INT4_BIAS;
+}
+
+void dense_group_scales(dense_type type, const uint8_t *row, uint32_t n_cols, uint32_t first, uint32_t n, float *out)
+{
+    const uint8_t *scales = row + dense_column_offset(type, n_cols);
+    for (uint32_t g = 0; g < n; g++)
+        if (type == DENSE_INT8)
+            memcpy(&out[g], scales, sizeof *out);
+        else
+            out[g] = load_half(scales + 2 * (size_t)(first + g));
+}
+
+static void integer_row_to_float(dense_type type, const uint8_t *row, uint32_t n_cols, float *out)
+{
+    for (uint32_t c = 0; c < n_cols; c++) {
+        float scale;
+        dense_group_scales(type, row, n_cols, c / DENSE_GROUP, 1, &scale);
+        out[c] = (float)dense_code(type, row, c) * scale;
+    }
+}
+
+static float absmax(const float *x, uint32_t n)
+{
+    scalar_u32 max = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (scalar_magnitude(x[i]) > max) max = scalar_magnitude(x[i]);
+    return scalar_as_float(max);
+}
+
+// One group's 32 bytes, and its scale at d.
+static bool quantize_group(const float *x, uint8_t *q, uint8_t *d)
+{
+    scalar_u32 bits = int4_scale(absmax(x, DENSE_GROUP));
+    float scale = half_to_float(bits);
+    for (int i = 0; i < 32; i++)
+        q[i] = (uint8_t)((int4_code(x[i], scale) + INT4_BIAS) | (int4_code(x[32 + i], scale) + INT4_BIAS) << 4);
+    d[0] = (uint8_t)bits;
+    d[1] = (uint8_t)(bits >> 8);
+    return int4_scale_is_finite(bits);
+}
+
+bool dense_quantize_row(dense_type type, const float *x, uint32_t n_cols, uint8_t *row)
+{
+    uint8_t *tail = row + dense_column_offset(type, n_cols);
+    if (type == DENSE_INT4) {
+        bool fits = true;
+        for (uint32_t g = 0; g < n_cols / DENSE_GROUP; g++)
+            fits = quantize_group(x + (size_t)g * DENSE_GROUP, row + 32 * (size_t)g, tail + 2 * (size_t)g) && fits;
+        return fits;
+    }
+    float m = absmax(x, n_cols);
+    bool is_small = !(m >= SCALAR_QUANT_FLOOR);
+    float multiplier = is_small ? SCALAR_QUANT_SMALL : scalar_div(127.0f, m);
+    float w = scalar_div(is_small ? SCALAR_QUANT_FLOOR : m, 127.0f);
+    for (uint32_t c = 0; c < n_cols; c++) row[c] = (uint8_t)(int8_t)scalar_code(x[c] * multiplier);
+    memcpy(tail, &w, sizeof w);
+    return scalar_is_finite(m);
+}
+
 void dense_row_to_float(dense_type type, const uint8_t *row, uint32_t n_cols, float *out)
 {
     uint32_t block = dense_formats[type].block, block_bytes = dense_formats[type].block_bytes;
@@ -107,6 +178,8 @@ void dense_row_to_float(dense_type type, const uint8_t *row, uint32_t n_cols, fl
         case DENSE_Q4_K: block_q4_k(row, out + c); break;
         case DENSE_Q5_K: block_q5_k(row, out + c); break;
         case DENSE_Q6_K: block_q6_k(row, out + c); break;
+        case DENSE_INT8:
+        case DENSE_INT4: integer_row_to_float(type, row, n_cols, out); return;
         case DENSE_N_TYPES: break;
         }
 }

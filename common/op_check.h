@@ -24,6 +24,10 @@ tern_status op_check_operands(const operand_access *access, const device *d, con
 // sums hold. With a scale, *scale_bytes is what its values and row ranges take.
 tern_status weights_check(const weights_desc *desc, uint64_t *scale_bytes, tern_error *err);
 
+// That `from`, a matrix on the host, can be copied into the slot of `to`: both of one device, described alike and
+// taking as many bytes. INVALID_ARGUMENT.
+tern_status weights_check_copy(const weights_desc *to, const weights_desc *from, bool is_alike, tern_error *err);
+
 // That rows [first, first + count) of a matrix exist and, where canonical rows of a ternary one are given, that none
 // holds code 3. `rows` is NULL for a download. INVALID_ARGUMENT.
 tern_status weights_check_rows(const weights_desc *shape, uint32_t first, uint32_t count, const uint8_t *rows,

@@ -143,6 +143,14 @@ static tern_status check_dense_mm(checker c, const op_dense_mm *a)
     return s;
 }
 
+static tern_status check_int_mm(checker c, const op_int_mm *a)
+{
+    tern_status s = check_weights(c, a->w);
+    if (s == TERN_OK && a->check_finite) s = check_flag(c);
+    if (s == TERN_OK) s = check_quantized(c, &a->x, true);
+    return s == TERN_OK ? check_floats(c, "y", a->y, a->ld_y, shape_of(c, a->w).n_rows) : s;
+}
+
 static tern_status check_kv(checker c, const kv_rows *rows, const kv_cache *cache)
 {
     uint64_t block_bytes = (uint64_t)kv_block_bytes(cache->k_type, cache->v_type, (int)cache->n_kv_heads,
@@ -167,7 +175,7 @@ static tern_status check_attention(checker c, const op_attention *a)
 {
     uint64_t width = (uint64_t)a->n_heads * a->cache.head_dim;
     tern_status s = TERN_OK;
-    if (a->cache.k_type == KV_INT8 || a->cache.v_type == KV_INT8) s = check_flag(c);
+    if (kv_is_integer(a->cache.k_type) || kv_is_integer(a->cache.v_type)) s = check_flag(c);
     if (s == TERN_OK) s = check_floats(c, "q", a->q, a->ld_q, width);
     if (s == TERN_OK) s = check_floats(c, "y", a->y, a->ld_y, width);
     if (s == TERN_OK) s = check_kv(c, &a->rows, &a->cache);
@@ -222,6 +230,7 @@ tern_status op_check_operands(const operand_access *access, const device *d, con
     case OP_RESIDUAL: return check_residual(c, &o->residual);
     case OP_GATHER: return check_gather(c, &o->gather);
     case OP_TOP_K: return check_top_k(c, &o->top_k);
+    case OP_INT_MM: return check_int_mm(c, &o->int_mm);
     case OP_N_KINDS: break;
     }
     return error_set(err, TERN_INTERNAL, "op kind %d does not exist", (int)o->kind);

@@ -2,21 +2,25 @@
 #include "op_check.h"
 
 #define ROWS_TOO_SHORT "a row stride is smaller than the row"
+#define ROWS_TOO_LONG  "rows are too long"
 
-static bool is_kv_type(int type) { return type == KV_F32 || type == KV_F16 || type == KV_INT8; }
+static bool is_kv_type(int type) { return type == KV_F32 || type == KV_F16 || kv_is_integer(type); }
 
 // Rows of n values, at a stride.
 static const char *refuse_rows(uint32_t n, uint32_t ld)
 {
     if (n == 0) return "rows must have at least one value";
-    if (n > INT32_MAX / 2) return "rows are too long";
+    if (n > INT32_MAX / 2) return ROWS_TOO_LONG;
     return ld < n ? ROWS_TOO_SHORT : NULL;
 }
 
 static const char *refuse_quantized(uint32_t n, uint32_t ld)
 {
     if (n > TERNARY_MAX_COLUMNS) return "quantised rows are longer than 32-bit sums allow (528416)";
-    return ld != ternary_padded(n) ? "the stride of quantised rows must be their length rounded up to 64" : NULL;
+    if (ld % TERNARY_GRANULE != 0) return "the stride of quantised rows must be a multiple of 64";
+    if (ld > INT32_MAX / 2) return ROWS_TOO_LONG;
+    return ld < ternary_padded(n) ? "the stride of quantised rows must be at least their length rounded up to 64"
+                                  : NULL;
 }
 
 static const char *refuse_eps(float eps) { return eps > 0.0f ? NULL : "the norm's epsilon must be above 0"; }
@@ -63,6 +67,8 @@ static const char *refuse_ternary_mm(const operand_access *access, const op_tern
     if (a->w == NULL) return "the weights are missing";
     weights_desc w = shape_of(access, a->w);
     if (!w.is_ternary) return "ternary_mm takes ternary weights; dense ones go through dense_mm";
+    if (w.layout == TERNARY_T80 && a->x.ld < quantized_ld(w.n_cols))
+        return "T80 takes quantised rows whose stride is at least their length rounded up to 320";
     return first_of(refuse_quantized(w.n_cols, a->x.ld), refuse_rows(w.n_rows, a->ld_y));
 }
 
@@ -70,7 +76,17 @@ static const char *refuse_dense_mm(const operand_access *access, const op_dense_
 {
     if (a->w == NULL) return "the weights are missing";
     weights_desc w = shape_of(access, a->w);
+    if (!w.is_ternary && dense_is_integer(w.type))
+        return "dense_mm takes no INT8 or INT4 weights; they go through int_mm";
     return first_of(refuse_rows(w.n_cols, a->ld_x), refuse_rows(w.n_rows, a->ld_y));
+}
+
+static const char *refuse_int_mm(const operand_access *access, const op_int_mm *a)
+{
+    if (a->w == NULL) return "the weights are missing";
+    weights_desc w = shape_of(access, a->w);
+    if (w.is_ternary || !dense_is_integer(w.type)) return "int_mm takes INT8 or INT4 weights";
+    return first_of(refuse_quantized(w.n_cols, a->x.ld), refuse_rows(w.n_rows, a->ld_y));
 }
 
 static const char *refuse_blas_mm(const operand_access *access, const op_dense_mm *a)
@@ -84,7 +100,7 @@ static const char *refuse_blas_mm(const operand_access *access, const op_dense_m
 
 static const char *refuse_cache(const kv_cache *c, uint32_t n_heads)
 {
-    if (!is_kv_type(c->k_type) || !is_kv_type(c->v_type)) return "the KV type is not one of f32, f16, int8";
+    if (!is_kv_type(c->k_type) || !is_kv_type(c->v_type)) return "the KV type is not one of f32, f16, int8, int4";
     if (c->head_dim == 0 || c->head_dim % 2 != 0) return "head dimensions must be even";
     if (c->head_dim > OP_MAX_HEAD_DIM) return "head dimensions above 1024 are not supported";
     if (c->n_kv_heads == 0 || n_heads == 0 || n_heads % c->n_kv_heads != 0)
@@ -148,6 +164,7 @@ const char *op_refusal(const operand_access *access, const op *o)
         return first_of(refuse_rows(o->residual.n, o->residual.ld_h), refuse_rows(o->residual.n, o->residual.ld_y));
     case OP_GATHER: return first_of(refuse_rows(o->gather.n, o->gather.ld_x), refuse_rows(o->gather.n, o->gather.ld_y));
     case OP_TOP_K: return refuse_top_k(&o->top_k);
+    case OP_INT_MM: return refuse_int_mm(access, &o->int_mm);
     case OP_BLAS_MM: return refuse_blas_mm(access, &o->dense_mm);
     case OP_N_KINDS: break;
     }

@@ -15,8 +15,9 @@
 //   integer sums and maxima need no order.
 //
 // Errors of value: an op that meets a non-finite sum of squares, absmax or logit, or a |K| or |V| >= 65520 to be stored
-// as f16, lowers the 32-bit flag word to its own `place` (atomic minimum; the word starts at UINT32_MAX). What it then
-// writes is unspecified. dense_mm checks its outputs only where `check_finite` is set (the head).
+// as f16 or >= 458640 (7 * 65520) as int4, lowers the 32-bit flag word to its own `place` (atomic minimum; the word
+// starts at UINT32_MAX). What it then writes is unspecified. dense_mm and int_mm check their outputs only where
+// `check_finite` is set (the head).
 #ifndef TERN_COMMON_OPS_H
 #define TERN_COMMON_OPS_H
 
@@ -51,19 +52,26 @@ typedef enum op_kind {
     OP_RESIDUAL,
     OP_GATHER,
     OP_TOP_K,
+    OP_INT_MM,
     OP_BLAS_MM, // the one op without defined bits, for baselines
     OP_N_KINDS
 } op_kind;
 
-// Quantised rows. codes: int8, `ld` (n_cols padded to 64) per row, padding codes 0. scale: fp32 [M]. sum: int32 [M],
-// the sum of the row's codes. The `lo` views belong to two-term quantisation and are not given otherwise.
+// Quantised rows. codes: int8, `ld` per row, those behind the row's length 0. ld is a multiple of 64 and covers the
+// granules of the weights: the length rounded up to 64 for T64, to QUANTIZED_STEP for T80. quantized_ld does for both,
+// and is what the engine makes. scale: fp32 [M]. sum: int32 [M], the sum of the row's codes. The `lo` views belong to
+// two-term quantisation and are not given otherwise.
 typedef struct quantized {
     view codes, scale, sum;
     view lo_codes, lo_scale, lo_sum;
     uint32_t ld;
 } quantized;
 
-// y[m] = row ids[m] of the table, dequantised; a ternary row is scale * trit. ids: int32 [M], validated by the caller.
+#define QUANTIZED_STEP 320u // whole granules of every layout (64 and 80 columns), and a whole tile of T80
+static inline uint32_t quantized_ld(uint32_t n) { return (n + QUANTIZED_STEP - 1) / QUANTIZED_STEP * QUANTIZED_STEP; }
+
+// y[m] = row ids[m] of the table, dequantised; a ternary row is scale * trit, one of INT8 or INT4 code * scale. ids:
+// int32 [M], validated by the caller.
 typedef struct op_embed {
     const weights *table;
     view ids, y;
@@ -114,7 +122,8 @@ typedef struct op_ternary_mm {
     uint32_t ld_y;
 } op_ternary_mm;
 
-// y[m, r] = dot64(row r of w dequantised to fp32, x[m], K). Also for ternary w: rows are scale * trit.
+// y[m, r] = dot64(row r of w dequantised to fp32, x[m], K). Also for ternary w: rows are scale * trit. Not for INT8 and
+// INT4, which int_mm multiplies.
 // OP_BLAS_MM: the same product of F32 or F16 weights by the device's BLAS library, whose order of sums nobody defines.
 // A kind of its own, used only where it was asked for, so that it cannot pass for the product with defined bits.
 typedef struct op_dense_mm {
@@ -123,6 +132,18 @@ typedef struct op_dense_mm {
     uint32_t ld_x, ld_y;
     bool check_finite;
 } op_dense_mm;
+
+// y[m, r] = the product of row r of INT8 or INT4 w with row m of two-term x, from exact int32 sums; w's codes and
+// scales as in dense.h. hi and lo: sums of code * x code over all of K (INT8), or over each group of 64 columns (INT4).
+//   INT8   scalar_ternary2(hi, lo, a, b, w) = fma((float)hi, a * w, (float)lo * (b * w))
+//   INT4   groups(v, d, K / 64) with v_g = fma((float)hi_g, a, (float)lo_g * b)
+typedef struct op_int_mm {
+    const weights *w;
+    quantized x; // two terms
+    view y;
+    uint32_t ld_y;
+    bool check_finite;
+} op_int_mm;
 
 // Where rows stand: row m belongs to block table row_table[m] (int32 [M]) and has position row_position[m] (int32 [M]).
 // tables: int32 [n_tables, table_ld], block indices into the layer's cache.
@@ -142,7 +163,8 @@ typedef struct kv_cache {
 // x: row m holds q (n_heads * head_dim), k and v (n_kv_heads * head_dim each) at columns 0, q_dim, q_dim + kv_dim.
 // rope: fp32 [n_positions][n_dims], pair i's cos at 2i and sin at 2i + 1; head dimensions from n_dims on pass
 // unchanged. Pairs: (i, i + n_dims/2), or (2i, 2i+1) when `adjacent`. x0' = fma(x0, c, -(x1 * s)), x1' = fma(x1, c, x0
-// * s). Stored: f32; f16 (nearest even); int8: per position and head, quant of the head_dim values.
+// * s). Stored: f32; f16 (nearest even); int8: per position and head, quant of the head_dim values; int4: per position,
+// head and group of 32 values (the last group may be shorter) scale and codes of int4.h.
 typedef struct op_rope_kv {
     view x, rope;
     kv_rows rows;
@@ -157,11 +179,15 @@ typedef struct op_rope_kv {
 //   f32, f16   s_j = scale * (chain s = fma(q_d, k_jd, s) from +0, ascending d)
 //   int8       (hi, lo, a, b) = quant2 of the head's q with the floor 2^-100 instead of 1e-5;
 //              s_j = fma((float)(hi . k_j), a * ak_j, (float)(lo . k_j) * (b * ak_j)) * scale, dots exact
+//   int4       hi, lo, a, b as for int8; per group g of 32 values t_g = fma((float)(hi . k_j)_g, a, (float)(lo . k_j)_g
+//   *
+//              b), dots exact; s_j = scale * (chain s = fma(t_g, ak_jg, s) from +0, ascending g)
 // Block state: m = max_j s_j over present positions; p_j = scalar_exp(s_j - m), absent ones +0; l = the 64-lane tree of
 // dot64 over p; o_d by V type:
 //   f32, f16   chain o = fma(p_j, v_jd, o) from +0, ascending j
 //   int8       w_j = p_j * av_j; (hi, lo, a, b) = quant2 of w (floor 2^-100) over the 64 positions;
 //              o_d = fma((float)(sum_j hi_j v_jd), a, (float)(sum_j lo_j v_jd) * b), sums exact
+//   int4       as int8 for each group g of 32 values on its own, with w_j = p_j * av_jg
 // Merge of (M, L, O) with the next (m, l, o): M' = max(M, m); al = scalar_exp(M - M'); be = scalar_exp(m - M');
 // L = fma(L, al, l * be); O_d = fma(O_d, al, o_d * be). Four consecutive blocks are a group (256 positions): its state
 // starts as a copy of its first block, the others fold in, ascending; the result starts as a copy of group 0, the other
@@ -220,6 +246,7 @@ typedef struct op {
         op_residual residual;
         op_gather gather;
         op_top_k top_k;
+        op_int_mm int_mm;
     };
 } op;
 

@@ -7,35 +7,20 @@
 
 #include "ternary.h"
 
-#define TILE_ROWS     16u
-#define TILE_GRANULES 4u
 #define GRANULE_BYTES 16u
-#define ALL_ONE       0x55 // four fields of code 1
 
-static uint32_t row_granules(uint32_t n_cols) { return ternary_padded(n_cols) / TERNARY_GRANULE; }
+static uint32_t row_granules(uint32_t n_cols) { return ternary_granules(TERNARY_T64, n_cols); }
 
-uint64_t t64_bytes(uint32_t n_rows, uint32_t n_cols)
-{
-    uint64_t row_groups = ((uint64_t)n_rows + TILE_ROWS - 1) / TILE_ROWS;
-    return row_groups * TILE_ROWS * row_granules(n_cols) * GRANULE_BYTES;
-}
+uint64_t t64_bytes(uint32_t n_rows, uint32_t n_cols) { return ternary_packed_bytes(TERNARY_T64, n_rows, n_cols); }
 
 void t64_init(uint8_t *packed, uint32_t n_rows, uint32_t n_cols)
 {
-    memset(packed, ALL_ONE, (size_t)t64_bytes(n_rows, n_cols));
+    memset(packed, ternary_zero_byte(TERNARY_T64), (size_t)t64_bytes(n_rows, n_cols));
 }
 
 size_t t64_granule_offset(uint32_t n_cols, uint32_t row, uint32_t granule)
 {
-    uint32_t n_granules = row_granules(n_cols);
-    uint32_t tile = granule / TILE_GRANULES;
-    uint32_t in_tile = n_granules - tile * TILE_GRANULES; // granules per row in this tile
-    if (in_tile > TILE_GRANULES) in_tile = TILE_GRANULES;
-
-    size_t row_group = (size_t)(row / TILE_ROWS) * TILE_ROWS * n_granules * GRANULE_BYTES;
-    size_t tile_start = (size_t)tile * TILE_ROWS * TILE_GRANULES * GRANULE_BYTES;
-    size_t half = (size_t)(row % TILE_ROWS / 8) * 8 * in_tile * GRANULE_BYTES;
-    return row_group + tile_start + half + GRANULE_BYTES * (size_t)(in_tile * (row % 8) + granule % TILE_GRANULES);
+    return ternary_granule_offset(row_granules(n_cols), row, granule);
 }
 
 int t64_code(const uint8_t *packed, uint32_t n_cols, uint32_t row, uint32_t column)

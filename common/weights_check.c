@@ -33,13 +33,19 @@ tern_status weights_check(const weights_desc *desc, uint64_t *scale_bytes, tern_
     if (desc->n_rows == 0 || desc->n_cols == 0 || desc->n_rows > INT32_MAX || desc->n_cols > INT32_MAX)
         return error_set(err, TERN_INVALID_ARGUMENT, "weights: a matrix of %u rows and %u columns", desc->n_rows,
                          desc->n_cols);
-    if (desc->is_ternary && desc->layout != TERNARY_T64)
-        return error_set(err, TERN_UNSUPPORTED, "weights: ternary layout %d", (int)desc->layout);
+    if (desc->is_ternary && (unsigned)desc->layout >= TERNARY_N_LAYOUTS)
+        return error_set(err, TERN_INVALID_ARGUMENT, "weights: ternary layout %d does not exist", (int)desc->layout);
+    if ((unsigned)desc->place > WEIGHTS_IN_SLOT || (desc->place == WEIGHTS_IN_SLOT) != (desc->slot != NULL))
+        return error_set(err, TERN_INVALID_ARGUMENT, "weights: place %d %s a slot", (int)desc->place,
+                         desc->slot != NULL ? "with" : "without");
     *scale_bytes = 0;
     if (!desc->is_ternary) {
         if ((unsigned)desc->type >= DENSE_N_TYPES)
             return error_set(err, TERN_INVALID_ARGUMENT, "weights: dense type %d does not exist", (int)desc->type);
         const dense_format *format = &dense_formats[desc->type];
+        if (dense_is_integer(desc->type) && desc->n_cols > DENSE_INTEGER_MAX_COLUMNS)
+            return error_set(err, TERN_DEVICE_UNSUPPORTED, "weights: %u columns of %s, at most %u are supported",
+                             desc->n_cols, format->name, DENSE_INTEGER_MAX_COLUMNS);
         if (desc->n_cols % format->block == 0) return TERN_OK;
         return error_set(err, TERN_INVALID_ARGUMENT, "weights: %u columns are not whole blocks of %s (%u)",
                          desc->n_cols, format->name, format->block);
@@ -54,10 +60,27 @@ tern_status weights_check(const weights_desc *desc, uint64_t *scale_bytes, tern_
         if (status != TERN_OK) return status;
         n_sets = desc->scale->n_sets;
         n_groups = desc->scale->n_groups;
+        if (desc->layout == TERNARY_T80 && n_groups > 1)
+            return error_set(err, TERN_UNSUPPORTED,
+                             "weights: T80 holds matrices with one scale along K; this one has a scale for every %u "
+                             "columns: use T64",
+                             desc->scale->group);
         if (desc->scale->set_begin != NULL) *scale_bytes += n_sets * sizeof(uint32_t);
     }
     *scale_bytes += n_sets * n_groups * sizeof(float); // below 2^31 * 2^20 * 4
     return TERN_OK;
+}
+
+tern_status weights_check_copy(const weights_desc *to, const weights_desc *from, bool is_alike, tern_error *err)
+{
+    if (to->place != WEIGHTS_IN_SLOT || from->place != WEIGHTS_ON_HOST)
+        return error_set(err, TERN_INVALID_ARGUMENT, "weights_copy: from a matrix on the host to one in a slot only");
+    if (is_alike && to->n_rows == from->n_rows && to->n_cols == from->n_cols && to->is_ternary == from->is_ternary &&
+        to->layout == from->layout && to->type == from->type)
+        return TERN_OK;
+    return error_set(err, TERN_INVALID_ARGUMENT,
+                     "weights_copy: from %u rows of %u columns to %u of %u, or in another form or on another device",
+                     from->n_rows, from->n_cols, to->n_rows, to->n_cols);
 }
 
 tern_status weights_check_rows(const weights_desc *shape, uint32_t first, uint32_t count, const uint8_t *rows,

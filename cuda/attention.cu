@@ -6,36 +6,16 @@
 // graph serves all of them; shapes of launches depend on the number of rows and the size of the tables alone.
 //
 // Scores: f32 and f16 K stand d-major, so lane l follows the chains of positions 2l and 2l + 1. int8 K stands
-// position-major; four lanes share a position, whose exact dot they sum. Values: lane l follows the chains, or sums, of
-// dimensions 2l and 2l + 1 of every 64.
+// position-major; four lanes share a position, whose exact dot they sum; of int4 K each takes a group of 32 values.
+// Values: lane l follows the chains, or sums, of dimensions 2l and 2l + 1 of every 64.
 //
 // Memory behind a query's position may hold anything: it is read, never used.
 #include <math.h>
 
-#include "kv.cuh"
-
-#define ATTENTION_THREADS 128
-#define N_WARPS           4 // the blocks of a group
-#define FLOOR             0x1p-100f
+#include "attention.cuh"
 
 namespace
 {
-
-struct attention_args {
-    const float *q;
-    float *y;
-    kv_args kv;
-    uint32_t m, n_heads, heads_per_kv, ld_q, ld_y;
-    uint32_t queries;      // of a thread block at the most
-    uint32_t rows_per_run; // consecutive rows of a sequence that go together
-    uint32_t n_chunks;     // thread blocks for the heads of a KV head
-    uint32_t n_groups;     // of the longest table
-    float scale;
-    float *states; // [rows][heads][n_groups][head_dim + 2]: o, m, l of a group
-    unsigned *counters;
-    unsigned *flag; // NULL: no int8
-    unsigned place;
-};
 
 // The queries of one thread block: numbers [first, first + n) of the run's rows times the KV head's query heads.
 struct query_run {
@@ -56,23 +36,24 @@ __device__ __forceinline__ uint32_t query_head(const attention_args &a, const qu
 
 // Shared memory, for QUERIES queries of hd values; each part begins at a multiple of 16 bytes.
 template <int QUERIES> struct attention_shared {
-    float *q;                           // [hd][QUERIES]; int8 K: codes instead
+    float *q;                           // [hd][QUERIES]; int8 and int4 K: codes instead
     int8_t *q_hi, *q_lo;                // [QUERIES][hd rounded up to 16]
     float *q_a, *q_b;                   // [QUERIES]
     float *p;                           // [warp][64][QUERIES]: scores, then weights
-    int8_t *w_hi, *w_lo;                // [warp][QUERIES][64]: int8 V
-    float *w_a, *w_b;                   // [warp][QUERIES]
+    int8_t *w_hi, *w_lo;                // [warp][QUERIES][group][64]: int8 V, of one group, and int4 V
+    float *w_a, *w_b;                   // [warp][QUERIES][group]
     float *block_m, *block_l, *block_o; // [warp][QUERIES], [warp][QUERIES], [warp][QUERIES][hd]
     float *m, *l, *o;                   // [2][QUERIES], [2][QUERIES], [QUERIES][hd]: the result so far
     int *position;                      // [QUERIES]; -1: no query
 
     __host__ __device__ static int padded(int hd) { return (hd + 15) / 16 * 16; }
-    __host__ __device__ static size_t n_bytes(int hd)
+    __host__ __device__ static size_t n_bytes(int hd, int groups)
     {
-        return (size_t)QUERIES * ((size_t)padded(hd) * 4 + 16 + N_WARPS * 64 * 4 + N_WARPS * 128 +
-                                  (size_t)N_WARPS * (16 + 4 * hd) + 16 + 4 * (size_t)hd + 16);
+        return (size_t)QUERIES *
+               ((size_t)padded(hd) * 4 + 16 + N_WARPS * 64 * 4 + (size_t)N_WARPS * (128 + 8) * groups +
+                (size_t)N_WARPS * (8 + 4 * hd) + 16 + 4 * (size_t)hd + 16);
     }
-    __device__ __forceinline__ attention_shared(uint8_t *at, int hd)
+    __device__ __forceinline__ attention_shared(uint8_t *at, int hd, int groups)
     {
         int wide = padded(hd);
         q = (float *)at;
@@ -82,36 +63,31 @@ template <int QUERIES> struct attention_shared {
         block_o = p + QUERIES * N_WARPS * 64;
         o = block_o + QUERIES * N_WARPS * hd;
         w_hi = (int8_t *)(o + QUERIES * hd);
-        w_lo = w_hi + QUERIES * N_WARPS * 64;
-        q_a = (float *)(w_lo + QUERIES * N_WARPS * 64);
+        w_lo = w_hi + QUERIES * N_WARPS * 64 * groups;
+        q_a = (float *)(w_lo + QUERIES * N_WARPS * 64 * groups);
         q_b = q_a + QUERIES;
         block_m = q_b + QUERIES;
         block_l = block_m + QUERIES * N_WARPS;
         m = block_l + QUERIES * N_WARPS;
         l = m + 2 * QUERIES;
         w_a = l + 2 * QUERIES;
-        w_b = w_a + QUERIES * N_WARPS;
-        position = (int *)(w_b + QUERIES * N_WARPS);
+        w_b = w_a + QUERIES * N_WARPS * groups;
+        position = (int *)(w_b + QUERIES * N_WARPS * groups);
     }
 };
 
-// quant2 with the floor, of values spread over a warp in any way: from their absmax, the factors and scales.
-struct quant2_scales {
-    float multiplier, a, rest_multiplier, b;
-    __device__ __forceinline__ explicit quant2_scales(float absmax)
-    {
-        float c = absmax >= FLOOR ? absmax : FLOOR;
-        multiplier = scalar_div(127.0f, c);
-        a = scalar_div(c, 127.0f);
-        rest_multiplier = scalar_div(254.0f, a);
-        b = scalar_div(a, 254.0f);
-    }
-    __device__ __forceinline__ int hi(float x) const { return scalar_code(x * multiplier); }
-    __device__ __forceinline__ int lo(float x, int hi) const
-    {
-        return scalar_code(scalar_fma(-(float)hi, a, x) * rest_multiplier);
-    }
-};
+// Groups of values of V that have scales of their own.
+__host__ __device__ __forceinline__ int value_groups(int v_type, int hd)
+{
+    return v_type == KV_INT4 ? kv_int4_groups(hd) : 1;
+}
+
+// Where the code of value d of a query stands for int4 K of whole groups: four bits of a word are its values 0, 2, 4, 6
+// (low) and 1, 3, 5, 7 (high). Other heads are read value by value.
+__device__ __forceinline__ int int4_order(int d, int hd)
+{
+    return hd % KV_INT4_GROUP == 0 ? d / 8 * 8 + d % 2 * 4 + d % 8 / 2 : d;
+}
 
 // ---- queries into shared memory
 
@@ -126,7 +102,7 @@ __device__ __forceinline__ void load_queries(const attention_args &a, const quer
         uint32_t row = exists ? query_row(a, r, i) : r.row, head = exists ? query_head(a, r, i) : 0;
         const float *q = a.q + (size_t)row * a.ld_q + (size_t)head * (uint32_t)hd;
         if (lane == 0) s.position[i] = exists ? a.kv.row_position[row] : -1;
-        if (K != KV_INT8) {
+        if (!kv_is_integer(K)) {
             for (int d = (int)lane; d < hd; d += 32) s.q[d * QUERIES + i] = exists ? q[d] : 0.0f;
             continue;
         }
@@ -138,8 +114,9 @@ __device__ __forceinline__ void load_queries(const attention_args &a, const quer
         for (int d = (int)lane; d < wide; d += 32) {
             float x = exists && d < hd ? q[d] : 0.0f;
             int hi = scales.hi(x);
-            s.q_hi[i * wide + d] = (int8_t)hi;
-            s.q_lo[i * wide + d] = (int8_t)scales.lo(x, hi);
+            int at = (int)i * wide + (K == KV_INT4 ? int4_order(d, hd) : d);
+            s.q_hi[at] = (int8_t)hi;
+            s.q_lo[at] = (int8_t)scales.lo(x, hi);
         }
         if (lane == 0) {
             s.q_a[i] = scales.a;
@@ -244,6 +221,73 @@ __device__ __forceinline__ void code_scores(const attention_args &a, const atten
     __syncwarp();
 }
 
+// The exact dots of the values of group g of one position with each query's codes.
+template <int QUERIES>
+__device__ __forceinline__ void int4_dots(const attention_shared<QUERIES> &s, const uint8_t *row, int hd, int g,
+                                          int *hi, int *lo)
+{
+    int wide = s.padded(hd), first = g * KV_INT4_GROUP;
+#pragma unroll
+    for (int i = 0; i < QUERIES; i++) hi[i] = lo[i] = 0;
+    if (hd % KV_INT4_GROUP == 0) {
+        uint4 v = ld_v4(row + first / 2);
+        const uint32_t words[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            int even = (int)int4_signed_codes(words[k]), odd = (int)int4_signed_codes(words[k] >> 4);
+#pragma unroll
+            for (int i = 0; i < QUERIES; i++) {
+                uint2 h = ld_v2(s.q_hi + i * wide + first + 8 * k), t = ld_v2(s.q_lo + i * wide + first + 8 * k);
+                hi[i] = dp4a_s32s32((int)h.y, odd, dp4a_s32s32((int)h.x, even, hi[i]));
+                lo[i] = dp4a_s32s32((int)t.y, odd, dp4a_s32s32((int)t.x, even, lo[i]));
+            }
+        }
+        return;
+    }
+    for (int d = first; d < min(first + KV_INT4_GROUP, hd); d++) {
+        int code = (row[d / 2] >> (d % 2 * 4) & 15) - INT4_BIAS;
+#pragma unroll
+        for (int i = 0; i < QUERIES; i++) {
+            hi[i] += code * s.q_hi[i * wide + d];
+            lo[i] += code * s.q_lo[i * wide + d];
+        }
+    }
+}
+
+// Four lanes a position, a group each; then all four follow the chain over the groups.
+template <int QUERIES>
+__device__ __forceinline__ void int4_scores(const attention_args &a, const attention_shared<QUERIES> &s, uint8_t *k,
+                                            float *p, int lane)
+{
+    int hd = a.kv.head_dim, n_groups = kv_int4_groups(hd);
+    const uint16_t *scales = kv_halves(k, hd);
+#pragma unroll 1
+    for (int first = 0; first < KV_BLOCK; first += 8) {
+        int position = first + lane / 4;
+        float sum[QUERIES] = {};
+#pragma unroll 1
+        for (int g0 = 0; g0 < n_groups; g0 += 4) {
+            int g = min(g0 + lane % 4, n_groups - 1), hi[QUERIES], lo[QUERIES];
+            int4_dots(s, k + kv_int4_byte(hd, position, 0), hd, g, hi, lo);
+            float scale = half_bits_to_float(scales[kv_int4_scale_index(position, g)]);
+#pragma unroll
+            for (int i = 0; i < QUERIES; i++) {
+                float t = scalar_fma((float)hi[i], s.q_a[i], (float)lo[i] * s.q_b[i]);
+#pragma unroll
+                for (int from = 0; from < 4; from++) {
+                    float other = __shfl_sync(FULL_WARP, t, lane / 4 * 4 + from);
+                    float other_scale = __shfl_sync(FULL_WARP, scale, lane / 4 * 4 + from);
+                    if (g0 + from < n_groups) sum[i] = scalar_fma(other, other_scale, sum[i]);
+                }
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < QUERIES; i++)
+            if (lane % 4 == i % 4) p[position * QUERIES + i] = a.scale * sum[i];
+    }
+    __syncwarp();
+}
+
 // ---- weights of a block, from its scores
 
 __device__ __forceinline__ float larger(float a, float b) { return b > a ? b : a; }
@@ -285,22 +329,34 @@ __device__ __forceinline__ void weigh(const attention_shared<QUERIES> &s, uint8_
         s.block_m[state] = top;
         s.block_l[state] = l;
     }
-    if (V != KV_INT8) {
+    if (!kv_is_integer(V)) {
         *p0 = weight0;
         *p1 = weight1;
         return;
     }
-    const float *scales = kv_scales(v, hd);
-    float w0 = has0 ? weight0 * scales[2 * lane] : 0.0f, w1 = has1 ? weight1 * scales[2 * lane + 1] : 0.0f;
-    float absmax = scalar_as_float(warp_max(max(scalar_magnitude(w0), scalar_magnitude(w1))));
-    *is_finite = *is_finite && scalar_is_finite(absmax);
-    quant2_scales q(absmax);
-    int hi0 = q.hi(w0), hi1 = q.hi(w1), lo0 = q.lo(w0, hi0), lo1 = q.lo(w1, hi1);
-    *(uint16_t *)(s.w_hi + state * KV_BLOCK + 2 * lane) = (uint16_t)((hi0 & 255) | (hi1 & 255) << 8);
-    *(uint16_t *)(s.w_lo + state * KV_BLOCK + 2 * lane) = (uint16_t)((lo0 & 255) | (lo1 & 255) << 8);
-    if (lane == 0) {
-        s.w_a[state] = q.a;
-        s.w_b[state] = q.b;
+    int groups = value_groups(V, hd);
+#pragma unroll 1
+    for (int g = 0; g < groups; g++) {
+        float scale0, scale1;
+        if (V == KV_INT8) {
+            scale0 = kv_scales(v, hd)[2 * lane];
+            scale1 = kv_scales(v, hd)[2 * lane + 1];
+        } else {
+            uint32_t bits = ld_u32(kv_halves(v, hd) + kv_int4_scale_index(2 * lane, g));
+            scale0 = half_bits_to_float(bits & 0xffffu);
+            scale1 = half_bits_to_float(bits >> 16);
+        }
+        float w0 = has0 ? weight0 * scale0 : 0.0f, w1 = has1 ? weight1 * scale1 : 0.0f;
+        float absmax = scalar_as_float(warp_max(max(scalar_magnitude(w0), scalar_magnitude(w1))));
+        *is_finite = *is_finite && scalar_is_finite(absmax);
+        quant2_scales q(absmax);
+        int hi0 = q.hi(w0), hi1 = q.hi(w1), lo0 = q.lo(w0, hi0), lo1 = q.lo(w1, hi1), at = state * groups + g;
+        *(uint16_t *)(s.w_hi + at * KV_BLOCK + 2 * lane) = (uint16_t)((hi0 & 255) | (hi1 & 255) << 8);
+        *(uint16_t *)(s.w_lo + at * KV_BLOCK + 2 * lane) = (uint16_t)((lo0 & 255) | (lo1 & 255) << 8);
+        if (lane == 0) {
+            s.w_a[at] = q.a;
+            s.w_b[at] = q.b;
+        }
     }
 }
 
@@ -333,24 +389,42 @@ __device__ __forceinline__ void float_values(const attention_shared<QUERIES> &s,
     }
 }
 
-// Four positions at a time: their codes of two dimensions are turned into a word a dimension. Codes of weights that are
-// not there are 0.
-template <int QUERIES>
+// Four positions at a time: their codes of dimensions 2 d_pair and 2 d_pair + 1, a word a dimension.
+template <int V>
+__device__ __forceinline__ void load_value_words(const uint8_t *v, int j, int d_pair, int hd, int *x, int *y)
+{
+    uint32_t row[4];
+    if (V == KV_INT4) {
+#pragma unroll
+        for (int k = 0; k < 4; k++) row[k] = v[(j + k) * (hd / 2) + d_pair];
+        uint32_t bytes = row[0] | row[1] << 8 | row[2] << 16 | row[3] << 24;
+        *x = (int)int4_signed_codes(bytes);
+        *y = (int)int4_signed_codes(bytes >> 4);
+        return;
+    }
+#pragma unroll
+    for (int k = 0; k < 4; k++) row[k] = *(const uint16_t *)(v + (j + k) * hd + 2 * d_pair);
+    uint32_t low = row[0] | row[1] << 16, high = row[2] | row[3] << 16;
+    *x = (int)__byte_perm(low, high, 0x6420);
+    *y = (int)__byte_perm(low, high, 0x7531);
+}
+
+// Codes of weights that are not there are 0.
+template <int V, int QUERIES>
 __device__ __forceinline__ void code_values(const attention_shared<QUERIES> &s, int warp, const uint8_t *v, int d_pair,
                                             int hd, int n_any, float (*o)[2])
 {
-    const int8_t *w_hi = s.w_hi + warp * QUERIES * KV_BLOCK, *w_lo = s.w_lo + warp * QUERIES * KV_BLOCK;
+    int groups = value_groups(V, hd), group = V == KV_INT4 ? 2 * d_pair / KV_INT4_GROUP : 0;
+    int first = warp * QUERIES * groups + group; // of query 0; the next query's stands `groups` further
     int hi[QUERIES][2] = {}, lo[QUERIES][2] = {};
 #pragma unroll 2
     for (int j = 0; j < n_any; j += 4) {
-        uint32_t row[4];
-#pragma unroll
-        for (int k = 0; k < 4; k++) row[k] = *(const uint16_t *)(v + (j + k) * hd + 2 * d_pair);
-        uint32_t low = row[0] | row[1] << 16, high = row[2] | row[3] << 16;
-        int x = (int)__byte_perm(low, high, 0x6420), y = (int)__byte_perm(low, high, 0x7531);
+        int x, y;
+        load_value_words<V>(v, j, d_pair, hd, &x, &y);
 #pragma unroll
         for (int i = 0; i < QUERIES; i++) {
-            int h = *(const int *)(w_hi + i * KV_BLOCK + j), t = *(const int *)(w_lo + i * KV_BLOCK + j);
+            int at = (first + i * groups) * KV_BLOCK + j;
+            int h = *(const int *)(s.w_hi + at), t = *(const int *)(s.w_lo + at);
             hi[i][0] = dp4a_s32s32(h, x, hi[i][0]);
             hi[i][1] = dp4a_s32s32(h, y, hi[i][1]);
             lo[i][0] = dp4a_s32s32(t, x, lo[i][0]);
@@ -361,8 +435,8 @@ __device__ __forceinline__ void code_values(const attention_shared<QUERIES> &s, 
     for (int i = 0; i < QUERIES; i++)
 #pragma unroll
         for (int k = 0; k < 2; k++)
-            o[i][k] = scalar_fma((float)hi[i][k], s.w_a[warp * QUERIES + i],
-                                 (float)lo[i][k] * s.w_b[warp * QUERIES + i]);
+            o[i][k] = scalar_fma((float)hi[i][k], s.w_a[first + i * groups],
+                                 (float)lo[i][k] * s.w_b[first + i * groups]);
 }
 
 // ---- a block's states, by one warp, into shared memory
@@ -377,6 +451,8 @@ __device__ __forceinline__ void attend_block(const attention_args &a, const quer
     int n_all = KV_BLOCK, n_any = 0;
     if (K == KV_INT8)
         code_scores<QUERIES>(a, s, k, p, lane);
+    else if (K == KV_INT4)
+        int4_scores<QUERIES>(a, s, k, p, lane);
     else
         float_scores<K, QUERIES>(a, s, k, p, lane);
 #pragma unroll 1
@@ -389,8 +465,8 @@ __device__ __forceinline__ void attend_block(const attention_args &a, const quer
     __syncwarp();
     for (int d_pair = lane; 2 * d_pair < hd; d_pair += 32) {
         float o[QUERIES][2];
-        if (V == KV_INT8)
-            code_values<QUERIES>(s, warp, v, d_pair, hd, n_any, o);
+        if (kv_is_integer(V))
+            code_values<V, QUERIES>(s, warp, v, d_pair, hd, n_any, o);
         else
             float_values<V, QUERIES>(s, block, v, d_pair, hd, p, n_all, n_any, o);
 #pragma unroll
@@ -400,19 +476,6 @@ __device__ __forceinline__ void attend_block(const attention_args &a, const quer
 }
 
 // ---- folding states
-
-// How (m, l) and what goes with them change when the next state's maximum and sum are folded in.
-struct fold {
-    float m, l, al, be;
-    __device__ __forceinline__ fold(float m0, float l0, float m1, float l1)
-    {
-        m = m1 > m0 ? m1 : m0;
-        al = scalar_exp(m0 - m);
-        be = scalar_exp(m1 - m);
-        l = scalar_fma(l0, al, l1 * be);
-    }
-    __device__ __forceinline__ float o(float o0, float o1) const { return scalar_fma(o0, al, o1 * be); }
-};
 
 // The group's states into the result (group 0 is copied), or, when groups are spread, into working memory.
 template <int QUERIES>
@@ -441,8 +504,8 @@ __device__ __forceinline__ void fold_group(const attention_args &a, const query_
             l = f.l;
         }
         if (is_spread) {
-            size_t query = (size_t)query_row(a, r, (uint32_t)i) * a.n_heads + query_head(a, r, (uint32_t)i);
-            float *state = a.states + (query * a.n_groups + group) * (size_t)(hd + 2);
+            float *state = attention_states(a, query_row(a, r, (uint32_t)i), query_head(a, r, (uint32_t)i));
+            state += (size_t)group * (size_t)(hd + 2);
             state[d] = o;
             if (d == 0) {
                 state[hd] = m;
@@ -466,70 +529,7 @@ __device__ __forceinline__ void fold_group(const attention_args &a, const query_
 
 __device__ __forceinline__ float *output(const attention_args &a, const query_run &r, int i)
 {
-    return a.y + (size_t)query_row(a, r, (uint32_t)i) * a.ld_y +
-           (size_t)query_head(a, r, (uint32_t)i) * (uint32_t)a.kv.head_dim;
-}
-
-// All groups' states of a query from working memory. Maxima and factors first, ATTENTION_THREADS groups at a time, then
-// each thread its dimensions.
-__device__ void fold_spread(const attention_args &a, const query_run &r, int i, uint32_t n_groups, float *al, float *be,
-                            float *carried)
-{
-    int hd = a.kv.head_dim;
-    size_t query = (size_t)query_row(a, r, (uint32_t)i) * a.n_heads + query_head(a, r, (uint32_t)i);
-    const float *states = a.states + query * a.n_groups * (size_t)(hd + 2);
-    float *y = output(a, r, i);
-    for (uint32_t first = 0; first < n_groups; first += ATTENTION_THREADS) {
-        uint32_t count = min(n_groups - first, (uint32_t)ATTENTION_THREADS), t = threadIdx.x;
-        __syncthreads(); // the factors before are used up
-        if (t < count) {
-            const float *state = states + (size_t)(first + t) * (size_t)(hd + 2);
-            al[t] = state[hd];
-            be[t] = state[hd + 1];
-        }
-        __syncthreads();
-        if (t == 0) {
-            float m = carried[0], l = carried[1];
-            for (uint32_t g = 0; g < count; g++) {
-                float next_m = al[g], next_l = be[g];
-                if (first + g == 0) {
-                    m = next_m;
-                    l = next_l;
-                    continue;
-                }
-                fold f(m, l, next_m, next_l);
-                m = f.m;
-                l = f.l;
-                al[g] = f.al;
-                be[g] = f.be;
-            }
-            carried[0] = m;
-            carried[1] = l;
-        }
-        __syncthreads();
-        bool is_last = first + count == n_groups;
-        for (int d = (int)t; d < hd; d += ATTENTION_THREADS) {
-            float o = first == 0 ? states[d] : y[d];
-            for (uint32_t g = first == 0; g < count; g++)
-                o = scalar_fma(o, al[g], states[(size_t)(first + g) * (size_t)(hd + 2) + (size_t)d] * be[g]);
-            y[d] = is_last ? scalar_div(o, carried[1]) : o;
-        }
-    }
-}
-
-// Whether this thread block is the last of `n` to arrive; the counter is then zero again.
-__device__ __forceinline__ bool arrives_last(unsigned *counter, unsigned n, unsigned *shared)
-{
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        *shared = atomicAdd(counter, 1u);
-        if (*shared == n - 1) *counter = 0;
-    }
-    __syncthreads();
-    if (*shared != n - 1) return false;
-    __threadfence();
-    return true;
+    return attention_output(a, query_row(a, r, (uint32_t)i), query_head(a, r, (uint32_t)i));
 }
 
 // ---- the kernel
@@ -537,7 +537,7 @@ __device__ __forceinline__ bool arrives_last(unsigned *counter, unsigned n, unsi
 template <int K, int V, int QUERIES>
 __device__ __forceinline__ void attend(const attention_args &a, const query_run &r, unsigned *counter, uint8_t *shared)
 {
-    attention_shared<QUERIES> s(shared, a.kv.head_dim);
+    attention_shared<QUERIES> s(shared, a.kv.head_dim, value_groups(V, a.kv.head_dim));
     uint32_t warp = threadIdx.x / 32, n_groups = (r.n_blocks + N_WARPS - 1) / N_WARPS;
     uint32_t split = blockIdx.z, n_splits = min(gridDim.z, n_groups);
     bool is_spread = n_splits > 1, is_finite = true;
@@ -563,18 +563,21 @@ __device__ __forceinline__ void attend(const attention_args &a, const query_run 
     if (!arrives_last(counter, n_splits, arrived)) return;
     for (uint32_t i = 0; i < r.n; i++) {
         __syncthreads(); // p is free
-        fold_spread(a, r, (int)i, (uint32_t)s.position[i] / (KV_BLOCK * N_WARPS) + 1, s.p, s.p + ATTENTION_THREADS,
-                    s.m);
+        fold_spread(a, attention_states(a, query_row(a, r, i), query_head(a, r, i)), output(a, r, (int)i),
+                    (uint32_t)s.position[i] / (KV_BLOCK * N_WARPS) + 1, s.p, s.p + ATTENTION_THREADS, s.m);
     }
 }
 
 // Block (row, KV head and chunk of its query heads, split). Rows of one sequence that stand together are one run, whose
 // first row does the work of all.
-template <int K, int V> __global__ void __launch_bounds__(ATTENTION_THREADS) attention(attention_args a)
+// Left alone the compiler (CUDA 13.0, sm_90a) aims at so few registers that five of the nine spill; not so int8, int8.
+#define MIN_BLOCKS (K == KV_INT8 && V == KV_INT8 ? 0 : 4)
+template <int K, int V> __global__ void __launch_bounds__(ATTENTION_THREADS, MIN_BLOCKS) attention(attention_args a)
 {
     SHARED_DYNAMIC(shared);
     griddep_wait();
     uint32_t row = blockIdx.x, kv_head = blockIdx.y / a.n_chunks, chunk = blockIdx.y % a.n_chunks;
+    if (a.skips_windows && attention_is_window(a, row)) return;
     int32_t table = a.kv.row_table[row];
     if (row % a.rows_per_run != 0 && a.kv.row_table[row - 1] == table) return;
     uint32_t n_rows = 1, position = (uint32_t)a.kv.row_position[row];
@@ -597,30 +600,38 @@ typedef void (*attention_kernel)(attention_args);
 const struct {
     const char *name;
     attention_kernel kernel;
-} kernels[3][3] = {{{"attention_f32_f32", attention<KV_F32, KV_F32>},
+} kernels[4][4] = {{{"attention_f32_f32", attention<KV_F32, KV_F32>},
                     {"attention_f32_f16", attention<KV_F32, KV_F16>},
-                    {"attention_f32_int8", attention<KV_F32, KV_INT8>}},
+                    {"attention_f32_int8", attention<KV_F32, KV_INT8>},
+                    {"attention_f32_int4", attention<KV_F32, KV_INT4>}},
                    {{"attention_f16_f32", attention<KV_F16, KV_F32>},
                     {"attention_f16_f16", attention<KV_F16, KV_F16>},
-                    {"attention_f16_int8", attention<KV_F16, KV_INT8>}},
+                    {"attention_f16_int8", attention<KV_F16, KV_INT8>},
+                    {"attention_f16_int4", attention<KV_F16, KV_INT4>}},
                    {{"attention_int8_f32", attention<KV_INT8, KV_F32>},
                     {"attention_int8_f16", attention<KV_INT8, KV_F16>},
-                    {"attention_int8_int8", attention<KV_INT8, KV_INT8>}}};
+                    {"attention_int8_int8", attention<KV_INT8, KV_INT8>},
+                    {"attention_int8_int4", attention<KV_INT8, KV_INT4>}},
+                   {{"attention_int4_f32", attention<KV_INT4, KV_F32>},
+                    {"attention_int4_f16", attention<KV_INT4, KV_F16>},
+                    {"attention_int4_int8", attention<KV_INT4, KV_INT8>},
+                    {"attention_int4_int4", attention<KV_INT4, KV_INT4>}}};
 
-size_t shared_bytes(uint32_t queries, int hd)
+size_t shared_bytes(uint32_t queries, int hd, int groups)
 {
-    return queries == 1   ? attention_shared<1>::n_bytes(hd)
-           : queries == 4 ? attention_shared<4>::n_bytes(hd)
-                          : attention_shared<8>::n_bytes(hd);
+    return queries == 1   ? attention_shared<1>::n_bytes(hd, groups)
+           : queries == 4 ? attention_shared<4>::n_bytes(hd, groups)
+                          : attention_shared<8>::n_bytes(hd, groups);
 }
 
 // The largest number of queries a thread block that is needed and whose memory a block can have. K and V of different
 // types are rarely asked for: their kernels come without the widest form.
-uint32_t choose_queries(const device *d, uint32_t m, uint32_t heads_per_kv, int hd, bool is_mixed)
+uint32_t choose_queries(const device *d, uint32_t m, uint32_t heads_per_kv, int hd, int groups, bool is_mixed)
 {
     uint64_t n_most = (uint64_t)m * heads_per_kv; // that can share K and V
     uint32_t queries = n_most <= 1 ? 1 : n_most <= 4 || is_mixed ? 4 : 8;
-    while (queries > 1 && shared_bytes(queries, hd) > (size_t)d->shared_per_block) queries = queries == 8 ? 4 : 1;
+    while (queries > 1 && shared_bytes(queries, hd, groups) > (size_t)d->shared_per_block)
+        queries = queries == 8 ? 4 : 1;
     return queries;
 }
 
@@ -630,7 +641,7 @@ tern_status cuda_attention(stream *s, const op *o, tern_error *err)
 {
     const op_attention *p = &o->attention;
     device *d = s->device;
-    int hd = (int)p->cache.head_dim;
+    int hd = (int)p->cache.head_dim, groups = value_groups(p->cache.v_type, hd);
     attention_args a = {};
     a.q = (const float *)cuda_at(p->q);
     a.y = (float *)cuda_at(p->y);
@@ -640,15 +651,21 @@ tern_status cuda_attention(stream *s, const op *o, tern_error *err)
     a.heads_per_kv = p->n_heads / p->cache.n_kv_heads;
     a.ld_q = p->ld_q;
     a.ld_y = p->ld_y;
-    a.queries = choose_queries(d, o->m, a.heads_per_kv, hd, p->cache.k_type != p->cache.v_type);
+    a.queries = choose_queries(d, o->m, a.heads_per_kv, hd, groups, p->cache.k_type != p->cache.v_type);
     a.rows_per_run = a.queries > a.heads_per_kv ? a.queries / a.heads_per_kv : 1;
     a.n_chunks = ceil_div(a.heads_per_kv, a.queries);
     a.n_groups = ceil_div(p->rows.table_ld, N_WARPS);
     a.scale = (float)(1.0 / sqrt((double)hd));
     a.states = (float *)d->scratch;
     a.counters = d->counters;
-    a.flag = p->cache.k_type == KV_INT8 || p->cache.v_type == KV_INT8 ? (unsigned *)cuda_at(o->flag) : nullptr;
+    a.flag = kv_is_integer(p->cache.k_type) || kv_is_integer(p->cache.v_type) ? (unsigned *)cuda_at(o->flag) : nullptr;
     a.place = o->place;
+
+    a.skips_windows = attention_prefill_takes(d, &a);
+    if (a.skips_windows) {
+        tern_status status = attention_prefill(s, a, err);
+        if (status != TERN_OK) return status;
+    }
 
     // Groups are spread where the rows and heads alone leave the device idle, as far as working memory goes.
     uint64_t n_blocks = (uint64_t)o->m * p->cache.n_kv_heads * a.n_chunks, n_wanted = 4 * (uint64_t)d->n_sms;
@@ -661,5 +678,5 @@ tern_status cuda_attention(stream *s, const op *o, tern_error *err)
                          p->cache.n_kv_heads);
     const auto &k = kernels[p->cache.k_type][p->cache.v_type];
     dim3 grid(o->m, p->cache.n_kv_heads * a.n_chunks, (unsigned)n_splits);
-    return cuda_launch(s, k.name, k.kernel, grid, dim3(ATTENTION_THREADS), shared_bytes(a.queries, hd), err, a);
+    return cuda_launch(s, k.name, k.kernel, grid, dim3(ATTENTION_THREADS), shared_bytes(a.queries, hd, groups), err, a);
 }

@@ -65,7 +65,8 @@ static tern_status device_describe(size_t index, device_facts *out, tern_error *
                           .memory_free = p.totalGlobalMem,
                           .blas_name = "cuBLAS GemmEx",
                           .blas_type = DENSE_F16};
-    facts.bytes_open = CUDA_CONTEXT_BYTES + CUDA_SCRATCH_BYTES + CUDA_UPLOAD_SLOT + CUDA_COUNTERS * sizeof(unsigned);
+    facts.bytes_open = CUDA_SCRATCH_BYTES + CUDA_UPLOAD_SLOT + CUDA_COUNTERS * sizeof(unsigned);
+    facts.bytes_context = CUDA_CONTEXT_BYTES;
     snprintf(facts.name, sizeof facts.name, "cuda%d", (int)index);
     nvml_facts more = {0};
     if (nvml_read(bus, &more)) {
@@ -126,7 +127,7 @@ static tern_status check_code(device *d, tern_error *err)
 
 static tern_status allocate(device *d, size_t n_bytes, void **out, tern_error *err)
 {
-    return cuda_check(d, cudaMalloc(out, n_bytes), "allocating working memory", err);
+    return cuda_memory_create(d, n_bytes, "allocating working memory", out, err);
 }
 
 static tern_status make_parts(device *d, tern_error *err)
@@ -203,6 +204,8 @@ static tern_status device_memory(device *d, uint64_t *total, uint64_t *available
     return TERN_OK;
 }
 
+static void device_allocated(const device *d, device_usage *out) { *out = d->usage; }
+
 // ---- ops
 
 static size_t buffer_bytes(const buffer *b) { return b->n_bytes; }
@@ -231,6 +234,7 @@ static tern_status enqueue(stream *s, const op *o, tern_error *err)
         [OP_TERNARY_MM] = cuda_ternary_mm, [OP_DENSE_MM] = cuda_dense_mm, [OP_ROPE_KV] = cuda_rope_kv,
         [OP_ATTENTION] = cuda_attention,   [OP_GATE] = cuda_gate,         [OP_RESIDUAL] = cuda_residual,
         [OP_GATHER] = cuda_gather,         [OP_TOP_K] = cuda_top_k,       [OP_BLAS_MM] = cuda_blas_mm,
+        [OP_INT_MM] = cuda_int_mm,
     };
     device *d = s->device;
     const char *refusal = refuse(d, o);
@@ -251,6 +255,7 @@ const backend cuda_backend = {
     .device_close = device_close,
     .device_probe = device_probe,
     .device_memory = device_memory,
+    .device_allocated = device_allocated,
     .supports = supports,
     .buffer_create = cuda_buffer_create,
     .buffer_destroy = cuda_buffer_destroy,
@@ -260,6 +265,8 @@ const backend cuda_backend = {
     .stream_create = cuda_stream_create,
     .stream_destroy = cuda_stream_destroy,
     .stream_sync = cuda_stream_sync,
+    .copy_stream_create = cuda_stream_create,
+    .stream_wait = cuda_stream_wait,
     .event_create = cuda_event_create,
     .event_destroy = cuda_event_destroy,
     .event_record = cuda_event_record,
@@ -270,6 +277,7 @@ const backend cuda_backend = {
     .weights_upload_rows = cuda_weights_upload_rows,
     .weights_download_rows = cuda_weights_download_rows,
     .weights_shape = cuda_weights_shape,
+    .weights_copy = cuda_weights_copy,
     .enqueue = enqueue,
     .graph_begin = cuda_graph_begin,
     .graph_end = cuda_graph_end,

@@ -57,6 +57,7 @@ struct device {
     size_t scratch_bytes;
     unsigned *counters; // CUDA_COUNTERS words of zero; a kernel that uses one leaves it at zero
     void *blas;         // blas.c
+    device_usage usage;
 };
 
 #define CUDA_SCRATCH_BYTES ((size_t)64 << 20)
@@ -100,18 +101,22 @@ struct graph {
     cudaGraphExec_t exec;
 };
 
-// Ternary: T64 (common/ternary.h), rows padded to 16 with trit 0; scales [padded rows][n_groups], a row's own set
-// copied to it, so that kernels know one form of scale. Dense: stored rows, each at a multiple of 16 bytes.
+// Ternary: packed in `layout` (common/ternary.h), rows padded to 16 with trit 0; scales [padded rows][n_groups], a
+// row's own set copied to it, so that kernels know one form of scale. Dense: stored rows, each at a multiple of 16
+// bytes.
 struct weights {
     device *device;
     uint32_t n_rows, n_cols;
     bool is_ternary;
+    ternary_layout layout;
     dense_type type;
-    uint8_t *data;    // 256-byte aligned
+    uint8_t *data;    // 256-byte aligned; host memory that kernels reach, or a slot's, if `place` says so
     size_t n_bytes;   // of the matrix
     size_t row_bytes; // dense: the stride of rows on the device. Ternary: bytes of a canonical row
     uint32_t group, n_groups;
     float *scales;
+    weights_place place;
+    size_t all_bytes; // with the scales
 };
 
 static inline uint8_t *cuda_at(view v) { return v.buffer->data + v.offset; }
@@ -132,6 +137,10 @@ tern_status cuda_launch_failed(stream *s, const char *kernel, unsigned x, unsign
 
 // ---- memory.c
 
+// Counted memory on the device; the message says `what` and how much.
+tern_status cuda_memory_create(device *d, size_t n_bytes, const char *what, void **out, tern_error *err);
+void cuda_memory_destroy(device *d, void *data, size_t n_bytes);
+
 tern_status cuda_staging_create(device *d, size_t slot_bytes, cuda_staging *out, tern_error *err);
 void cuda_staging_destroy(cuda_staging *staging);
 // The next slot, free to be written: waits for the copy that used it before. cuda_staging_sent marks it as travelling.
@@ -148,6 +157,7 @@ tern_status cuda_buffer_fill(stream *s, view to, uint8_t byte, size_t n_bytes, t
 
 tern_status cuda_stream_create(device *d, stream **out, tern_error *err);
 void cuda_stream_destroy(stream *s);
+tern_status cuda_stream_wait(stream *s, event *e, tern_error *err);
 tern_status cuda_stream_sync(stream *s, tern_error *err);
 tern_status cuda_event_create(device *d, event **out, tern_error *err);
 void cuda_event_destroy(event *e);
@@ -168,12 +178,14 @@ void cuda_weights_destroy(weights *w);
 tern_status cuda_weights_upload_rows(weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err);
 tern_status cuda_weights_download_rows(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err);
 void cuda_weights_shape(const weights *w, weights_desc *out);
+tern_status cuda_weights_copy(stream *s, weights *to, const weights *from, tern_error *err);
 
 // ---- kernels: one launcher per topic; operands were checked before
 
-tern_status cuda_t64_pack(stream *s, weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err);
-tern_status cuda_t64_unpack(stream *s, const weights *w, uint32_t first, uint32_t count, uint8_t *rows,
-                            tern_error *err);
+// Canonical rows on the device to and from the layout of the matrix (pack.cu).
+tern_status cuda_pack_rows(stream *s, weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err);
+tern_status cuda_unpack_rows(stream *s, const weights *w, uint32_t first, uint32_t count, uint8_t *rows,
+                             tern_error *err);
 tern_status cuda_probe(stream *s, unsigned *sum, tern_error *err); // adds to *sum on the device
 // Whether the binary holds code for this device: cudaSuccess, or what the runtime says.
 cudaError_t cuda_code_check(void);
@@ -190,10 +202,11 @@ tern_status cuda_head_norm(stream *s, const op *o, tern_error *err);
 tern_status cuda_norm_quant(stream *s, const op *o, tern_error *err);
 tern_status cuda_quant(stream *s, const op *o, tern_error *err);      // OP_QUANT and OP_QUANT2
 tern_status cuda_ternary_mm(stream *s, const op *o, tern_error *err); // tmm_*.cu
-tern_status cuda_dense_mm(stream *s, const op *o, tern_error *err);   // dense_mm.cu
-tern_status cuda_rope_kv(stream *s, const op *o, tern_error *err);    // rope_kv.cu
-tern_status cuda_attention(stream *s, const op *o, tern_error *err);  // attention.cu
-tern_status cuda_top_k(stream *s, const op *o, tern_error *err);      // top_k.cu
+tern_status cuda_dense_mm(stream *s, const op *o, tern_error *err);
+tern_status cuda_int_mm(stream *s, const op *o, tern_error *err);    // int_mm.cu
+tern_status cuda_rope_kv(stream *s, const op *o, tern_error *err);   // rope_kv.cu
+tern_status cuda_attention(stream *s, const op *o, tern_error *err); // attention.cu
+tern_status cuda_top_k(stream *s, const op *o, tern_error *err);     // top_k.cu
 
 // ---- blas.c: cuBLAS, opened at run time
 

@@ -4,7 +4,7 @@
 #ifndef TERN_CUDA_DENSE_CUH
 #define TERN_CUDA_DENSE_CUH
 
-#include "half.h"
+#include "int4.h"
 #include "launch.cuh"
 
 static __device__ __forceinline__ uint32_t load_u16(const uint8_t *p) { return *(const uint16_t *)p; }
@@ -138,29 +138,43 @@ template <> __device__ __forceinline__ void dense_load8<DENSE_Q6_K>(const uint8_
         out[i] = scale * (float)(((low.at(i) >> shift & 15) | (high.at(i) >> (2 * span) & 3) << 4) - 32);
 }
 
-// Ternary rows in the place of a dense type: scale * trit. A granule of T64 is 64 columns; eight of them are two words.
+// Ternary rows in the place of a dense type: scale * trit. Eight columns are one field of two words of a granule.
 #define DENSE_TERNARY DENSE_N_TYPES
+#define DENSE_T80     (DENSE_N_TYPES + 1)
+
+// The code in field m of byte i of a word.
+template <ternary_layout L> static __device__ __forceinline__ uint32_t code_of(uint32_t word, int i, uint32_t m)
+{
+    uint32_t byte = word >> (8 * i) & 255;
+    if (L == TERNARY_T64) return byte >> (2 * m) & 3;
+    uint32_t power = m == 0 ? 1 : m == 1 ? 3 : m == 2 ? 9 : m == 3 ? 27 : 81;
+    return (byte * power & 255) * 3 >> 8;
+}
 
 // Where a ternary row stands.
-struct ternary_row {
+template <ternary_layout L> struct ternary_row {
+    static constexpr uint32_t GRANULE = L == TERNARY_T80 ? T80_GRANULE : TERNARY_GRANULE;
     const uint8_t *packed;
     const float *scales;
     uint32_t n_granules, row, group;
-    __device__ __forceinline__ uint32_t word(uint32_t first, int pair) const // two words hold 16 columns a field
+
+    __device__ __forceinline__ ternary_row(const uint8_t *data, const float *scales_, uint32_t, uint32_t n_cols,
+                                           uint32_t group_, uint32_t r)
+        : packed(data), scales(scales_ + (size_t)r * ((n_cols - 1) / group_ + 1)),
+          n_granules((n_cols + GRANULE - 1) / GRANULE), row(r), group(group_)
     {
-        uint32_t g = first / 64, tile = g / 4, in_tile = min(n_granules - tile * 4, 4u);
-        size_t granule = (size_t)(row / 16) * 16 * n_granules + (size_t)tile * 64 + row % 16 / 8 * 8 * in_tile +
-                         in_tile * (row % 8) + g % 4;
-        return *(const uint32_t *)(packed + 16 * granule + 4 * (2 * (first % 64 / 32) + (uint32_t)pair));
     }
     // Columns [first, first + 8), the first n of them.
     __device__ __forceinline__ void load8(uint32_t first, int n, float *out) const
     {
-        int shift = 2 * (int)(first % 32 / 8);
-        uint32_t words[2] = {word(first, 0), word(first, 1)};
+        uint32_t g = first / GRANULE, c = first % GRANULE, tile = g / 4, in_tile = min(n_granules - tile * 4, 4u);
+        size_t granule = (size_t)(row / 16) * 16 * n_granules + (size_t)tile * 64 + row % 16 / 8 * 8 * in_tile +
+                         in_tile * (row % 8) + g % 4;
+        const uint32_t *at = (const uint32_t *)(packed + 16 * granule + 8 * (c / (GRANULE / 2)));
+        uint32_t words[2] = {at[0], at[1]}, m = c % (GRANULE / 2) / 8;
 #pragma unroll
         for (int i = 0; i < 8; i++) {
-            int trit = (int)(words[i / 4] >> (8 * (i % 4) + shift) & 3) - 1;
+            int trit = (int)code_of<L>(words[i / 4], i % 4, m) - 1;
             out[i] = i < n ? scales[(first + (uint32_t)i) / group] * (float)trit : 0.0f;
         }
     }
@@ -180,15 +194,44 @@ template <int type> struct matrix_row {
     }
 };
 
-template <> struct matrix_row<DENSE_TERNARY> : ternary_row {
-    __device__ __forceinline__ matrix_row(const uint8_t *data, const float *scales_, uint32_t, uint32_t n_cols,
-                                          uint32_t group_, uint32_t r)
+template <> struct matrix_row<DENSE_TERNARY> : ternary_row<TERNARY_T64> {
+    using ternary_row<TERNARY_T64>::ternary_row;
+};
+template <> struct matrix_row<DENSE_T80> : ternary_row<TERNARY_T80> {
+    using ternary_row<TERNARY_T80>::ternary_row;
+};
+
+// INT8 and INT4 rows, whose scales stand behind all codes.
+template <> struct matrix_row<DENSE_INT8> {
+    const uint8_t *row, *scale;
+    __device__ __forceinline__ matrix_row(const uint8_t *data, const float *, uint32_t row_bytes, uint32_t n_cols,
+                                          uint32_t, uint32_t r)
+        : row(data + (size_t)r * row_bytes), scale(row + n_cols)
     {
-        packed = data;
-        n_granules = (n_cols + 63) / 64;
-        row = r;
-        group = group_;
-        scales = scales_ + (size_t)r * ((n_cols - 1) / group_ + 1);
+    }
+    __device__ __forceinline__ void load8(uint32_t first, int, float *out) const
+    {
+        eight_bytes q(row + first);
+        float w = *(const float *)scale;
+#pragma unroll
+        for (int i = 0; i < 8; i++) out[i] = (float)q.signed_at(i) * w;
+    }
+};
+
+template <> struct matrix_row<DENSE_INT4> {
+    const uint8_t *row, *scales;
+    __device__ __forceinline__ matrix_row(const uint8_t *data, const float *, uint32_t row_bytes, uint32_t n_cols,
+                                          uint32_t, uint32_t r)
+        : row(data + (size_t)r * row_bytes), scales(row + n_cols / 2)
+    {
+    }
+    __device__ __forceinline__ void load8(uint32_t first, int, float *out) const
+    {
+        eight_bytes q(row + first / 64 * 32 + first % 32);
+        float d = load_half(scales + first / 64 * 2);
+        int shift = first % 64 < 32 ? 0 : 4;
+#pragma unroll
+        for (int i = 0; i < 8; i++) out[i] = (float)((q.at(i) >> shift & 15) - INT4_BIAS) * d;
     }
 };
 

@@ -135,6 +135,7 @@ template <int type, int T> tern_status launch(stream *s, const op *o, const char
 tern_status cuda_dense_mm(stream *s, const op *o, tern_error *err)
 {
     const weights *w = o->dense_mm.w;
+    if (w->is_ternary && w->layout == TERNARY_T80) return LAUNCH(DENSE_T80, "t80");
     if (w->is_ternary) return LAUNCH(DENSE_TERNARY, "t64");
     switch (w->type) {
     case DENSE_F32: return LAUNCH(DENSE_F32, "f32");
@@ -145,6 +146,8 @@ tern_status cuda_dense_mm(stream *s, const op *o, tern_error *err)
     case DENSE_Q4_K: return LAUNCH(DENSE_Q4_K, "q4_k");
     case DENSE_Q5_K: return LAUNCH(DENSE_Q5_K, "q5_k");
     case DENSE_Q6_K: return LAUNCH(DENSE_Q6_K, "q6_k");
+    case DENSE_INT8: // refused before: int_mm
+    case DENSE_INT4:
     case DENSE_N_TYPES: break;
     }
     return error_set(err, TERN_INTERNAL, "dense_mm: dense type %d does not exist", (int)w->type);

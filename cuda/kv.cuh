@@ -2,7 +2,7 @@
 #ifndef TERN_CUDA_KV_CUH
 #define TERN_CUDA_KV_CUH
 
-#include "half.h"
+#include "int4.h"
 #include "kv.h"
 #include "launch.cuh"
 
@@ -47,6 +47,12 @@ static __device__ __forceinline__ const int32_t *kv_table(const kv_args &a, uint
 static __device__ __forceinline__ float *kv_scales(uint8_t *part, int head_dim)
 {
     return (float *)(part + KV_BLOCK * head_dim);
+}
+
+// The fp16 scales behind a head's int4 codes.
+static __device__ __forceinline__ uint16_t *kv_halves(uint8_t *part, int head_dim)
+{
+    return (uint16_t *)(part + kv_int4_scales(head_dim));
 }
 
 static __device__ __forceinline__ unsigned warp_max(unsigned value)

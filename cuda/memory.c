@@ -4,8 +4,29 @@
 
 #include "check.h"
 #include "cuda_backend.h"
+#include "usage.h"
 
 typedef unsigned long long ull; // for printf
+
+// ---- memory
+
+tern_status cuda_memory_create(device *d, size_t n_bytes, const char *what, void **out, tern_error *err)
+{
+    tern_status status = cuda_check(d, cudaMalloc(out, n_bytes), what, err);
+    if (status == TERN_OK)
+        usage_take(&d->usage, n_bytes);
+    else
+        error_prefix(err, "%llu bytes", (ull)n_bytes);
+    return status;
+}
+
+// cudaFree waits for what may still use the memory.
+void cuda_memory_destroy(device *d, void *data, size_t n_bytes)
+{
+    if (data == NULL) return;
+    cudaFree(data);
+    usage_give(&d->usage, n_bytes);
+}
 
 // ---- staging
 
@@ -64,9 +85,8 @@ tern_status cuda_buffer_create(device *d, size_t n_bytes, buffer **out, tern_err
     buffer *b = calloc(1, sizeof *b);
     if (b == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for a buffer's descriptor");
     void *data = NULL;
-    status = cuda_check(d, cudaMalloc(&data, n_bytes), "allocating a buffer", err);
+    status = cuda_memory_create(d, n_bytes, "allocating a buffer", &data, err);
     if (status != TERN_OK) {
-        error_prefix(err, "%llu bytes", (ull)n_bytes);
         free(b);
         return status;
     }
@@ -79,7 +99,7 @@ void cuda_buffer_destroy(buffer *b)
 {
     if (b == NULL) return;
     cudaSetDevice(b->device->index);
-    cudaFree(b->data);
+    cuda_memory_destroy(b->device, b->data, b->n_bytes);
     cudaGetLastError(); // of a lost device
     free(b);
 }

@@ -204,6 +204,64 @@ static __device__ __forceinline__ int ld_global_cg_s32(const int *p)
 #endif
 }
 
+// ---- loads of a warp together from shared memory (sm_75)
+//
+// Four matrices of 8 rows of 16 bytes: lane i gives the address of row i % 8 of matrix i / 8. Lane 4g + t gets as word
+// w of matrix w its row g, bytes 4t..4t+3; transposed, of units of two bytes: unit g of row 2t, then of row 2t + 1.
+
+#if defined(TERN_CUDA_SHIM)
+struct shim_matrices {
+    const void *row;
+    unsigned word[4];
+};
+
+template <bool is_transposed> void shim_load_matrices(void *const *arguments)
+{
+    auto lane = [&](int i) { return static_cast<shim_matrices *>(arguments[i]); };
+    for (int i = 0; i < 32; i++)
+        for (int w = 0; w < 4; w++) {
+            int g = i / 4, t = i % 4;
+            auto unit = [&](int row, int n) {
+                return (unsigned)static_cast<const uint16_t *>(lane(8 * w + row)->row)[n];
+            };
+            lane(i)->word[w] = is_transposed ? unit(2 * t, g) | unit(2 * t + 1, g) << 16
+                                             : unit(g, 2 * t) | unit(g, 2 * t + 1) << 16;
+        }
+}
+#endif
+
+static __device__ __forceinline__ uint4 ld_matrices(const void *row)
+{
+#if defined(TERN_CUDA_SHIM)
+    shim_matrices lane = {shim_aligned<uint4>(row, "ld_matrices"), {}};
+    shim_together(32, &lane, shim_load_matrices<false>, "ld_matrices");
+    return make_uint4(lane.word[0], lane.word[1], lane.word[2], lane.word[3]);
+#else
+    uint4 v;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "r"((unsigned)__cvta_generic_to_shared(row))
+                 : "memory");
+    return v;
+#endif
+}
+
+static __device__ __forceinline__ uint4 ld_matrices_transposed(const void *row)
+{
+#if defined(TERN_CUDA_SHIM)
+    shim_matrices lane = {shim_aligned<uint4>(row, "ld_matrices_transposed"), {}};
+    shim_together(32, &lane, shim_load_matrices<true>, "ld_matrices_transposed");
+    return make_uint4(lane.word[0], lane.word[1], lane.word[2], lane.word[3]);
+#else
+    uint4 v;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "r"((unsigned)__cvta_generic_to_shared(row))
+                 : "memory");
+    return v;
+#endif
+}
+
 // ---- tensor cores (sm_80): D = A * B + C with A 16x32, B 32x8, C 16x8, by one warp
 //
 // Lane 4g + t holds of A: a0 = row g, columns 4t..4t+3; a1 = row g+8, the same columns; a2 = row g, columns

@@ -27,10 +27,28 @@ __device__ __forceinline__ void rotate(const rope_args &a, float *head, const fl
     }
 }
 
+// The int4 form: the lanes of a warp are the values of a group.
+__device__ __forceinline__ bool store_int4(uint8_t *part, int head_dim, int slot, const float *x, int lane)
+{
+    bool fits = true;
+    for (int first = 0; first < head_dim; first += KV_INT4_GROUP) {
+        bool exists = first + lane < head_dim;
+        float value = exists ? x[first + lane] : 0.0f;
+        scalar_u32 bits = int4_scale(scalar_as_float(warp_max(scalar_magnitude(value))));
+        int code = int4_code(value, half_to_float(bits)) + INT4_BIAS;
+        int partner = __shfl_xor_sync(FULL_WARP, code, 1);
+        if (exists && lane % 2 == 0) part[kv_int4_byte(head_dim, slot, first + lane)] = (uint8_t)(code | partner << 4);
+        if (lane == 0) kv_halves(part, head_dim)[kv_int4_scale_index(slot, first / KV_INT4_GROUP)] = (uint16_t)bits;
+        fits = fits && int4_scale_is_finite(bits);
+    }
+    return fits;
+}
+
 // Stores the values x in a slot of K or V; false (in every lane) if one cannot be stored as a finite number.
 __device__ __forceinline__ bool store(uint8_t *part, int type, bool is_k, int head_dim, int slot, const float *x,
                                       int lane)
 {
+    if (type == KV_INT4) return store_int4(part, head_dim, slot, x, lane);
     unsigned max_bits = 0;
     for (int i = lane; i < head_dim; i += 32) max_bits = max(max_bits, scalar_magnitude(x[i]));
     float max_value = scalar_as_float(warp_max(max_bits));

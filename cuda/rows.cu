@@ -89,6 +89,7 @@ template <int type> tern_status launch_embed(stream *s, const op *o, tern_error 
 tern_status cuda_embed(stream *s, const op *o, tern_error *err)
 {
     const weights *w = o->embed.table;
+    if (w->is_ternary && w->layout == TERNARY_T80) return launch_embed<DENSE_T80>(s, o, err);
     if (w->is_ternary) return launch_embed<DENSE_TERNARY>(s, o, err);
     switch (w->type) {
     case DENSE_F32: return launch_embed<DENSE_F32>(s, o, err);
@@ -99,6 +100,8 @@ tern_status cuda_embed(stream *s, const op *o, tern_error *err)
     case DENSE_Q4_K: return launch_embed<DENSE_Q4_K>(s, o, err);
     case DENSE_Q5_K: return launch_embed<DENSE_Q5_K>(s, o, err);
     case DENSE_Q6_K: return launch_embed<DENSE_Q6_K>(s, o, err);
+    case DENSE_INT8: return launch_embed<DENSE_INT8>(s, o, err);
+    case DENSE_INT4: return launch_embed<DENSE_INT4>(s, o, err);
     case DENSE_N_TYPES: break;
     }
     return error_set(err, TERN_INTERNAL, "embed: dense type %d does not exist", (int)w->type);

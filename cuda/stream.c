@@ -46,6 +46,13 @@ tern_status cuda_stream_sync(stream *s, tern_error *err)
     return cuda_check_deferred(s, cudaStreamSynchronize(s->handle), "waiting for the stream", err);
 }
 
+tern_status cuda_stream_wait(stream *s, event *e, tern_error *err)
+{
+    tern_status status = cuda_enter(s->device, err);
+    if (status != TERN_OK || !e->is_recorded) return status;
+    return cuda_check_deferred(s, cudaStreamWaitEvent(s->handle, e->handle, 0), "waiting for an event", err);
+}
+
 tern_status cuda_stream_follow_uploads(stream *s, tern_error *err)
 {
     device *d = s->device;

@@ -24,10 +24,15 @@ const tmm_tuning *tmm_tuning_for(int capability)
     return &tunings[i];
 }
 
-// Shared memory of a block of the stream kernels, at the most.
-static size_t staged_bytes(uint32_t n_cols, uint32_t n_columns)
+static uint32_t count_tiles(ternary_layout layout, uint32_t n_cols)
 {
-    size_t row = ((size_t)n_cols + TMM_TILE_COLUMNS - 1) / TMM_TILE_COLUMNS * TMM_TILE_COLUMNS;
+    return (n_cols + tmm_tile_columns(layout) - 1) / tmm_tile_columns(layout);
+}
+
+// Shared memory of a block of the stream kernels, at the most.
+static size_t staged_bytes(ternary_layout layout, uint32_t n_cols, uint32_t n_columns)
+{
+    size_t row = tmm_column_stride(layout, count_tiles(layout, n_cols));
     return n_columns * row + 16 + MAX_SPANS * SPAN_BYTES;
 }
 
@@ -49,7 +54,7 @@ static tmm_split share_out(const device *d, const tmm_tuning *tuning, uint32_t n
 static tmm_split stream_split(const device *d, const tmm_args *a, const tmm_tuning *tuning)
 {
     // Blocks that fit on an SM by their activations; each takes 1 KiB more than it asks for, the largest takes all.
-    size_t fit = ((size_t)d->shared_per_block + 1024) / (staged_bytes(a->n_cols, a->n_columns) + 1024);
+    size_t fit = ((size_t)d->shared_per_block + 1024) / (staged_bytes(a->layout, a->n_cols, a->n_columns) + 1024);
     uint32_t per_sm = fit == 1 ? 1 : tuning->stream_blocks_per_sm; // 0: they stay in global memory
     uint32_t slots = (uint32_t)d->n_sms * per_sm;
     uint32_t n_groups = (a->n_rows + TMM_TILE_ROWS - 1) / TMM_TILE_ROWS;
@@ -63,7 +68,8 @@ static tmm_split block_split(const device *d, const tmm_args *a, tmm_kernel kern
     uint32_t columns = tmm_block_columns(kernel), form = (uint32_t)(kernel - TMM_BLOCK_8);
     uint32_t slots = (uint32_t)d->n_sms * tuning->block_blocks_per_sm[form];
     uint32_t n_items = ((a->n_rows - 1) / (8 * TMM_TILE_ROWS) + 1) * ((a->n_columns - 1) / columns + 1);
-    return share_out(d, tuning, n_items, a->n_tiles, n_items, slots, slots, tuning->block_step_ns[form],
+    uint32_t step_ns = tuning->block_step_ns[form] * tmm_tile_columns(a->layout) / 256; // of T64
+    return share_out(d, tuning, n_items, a->n_tiles, n_items, slots, slots, step_ns,
                      (size_t)columns * 8 * TMM_TILE_ROWS * sizeof(int));
 }
 
@@ -77,7 +83,7 @@ tmm_kernel tmm_choose(const device *d, const weights *w, uint32_t n_columns)
     if (n_columns > 64) return TMM_BLOCK_128;
     if (n_columns > 32) return TMM_BLOCK_64;
     if (n_columns > 8) return TMM_BLOCK_32;
-    bool fits = staged_bytes(w->n_cols, n_columns) <= (size_t)d->shared_per_block;
+    bool fits = staged_bytes(w->layout, w->n_cols, n_columns) <= (size_t)d->shared_per_block;
     return fits ? TMM_STREAM_MMA : TMM_BLOCK_8;
 }
 
@@ -112,11 +118,12 @@ static tmm_args make_args(const device *d, const op *o)
         .n_rows = w->n_rows,
         .n_cols = w->n_cols,
         .terms = p->x.lo_codes.buffer != NULL ? 2 : 1,
-        .n_granules = ternary_padded(w->n_cols) / TERNARY_GRANULE,
+        .n_granules = ternary_granules(w->layout, w->n_cols),
+        .n_tiles = count_tiles(w->layout, w->n_cols),
         .group = w->group,
         .n_groups = w->n_groups,
+        .layout = w->layout,
     };
-    a.n_tiles = (a.n_granules + TMM_TILE_GRANULES - 1) / TMM_TILE_GRANULES;
     return a;
 }
 
@@ -130,10 +137,11 @@ static uint32_t tokens_at_once(const device *d, const tmm_args *a, uint32_t n_to
     case TMM_GROUPS: return has_mma && a->group % TERNARY_GRANULE == 0 ? MAX_TOKENS : 0;
     case TMM_STREAM_MMA:
         if (!has_mma || n_tokens > at_once) return 0;
-        return staged_bytes(a->n_cols, n_tokens * a->terms) <= (size_t)d->shared_per_block ? at_once : 0;
+        return staged_bytes(a->layout, a->n_cols, n_tokens * a->terms) <= (size_t)d->shared_per_block ? at_once : 0;
     case TMM_STREAM_DP4A:
         if (n_tokens < at_once) at_once = n_tokens;
-        while (at_once > 0 && staged_bytes(a->n_cols, at_once * a->terms) > (size_t)d->shared_per_block) at_once--;
+        while (at_once > 0 && staged_bytes(a->layout, a->n_cols, at_once * a->terms) > (size_t)d->shared_per_block)
+            at_once--;
         return at_once > 0 ? at_once : 2 / a->terms; // not even one: straight from global memory
     default: break;
     }
@@ -146,7 +154,7 @@ static uint32_t tokens_at_once(const device *d, const tmm_args *a, uint32_t n_to
 static tern_status launch(stream *s, tmm_args *a, tmm_kernel kernel, const tmm_tuning *tuning, tern_error *err)
 {
     const device *d = s->device;
-    bool is_staged = staged_bytes(a->n_cols, a->n_columns) <= (size_t)d->shared_per_block;
+    bool is_staged = staged_bytes(a->layout, a->n_cols, a->n_columns) <= (size_t)d->shared_per_block;
     switch (kernel) {
     case TMM_STREAM_MMA: a->split = stream_split(d, a, tuning); return tmm_launch_mma(s, a, err);
     case TMM_STREAM_DP4A: a->split = stream_split(d, a, tuning); return tmm_launch_dp4a(s, a, is_staged, err);

@@ -35,7 +35,7 @@ typedef struct tmm_tuning {
 
 // One product as the kernels see it. Columns are the tokens' terms: column c is term c % terms of token c / terms.
 typedef struct tmm_args {
-    const uint8_t *w;     // T64
+    const uint8_t *w;
     const float *w_scale; // [rows padded to 16][n_groups]
     const int8_t *codes[2];
     const int32_t *sums[2];
@@ -47,6 +47,7 @@ typedef struct tmm_args {
     uint32_t n_rows, n_cols, n_tokens, terms, n_columns;
     uint32_t n_granules, n_tiles; // of a row
     uint32_t group, n_groups;     // columns per scale
+    ternary_layout layout;
     tmm_split split;
 } tmm_args;
 

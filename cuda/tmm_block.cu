@@ -1,6 +1,6 @@
-// Ternary products for many columns: blocks of 128 rows x 8, 32, 64 or 128 columns, tmm_t64_128x*_sm80. A step is one
-// tile of K (256 columns) of the 8 row groups and of the activations; both come through a ring of stages in shared
-// memory (cp.async), weights are decoded in registers on their way to the tensor cores, and int32 sums stay in
+// Ternary products for many columns: blocks of 128 rows x 8, 32, 64 or 128 columns, tmm_*_128x*_sm80. A step is one
+// tile of K (256 columns, T80: 320) of the 8 row groups and of the activations; both come through a ring of stages in
+// shared memory (cp.async), weights are decoded in registers on their way to the tensor cores, and int32 sums stay in
 // registers over all of K. Neighbouring blocks take neighbouring token blocks of the same rows, so that the
 // second-level cache serves the weights once. Where there are too few items for the device, blocks share them along K.
 #include "tmm_device.cuh"
@@ -11,42 +11,52 @@ namespace
 {
 
 // Warps stand warps_n side by side along the columns; each has `groups` row groups x `tiles_n` column tiles of 8.
-template <int warps_n, int groups, int tiles_n, int stages> struct block_shape {
+template <ternary_layout L, int warps_n, int groups, int tiles_n, int stages> struct block_shape {
+    static constexpr ternary_layout LAYOUT = L;
     static constexpr int WARPS_N = warps_n, WARP_GROUPS = groups, TILES_N = tiles_n, STAGES = stages;
     static constexpr uint32_t THREADS = GROUPS / groups * warps_n * 32;
     static constexpr uint32_t COLUMNS = warps_n * tiles_n * 8;
-    static constexpr uint32_t STAGE_W = GROUPS * TMM_TILE_BYTES, STAGE_X = COLUMNS * TMM_TILE_COLUMNS;
+    static constexpr uint32_t STAGE_W = GROUPS * TMM_TILE_BYTES, STAGE_X = COLUMNS * packed<L>::TILE_COLUMNS;
     static constexpr uint32_t STAGE = STAGE_W + STAGE_X;
     static constexpr int SUMS = groups * tiles_n * 4; // of a lane
 };
-typedef block_shape<1, 1, 1, 4> shape_8;
-typedef block_shape<2, 2, 2, 4> shape_32;
-typedef block_shape<2, 2, 4, 3> shape_64;
-typedef block_shape<4, 2, 4, 2> shape_128;
+template <ternary_layout L> using shape_8 = block_shape<L, 1, 1, 1, 4>;
+template <ternary_layout L> using shape_32 = block_shape<L, 2, 2, 2, 4>;
+template <ternary_layout L> using shape_64 = block_shape<L, 2, 2, 4, 3>;
+// T80 is dearer to decode and keeps more in registers: a warp takes one row group, which half as many warps decode.
+template <ternary_layout L>
+using shape_128 = block_shape<L, L == TERNARY_T80 ? 2 : 4, L == TERNARY_T80 ? 1 : 2, L == TERNARY_T80 ? 8 : 4, 2>;
 
 struct item {
     uint32_t group, column; // the first ones
 };
 
-// What a thread copies of every step of an item: some 16-byte chunks of weights and of activations, always the same
-// ones of a tile. Rows and columns that are not there repeat the last one; their sums are not used.
+// What a thread copies of every step of an item: some 16-byte chunks of weights, and of activations the same chunk of
+// every X_STEP-th column, always the same ones of a tile. X_STEP is even, so that these columns are the same term of
+// tokens. Row groups that are not there repeat the last one, columns that are not there are zeros; their sums are not
+// used.
 template <typename S> struct copier {
-    static constexpr uint32_t N_W = GROUPS * 64 / S::THREADS, N_X = (S::COLUMNS * 16 + S::THREADS - 1) / S::THREADS;
+    typedef packed<S::LAYOUT> P;
+    static constexpr uint32_t X_STEP = S::THREADS / P::TILE_CHUNKS / 2 * 2, N_X = (S::COLUMNS + X_STEP - 1) / X_STEP;
+    static constexpr uint32_t N_W = GROUPS * 64 / S::THREADS;
     const uint8_t *w[N_W]; // row groups
-    const int8_t *x[N_X];  // the thread's chunk of columns
-    uint32_t x_place;      // in a stage; the next columns are S::THREADS * 16 bytes further on each
+    const int8_t *x;       // the thread's chunk of its first column
+    uint32_t x_place;      // in a stage
+    uint32_t n_x;          // columns that are there, counted in X_STEP
+    bool has_x;
 
     __device__ __forceinline__ copier(const tmm_args &a, item at)
     {
-        uint32_t i = threadIdx.x, last_group = (a.n_rows - 1) / TMM_TILE_ROWS;
+        uint32_t i = threadIdx.x, last_group = (a.n_rows - 1) / TMM_TILE_ROWS, column = i / P::TILE_CHUNKS;
 #pragma unroll
         for (uint32_t k = 0; k < N_W; k++)
             w[k] = a.w + tmm_tile_offset(a.n_granules, min(at.group + (i + k * S::THREADS) / 64, last_group), 0);
-#pragma unroll
-        for (uint32_t k = 0; k < N_X; k++)
-            x[k] = tmm_column(a, min(at.column + (i + k * S::THREADS) / 16, a.n_columns - 1)) + 16 * (i % 16);
-        x_place = S::STAGE_W + i / 16 * TMM_TILE_COLUMNS + 16 * tmm_chunk_place(i / 16, i % 16);
+        x = tmm_column(a, min(at.column + column, a.n_columns - 1)) + 16 * (i % P::TILE_CHUNKS);
+        x_place = S::STAGE_W + column * P::TILE_COLUMNS + 16 * tmm_chunk_place(S::LAYOUT, column, i % P::TILE_CHUNKS);
         keep_in_register(x_place);
+        uint32_t end = min(a.n_columns - at.column, S::COLUMNS);
+        n_x = column < end ? (end - column - 1) / X_STEP + 1 : 0;
+        has_x = i < X_STEP * P::TILE_CHUNKS;
     }
 
     // In the stage every tile has four granules a row; those behind the end of the rows are zeros.
@@ -60,32 +70,37 @@ template <typename S> struct copier {
     }
     __device__ __forceinline__ void copy_x(const tmm_args &a, uint8_t *stage, uint32_t tile) const
     {
-        bool is_there = tile * TMM_TILE_GRANULES + threadIdx.x % 16 / 4 < a.n_granules;
-        size_t from = is_there ? (size_t)tile * TMM_TILE_COLUMNS : 0;
-        const int8_t *any = a.codes[0]; // a valid address where nothing is read
+        uint32_t granule = tile * TMM_TILE_GRANULES + threadIdx.x % P::TILE_CHUNKS / P::CHUNKS;
+        uint32_t n = granule < a.n_granules ? n_x : 0;
+        const int8_t *from = n > 0 ? x + (size_t)tile * P::TILE_COLUMNS : a.codes[0]; // else any valid address
 #pragma unroll
-        for (uint32_t k = 0; k < N_X; k++)
-            if (S::COLUMNS * 16 >= S::THREADS || threadIdx.x < S::COLUMNS * 16)
-                cp_async_16_or_zero(stage + x_place + k * S::THREADS * 16, is_there ? x[k] + from : any, is_there);
+        for (uint32_t k = 0; k < N_X; k++) {
+            if (has_x && (k * X_STEP + X_STEP <= S::COLUMNS || threadIdx.x / P::TILE_CHUNKS < S::COLUMNS - k * X_STEP))
+                cp_async_16_or_zero(stage + x_place + k * X_STEP * P::TILE_COLUMNS, from, k < n);
+            if (k + 1 < n) from += (size_t)a.ld_x * X_STEP >> (a.terms - 1);
+        }
     }
 };
 
 // Where a lane finds its operands in a stage.
 template <typename S> struct reader {
-    uint32_t w, x[4]; // chunks 4 t + q of its first column
+    static constexpr uint32_t PLACES = S::LAYOUT == TERNARY_T80 ? 1 : 4; // T80: chunks follow each other
+    uint32_t w, x[PLACES];                                               // chunks q of its granule of its first column
 
     __device__ __forceinline__ reader()
     {
+        typedef packed<S::LAYOUT> P;
         uint32_t lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = threadIdx.x / 32;
         w = warp / S::WARPS_N * S::WARP_GROUPS * TMM_TILE_BYTES + tmm_granule_offset(TMM_TILE_GRANULES, g, t);
         keep_in_register(w);
 #pragma unroll
-        for (uint32_t q = 0; q < 4; q++) {
-            x[q] = S::STAGE_W + (warp % S::WARPS_N * S::TILES_N * 8 + g) * TMM_TILE_COLUMNS +
-                   16 * tmm_chunk_place(g, 4 * t + q);
+        for (uint32_t q = 0; q < PLACES; q++) {
+            x[q] = S::STAGE_W + (warp % S::WARPS_N * S::TILES_N * 8 + g) * P::TILE_COLUMNS +
+                   16 * tmm_chunk_place(S::LAYOUT, g, P::CHUNKS * t + q);
             keep_in_register(x[q]);
         }
     }
+    __device__ __forceinline__ uint32_t chunk(uint32_t q) const { return PLACES == 1 ? x[0] + 16 * q : x[q % PLACES]; }
 };
 
 // Adds the products of one stage.
@@ -93,25 +108,31 @@ template <typename S>
 __device__ __forceinline__ void multiply(const uint8_t *stage, const reader<S> &from,
                                          int (&sums)[S::WARP_GROUPS][S::TILES_N][4])
 {
+    typedef packed<S::LAYOUT> P;
+    word_codes<S::LAYOUT> words[S::WARP_GROUPS][4]; // two of row g and two of row g + 8, as operands want them
 #pragma unroll
-    for (uint32_t q = 0; q < 4; q++) {
-        int m = (int)q % 2 * 2;
+    for (uint32_t q = 0; q < P::CHUNKS; q++) {
         unsigned fields[2][S::WARP_GROUPS][4];
 #pragma unroll
-        for (uint32_t r = 0; r < S::WARP_GROUPS; r++) { // words 2 (q / 2) and the next of the lane's granules
-            const uint8_t *at = stage + from.w + r * TMM_TILE_BYTES + 8 * (q / 2);
-            uint2 low = ld_v2(at), high = ld_v2(at + TMM_TILE_BYTES / 2);
+        for (uint32_t f = 0; f < 2; f++) {
+            uint32_t half = (2 * q + f) / P::FIELDS, m = (2 * q + f) % P::FIELDS;
 #pragma unroll
-            for (int f = 0; f < 2; f++) {
-                fields[f][r][0] = tmm_codes(low.x, m + f);
-                fields[f][r][1] = tmm_codes(high.x, m + f);
-                fields[f][r][2] = tmm_codes(low.y, m + f);
-                fields[f][r][3] = tmm_codes(high.y, m + f);
+            for (uint32_t r = 0; r < S::WARP_GROUPS; r++) {
+                if (m == 0) {
+                    const uint8_t *at = stage + from.w + r * TMM_TILE_BYTES + 8 * half;
+                    uint2 low = ld_v2(at), high = ld_v2(at + TMM_TILE_BYTES / 2);
+                    words[r][0].load(low.x);
+                    words[r][1].load(high.x);
+                    words[r][2].load(low.y);
+                    words[r][3].load(high.y);
+                }
+#pragma unroll
+                for (int i = 0; i < 4; i++) fields[f][r][i] = words[r][i].next((int)m);
             }
         }
 #pragma unroll
         for (uint32_t i = 0; i < S::TILES_N; i++) {
-            uint4 b = ld_v4(stage + from.x[q] + i * 8 * TMM_TILE_COLUMNS);
+            uint4 b = ld_v4(stage + from.chunk(q) + i * 8 * P::TILE_COLUMNS);
 #pragma unroll
             for (int f = 0; f < 2; f++)
 #pragma unroll
@@ -220,19 +241,22 @@ template <typename S> __device__ __forceinline__ void block_product(const tmm_ar
 } // namespace
 
 #if TMM_HAS_MMA
-#define BLOCK_BODY(shape) block_product<shape>(a)
+#define BLOCK_BODY(...) block_product<__VA_ARGS__>(a)
 #else
-#define BLOCK_BODY(shape)
+#define BLOCK_BODY(...)
 #endif
-#define BLOCK_KERNEL(n, per_sm)                                                                                        \
-    __global__ void __launch_bounds__(shape_##n::THREADS, per_sm) tmm_t64_128x##n##_sm80(tmm_args a)                   \
+#define BLOCK_KERNEL(name, layout, n, per_sm)                                                                          \
+    __global__ void __launch_bounds__(shape_##n<layout>::THREADS, per_sm) tmm_##name##_128x##n##_sm80(tmm_args a)      \
     {                                                                                                                  \
-        BLOCK_BODY(shape_##n);                                                                                         \
+        BLOCK_BODY(shape_##n<layout>);                                                                                 \
     }
-BLOCK_KERNEL(8, 2)
-BLOCK_KERNEL(32, 2)
-BLOCK_KERNEL(64, 2)
-BLOCK_KERNEL(128, 1)
+#define BLOCK_KERNELS(name, layout)                                                                                    \
+    BLOCK_KERNEL(name, layout, 8, 2)                                                                                   \
+    BLOCK_KERNEL(name, layout, 32, 2)                                                                                  \
+    BLOCK_KERNEL(name, layout, 64, 2)                                                                                  \
+    BLOCK_KERNEL(name, layout, 128, 1)
+BLOCK_KERNELS(t64, TERNARY_T64)
+BLOCK_KERNELS(t80, TERNARY_T80)
 
 uint32_t tmm_block_columns(tmm_kernel kernel)
 {
@@ -245,12 +269,16 @@ static tern_status launch(stream *s, const tmm_args *a, const char *name, void (
     return cuda_launch(s, name, kernel, dim3(a->split.n_shares), dim3(S::THREADS), S::STAGES * S::STAGE + 16, err, *a);
 }
 
+#define LAUNCH(name, layout, n)                                                                                        \
+    launch<shape_##n<layout>>(s, a, "tmm_" #name "_128x" #n "_sm80", tmm_##name##_128x##n##_sm80, err)
+#define LAUNCH_LAYOUT(n) (a->layout == TERNARY_T80 ? LAUNCH(t80, TERNARY_T80, n) : LAUNCH(t64, TERNARY_T64, n))
+
 tern_status tmm_launch_block(stream *s, const tmm_args *a, tmm_kernel kernel, tern_error *err)
 {
     switch (kernel) {
-    case TMM_BLOCK_8: return launch<shape_8>(s, a, "tmm_t64_128x8_sm80", tmm_t64_128x8_sm80, err);
-    case TMM_BLOCK_32: return launch<shape_32>(s, a, "tmm_t64_128x32_sm80", tmm_t64_128x32_sm80, err);
-    case TMM_BLOCK_64: return launch<shape_64>(s, a, "tmm_t64_128x64_sm80", tmm_t64_128x64_sm80, err);
-    default: return launch<shape_128>(s, a, "tmm_t64_128x128_sm80", tmm_t64_128x128_sm80, err);
+    case TMM_BLOCK_8: return LAUNCH_LAYOUT(8);
+    case TMM_BLOCK_32: return LAUNCH_LAYOUT(32);
+    case TMM_BLOCK_64: return LAUNCH_LAYOUT(64);
+    default: return LAUNCH_LAYOUT(128);
     }
 }

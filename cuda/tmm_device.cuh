@@ -19,12 +19,21 @@ static __device__ __forceinline__ const int8_t *tmm_column(const tmm_args &a, ui
     return (term == 0 ? a.codes[0] : a.codes[1]) + (size_t)token * a.ld_x;
 }
 
-// Copies 16-byte chunk `chunk` (0..15) of tile `tile` of a column to shared memory; zeros behind the end of the row.
+// A layout as the kernels see it. Each half of a granule (words 0 and 1, or 2 and 3) has FIELDS fields of 8 columns; so
+// field m of half h is step h * FIELDS + m of 2 * FIELDS, and a chunk of 16 activations serves two steps.
+template <ternary_layout L> struct packed {
+    static constexpr uint32_t FIELDS = L == TERNARY_T80 ? 5 : 4;
+    static constexpr uint32_t CHUNKS = FIELDS; // of a granule
+    static constexpr uint32_t TILE_CHUNKS = TMM_TILE_GRANULES * CHUNKS, TILE_COLUMNS = 16 * TILE_CHUNKS;
+};
+
+// Copies 16-byte chunk `chunk` of tile `tile` of a column to shared memory; zeros behind the end of the row.
+template <ternary_layout L>
 static __device__ __forceinline__ void tmm_copy_chunk(const tmm_args &a, uint8_t *to, const int8_t *column,
                                                       uint32_t tile, uint32_t chunk)
 {
-    bool is_there = tile * TMM_TILE_GRANULES + chunk / 4 < a.n_granules;
-    const int8_t *from = column + (is_there ? (size_t)tile * TMM_TILE_COLUMNS + 16 * chunk : 0);
+    bool is_there = tile * TMM_TILE_GRANULES + chunk / packed<L>::CHUNKS < a.n_granules;
+    const int8_t *from = column + (is_there ? (size_t)tile * packed<L>::TILE_COLUMNS + 16 * chunk : 0);
     cp_async_16_or_zero(to, from, is_there);
 }
 
@@ -37,6 +46,40 @@ static __device__ __forceinline__ unsigned tmm_word(const uint4 &granule, int j)
 // Field m of four weights at its place, that is, codes times 4^m; and the codes themselves.
 static __device__ __forceinline__ unsigned tmm_field(unsigned word, int m) { return word & (0x03030303u << (2 * m)); }
 static __device__ __forceinline__ unsigned tmm_codes(unsigned word, int m) { return word >> (2 * m) & 0x03030303u; }
+
+// The codes of a word, four columns of a field at a time: next() for m = 0, 1, ... in turn.
+template <ternary_layout L> struct word_codes;
+
+template <> struct word_codes<TERNARY_T64> {
+    unsigned word = 0;
+    __device__ __forceinline__ void load(unsigned w) { word = w; }
+    __device__ __forceinline__ unsigned next(int m) { return tmm_codes(word, m); }
+};
+
+// T80: each byte in 16 bits, so that multiplied by 3 n times its upper half is the number of the first n digits
+// (ternary.h), and nothing has to be masked. A digit is what that number has more than three times the one before; no
+// byte borrows.
+template <> struct word_codes<TERNARY_T80> {
+    unsigned even = 0, odd = 0, before = 0;
+    __device__ __forceinline__ void load(unsigned w)
+    {
+        even = w & 0x00ff00ffu;
+        odd = w >> 8 & 0x00ff00ffu;
+        before = 0;
+    }
+    __device__ __forceinline__ unsigned next_number()
+    {
+        even *= 3;
+        odd *= 3;
+        return __byte_perm(even, odd, 0x7351);
+    }
+    __device__ __forceinline__ unsigned next(int)
+    {
+        unsigned number = next_number(), codes = number - 3 * before;
+        before = number;
+        return codes;
+    }
+};
 
 // The output of a row and token from the sums of codes times activations.
 static __device__ __forceinline__ void tmm_finish(const tmm_args &a, uint32_t row, uint32_t token, int hi, int lo)

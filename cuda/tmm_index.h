@@ -1,14 +1,16 @@
-// Where things stand in a ternary product: shares of work, tiles of T64 (common/ternary.h), activations in shared
-// memory. Plain functions that the host's tests run, too.
+// Where things stand in a ternary product: shares of work, tiles of packed weights (common/ternary.h), activations in
+// shared memory. Plain functions that the host's tests run, too.
 //
-// Work is counted in steps: one tile of weights (16 rows, 256 columns of K) against all columns a block holds, or, in
-// products for many tokens, a stack of 8 such tiles. Steps run along K first, so that an output item (a row group, or a
-// block of rows and tokens) is n_tiles consecutive steps.
+// Work is counted in steps: one tile of weights (16 rows, 256 or 320 columns of K) against all columns a block holds,
+// or, in products for many tokens, a stack of 8 such tiles. Steps run along K first, so that an output item (a row
+// group, or a block of rows and tokens) is n_tiles consecutive steps.
 #ifndef TERN_CUDA_TMM_INDEX_H
 #define TERN_CUDA_TMM_INDEX_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "ternary.h"
 
 #if defined(__CUDACC__)
 #define TMM_FN static __host__ __device__ __forceinline__
@@ -17,7 +19,6 @@
 #endif
 
 #define TMM_TILE_ROWS     16u
-#define TMM_TILE_COLUMNS  256u
 #define TMM_TILE_GRANULES 4u
 #define TMM_GRANULE_BYTES 16u
 #define TMM_TILE_BYTES    1024u
@@ -71,9 +72,21 @@ TMM_FN uint32_t tmm_tile_granules(uint32_t n_granules, uint32_t tile)
 // Byte offset inside a tile of `n` granules per row: granule t of row g < 8; row g + 8 stands 128 * n further on.
 TMM_FN uint32_t tmm_granule_offset(uint32_t n, uint32_t g, uint32_t t) { return TMM_GRANULE_BYTES * (n * g + t); }
 
-// Activations in shared memory: of each column of activations 16 chunks of 16 bytes per tile. A lane 4g + t reads chunk
-// 4t + q of column g; chunks change places so that the eight lanes that are served at once find eight different groups
-// of banks. Returns the place, 0..15, of a chunk.
-TMM_FN uint32_t tmm_chunk_place(uint32_t column, uint32_t chunk) { return chunk ^ (chunk >> 3 << 1) ^ (column & 1); }
+TMM_FN uint32_t tmm_tile_columns(ternary_layout layout) { return layout == TERNARY_T80 ? 320 : 256; }
+
+// Activations in shared memory: of each column of activations 16 (T80: 20) chunks of 16 bytes per tile. A lane 4g + t
+// reads chunk 4t + q (5t + q) of column g, and the eight lanes that are served at once must find eight different groups
+// of banks. Chunks of T64 change places for that. Those of T80 stay: 0, 5, 10, 15 are four different groups, and the
+// next column has the other four if it stands an odd multiple of 64 bytes further on. Returns the place of a chunk.
+TMM_FN uint32_t tmm_chunk_place(ternary_layout layout, uint32_t column, uint32_t chunk)
+{
+    return layout == TERNARY_T80 ? chunk : chunk ^ (chunk >> 3 << 1) ^ (column & 1);
+}
+
+// Bytes from one whole column of activations to the next.
+TMM_FN uint32_t tmm_column_stride(ternary_layout layout, uint32_t n_tiles)
+{
+    return n_tiles * tmm_tile_columns(layout) + (layout == TERNARY_T80 && n_tiles % 2 == 0 ? 64 : 0);
+}
 
 #endif

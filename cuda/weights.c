@@ -1,6 +1,6 @@
-// Weight matrices on the device. Ternary: T64 (common/ternary.h), rows padded to 16, packed from canonical rows by a
-// kernel; then the scales, one row of them for every row of the matrix. Dense: the stored rows, each at a multiple of
-// 16 bytes, so that kernels can load 16 bytes at a time. One allocation holds both.
+// Weight matrices on the device. Ternary: T64 or T80 (common/ternary.h), rows padded to 16, packed from canonical rows
+// by a kernel; then the scales, one row of them for every row of the matrix. Dense: the stored rows, each at a multiple
+// of 16 bytes, so that kernels can load 16 bytes at a time. One allocation holds both.
 //
 // Uploads run on a stream of their own, in pieces that are staged while the one before travels; every other stream is
 // ordered after them when it next enqueues something.
@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "cuda_backend.h"
+#include "usage.h"
 
 #define ROW_ALIGNMENT 16u
 #define READ_PADDING  64u // readable bytes after the last one of a matrix
@@ -34,7 +35,7 @@ static tern_status lay_out(const weights_desc *desc, weights_layout *out, tern_e
     weights_layout l = {0};
     if (desc->is_ternary) {
         l.row_bytes = ternary_row_bytes(desc->n_cols);
-        l.matrix = t64_bytes(desc->n_rows, desc->n_cols);
+        l.matrix = ternary_packed_bytes(desc->layout, desc->n_rows, desc->n_cols);
         l.n_scales = (uint64_t)cuda_padded_rows(desc->n_rows) * count_groups(desc);
     } else {
         l.row_bytes = (dense_row_bytes(desc->type, desc->n_cols) + ROW_ALIGNMENT - 1) & ~(uint64_t)(ROW_ALIGNMENT - 1);
@@ -62,19 +63,24 @@ tern_status cuda_weights_bytes(device *d, const weights_desc *desc, uint64_t *ou
 
 void cuda_weights_shape(const weights *w, weights_desc *out)
 {
-    *out = (weights_desc){.n_rows = w->n_rows, .n_cols = w->n_cols, .is_ternary = w->is_ternary, .type = w->type};
+    *out = (weights_desc){.n_rows = w->n_rows,
+                          .n_cols = w->n_cols,
+                          .is_ternary = w->is_ternary,
+                          .layout = w->layout,
+                          .type = w->type,
+                          .place = w->place};
 }
 
 // ---- pieces of an upload
 
-// Sends `n_bytes` of `from` to the device on the upload stream.
+// Sends `n_bytes` of `from` to where the matrix lives, on the device or on the host, on the upload stream.
 static tern_status send(device *d, void *to, const void *from, size_t n_bytes, tern_error *err)
 {
     uint8_t *slot;
     tern_status status = cuda_staging_take(d, &d->upload_staging, &slot, err);
     if (status != TERN_OK) return status;
     memcpy(slot, from, n_bytes);
-    cudaError_t e = cudaMemcpyAsync(to, slot, n_bytes, cudaMemcpyHostToDevice, d->upload->handle);
+    cudaError_t e = cudaMemcpyAsync(to, slot, n_bytes, cudaMemcpyDefault, d->upload->handle);
     status = cuda_check(d, e, "uploading weights", err);
     return status == TERN_OK ? cuda_staging_sent(d, &d->upload_staging, d->upload->handle, err) : status;
 }
@@ -113,6 +119,46 @@ static tern_status send_scales(weights *w, const ternary_scale *scale, tern_erro
     return status;
 }
 
+static tern_status find_room(weights *w, const buffer *slot, tern_error *err)
+{
+    device *d = w->device;
+    void *data = NULL;
+    tern_status status = TERN_OK;
+    switch (w->place) {
+    case WEIGHTS_ON_HOST: // one address for host and device
+        status = cuda_check(d, cudaHostAlloc(&data, w->all_bytes, cudaHostAllocMapped), "allocating pinned memory",
+                            err);
+        if (status == TERN_OK)
+            d->usage.host += w->all_bytes;
+        else
+            error_prefix(err, "%llu bytes", (ull)w->all_bytes);
+        break;
+    case WEIGHTS_IN_SLOT:
+        if (slot->n_bytes < w->all_bytes)
+            return error_set(err, TERN_INVALID_ARGUMENT, "weights: %llu bytes do not fit a slot of %llu",
+                             (ull)w->all_bytes, (ull)slot->n_bytes);
+        data = slot->data;
+        break;
+    default: status = cuda_memory_create(d, w->all_bytes, "allocating weights", &data, err);
+    }
+    w->data = data;
+    return status;
+}
+
+// The matrix as zeros, and its scales.
+static tern_status fill(weights *w, size_t n_bytes, const ternary_scale *scale, tern_error *err)
+{
+    device *d = w->device;
+    const int byte = w->is_ternary ? ternary_zero_byte(w->layout) : 0;
+    tern_status status = TERN_OK;
+    if (w->place == WEIGHTS_ON_HOST)
+        memset(w->data, byte, n_bytes);
+    else
+        status = cuda_check(d, cudaMemsetAsync(w->data, byte, n_bytes, d->upload->handle), "clearing weights", err);
+    if (status == TERN_OK && w->is_ternary) status = send_scales(w, scale, err);
+    return status == TERN_OK ? mark_uploaded(d, err) : status;
+}
+
 tern_status cuda_weights_create(device *d, const weights_desc *desc, weights **out, tern_error *err)
 {
     if (desc->is_ternary && (desc->scale == NULL || desc->scale->values == NULL))
@@ -128,24 +174,21 @@ tern_status cuda_weights_create(device *d, const weights_desc *desc, weights **o
                    .n_rows = desc->n_rows,
                    .n_cols = desc->n_cols,
                    .is_ternary = desc->is_ternary,
+                   .layout = desc->layout,
                    .type = desc->is_ternary ? DENSE_F32 : desc->type,
                    .n_bytes = (size_t)l.matrix,
                    .row_bytes = (size_t)l.row_bytes,
                    .n_groups = count_groups(desc),
-                   .group = desc->is_ternary ? desc->scale->group : desc->n_cols};
-    void *data = NULL;
-    status = cuda_check(d, cudaMalloc(&data, (size_t)l.total), "allocating weights", err);
-    w->data = data;
+                   .group = desc->is_ternary ? desc->scale->group : desc->n_cols,
+                   .place = desc->place,
+                   .all_bytes = (size_t)l.total};
+    status = find_room(w, desc->slot, err);
     if (status != TERN_OK) {
-        error_prefix(err, "%llu bytes", (ull)l.total);
-        cuda_weights_destroy(w);
+        free(w);
         return status;
     }
     w->scales = (float *)(void *)(w->data + l.scales_at);
-    cudaError_t e = cudaMemsetAsync(w->data, w->is_ternary ? 0x55 : 0, (size_t)l.scales_at, d->upload->handle);
-    status = cuda_check(d, e, "clearing weights", err);
-    if (status == TERN_OK && w->is_ternary) status = send_scales(w, desc->scale, err);
-    if (status == TERN_OK) status = mark_uploaded(d, err);
+    if (w->place != WEIGHTS_IN_SLOT) status = fill(w, (size_t)l.scales_at, desc->scale, err);
     if (status != TERN_OK) {
         cuda_weights_destroy(w);
         return status;
@@ -157,10 +200,30 @@ tern_status cuda_weights_create(device *d, const weights_desc *desc, weights **o
 void cuda_weights_destroy(weights *w)
 {
     if (w == NULL) return;
-    cudaSetDevice(w->device->index);
-    cudaFree(w->data); // waits for what may still use it
+    device *d = w->device;
+    cudaSetDevice(d->index);
+    if (w->place == WEIGHTS_ON_DEVICE) cuda_memory_destroy(d, w->data, w->all_bytes);
+    if (w->place == WEIGHTS_ON_HOST) {
+        cudaFreeHost(w->data);
+        d->usage.host -= w->all_bytes;
+    }
     cudaGetLastError();
     free(w);
+}
+
+tern_status cuda_weights_copy(stream *s, weights *to, const weights *from, tern_error *err)
+{
+    device *d = s->device;
+    weights_desc shapes[2];
+    cuda_weights_shape(to, &shapes[0]);
+    cuda_weights_shape(from, &shapes[1]);
+    bool is_alike = to->device == d && from->device == d && to->all_bytes == from->all_bytes;
+    tern_status status = weights_check_copy(&shapes[0], &shapes[1], is_alike, err);
+    if (status == TERN_OK) status = cuda_enter(d, err);
+    if (status == TERN_OK) status = cuda_stream_follow_uploads(s, err);
+    if (status != TERN_OK) return status;
+    cudaError_t e = cudaMemcpyAsync(to->data, from->data, from->all_bytes, cudaMemcpyHostToDevice, s->handle);
+    return cuda_check_deferred(s, e, "copying weights from the host", err);
 }
 
 // ---- rows
@@ -201,14 +264,14 @@ static tern_status upload_piece(weights *w, uint32_t first, uint32_t count, cons
     size_t host_bytes = stored_row_bytes(w);
     if (w->is_ternary) {
         tern_status status = send(d, d->upload_rows, rows, count * host_bytes, err);
-        return status == TERN_OK ? cuda_t64_pack(d->upload, w, first, count, d->upload_rows, err) : status;
+        return status == TERN_OK ? cuda_pack_rows(d->upload, w, first, count, d->upload_rows, err) : status;
     }
     uint8_t *slot;
     tern_status status = cuda_staging_take(d, &d->upload_staging, &slot, err);
     if (status != TERN_OK) return status;
     memcpy(slot, rows, count * host_bytes);
     cudaError_t e = cudaMemcpy2DAsync(w->data + first * w->row_bytes, w->row_bytes, slot, host_bytes, host_bytes, count,
-                                      cudaMemcpyHostToDevice, d->upload->handle);
+                                      cudaMemcpyDefault, d->upload->handle);
     status = cuda_check(d, e, "uploading weights", err);
     return status == TERN_OK ? cuda_staging_sent(d, &d->upload_staging, d->upload->handle, err) : status;
 }
@@ -234,10 +297,10 @@ static tern_status download_piece(weights *w, uint32_t first, uint32_t count, ui
     size_t host_bytes = stored_row_bytes(w);
     uint8_t *slot;
     tern_status status = cuda_staging_take(d, &d->upload_staging, &slot, err);
-    if (status == TERN_OK && w->is_ternary) status = cuda_t64_unpack(d->upload, w, first, count, d->upload_rows, err);
+    if (status == TERN_OK && w->is_ternary) status = cuda_unpack_rows(d->upload, w, first, count, d->upload_rows, err);
     if (status != TERN_OK) return status;
     const uint8_t *from = w->is_ternary ? d->upload_rows : w->data + first * w->row_bytes;
-    cudaError_t e = cudaMemcpy2DAsync(slot, host_bytes, from, w->row_bytes, host_bytes, count, cudaMemcpyDeviceToHost,
+    cudaError_t e = cudaMemcpy2DAsync(slot, host_bytes, from, w->row_bytes, host_bytes, count, cudaMemcpyDefault,
                                       d->upload->handle);
     if (e == cudaSuccess) e = cudaStreamSynchronize(d->upload->handle);
     status = cuda_check_deferred(d->upload, e, "downloading weights", err);
@@ -256,7 +319,7 @@ static tern_status download_long_row(weights *w, uint32_t row, uint8_t *to, tern
         status = cuda_staging_take(d, &d->upload_staging, &slot, err);
         if (status != TERN_OK) return status;
         const uint8_t *from = w->data + row * w->row_bytes + done;
-        cudaError_t e = cudaMemcpyAsync(slot, from, n, cudaMemcpyDeviceToHost, d->upload->handle);
+        cudaError_t e = cudaMemcpyAsync(slot, from, n, cudaMemcpyDefault, d->upload->handle);
         if (e == cudaSuccess) e = cudaStreamSynchronize(d->upload->handle);
         status = cuda_check_deferred(d->upload, e, "downloading weights", err);
         if (status == TERN_OK) memcpy(to + done, slot, n);

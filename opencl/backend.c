@@ -1,5 +1,5 @@
 // The OpenCL backend's table. One in-order queue a device serves all its streams, so everything happens in the order it
-// was asked for.
+// was asked for; only streams for copies have a queue of their own.
 #include <stdlib.h>
 
 #include "opencl.h"
@@ -7,15 +7,18 @@
 struct event {
     device *device;
     cl_event marker;
+    cl_command_queue queue; // that the marker is in
 };
 
 static tern_status device_memory(device *d, uint64_t *total, uint64_t *available, tern_error *err)
 {
     (void)err;
     *total = d->memory_total;
-    *available = d->memory_total > d->memory_taken ? d->memory_total - d->memory_taken : 0;
+    *available = d->memory_total > d->usage.now ? d->memory_total - d->usage.now : 0;
     return TERN_OK;
 }
+
+static void device_allocated(const device *d, device_usage *out) { *out = d->usage; }
 
 // ---- capability
 
@@ -43,19 +46,55 @@ static tern_status stream_create(device *d, stream **out, tern_error *err)
     stream *s = calloc(1, sizeof *s);
     if (s == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for a stream");
     s->device = d;
+    s->queue = d->queue;
     *out = s;
     return TERN_OK;
 }
 
-static void stream_destroy(stream *s) { free(s); }
+static tern_status copy_stream_create(device *d, stream **out, tern_error *err)
+{
+    cl_int code;
+    tern_status status = opencl_check_lost(d, err);
+    stream *s = NULL;
+    if (status == TERN_OK) status = stream_create(d, &s, err);
+    if (status != TERN_OK) return status;
+    s->queue = cl.clCreateCommandQueue(d->context, d->cl_device.id, CL_QUEUE_PROFILING_ENABLE, &code);
+    if (s->queue == NULL) {
+        free(s);
+        return opencl_error(d, code, TERN_NO_DEVICE, "creating a queue", err);
+    }
+    *out = s;
+    return TERN_OK;
+}
+
+static void stream_destroy(stream *s)
+{
+    if (s == NULL) return;
+    if (s->queue != s->device->queue) {
+        cl.clFinish(s->queue);
+        cl.clReleaseCommandQueue(s->queue);
+    }
+    free(s);
+}
 
 static tern_status stream_sync(stream *s, tern_error *err)
 {
     tern_status status = opencl_check_lost(s->device, err);
     if (status != TERN_OK) return status;
-    cl_int code = cl.clFinish(s->device->queue);
+    cl_int code = cl.clFinish(s->queue);
     return code == CL_SUCCESS ? TERN_OK
                               : opencl_error(s->device, code, TERN_DEVICE_LOST, "waiting for the device", err);
+}
+
+// Commands of another queue that are waited for must have been handed to the device.
+static tern_status stream_wait(stream *s, event *e, tern_error *err)
+{
+    device *d = s->device;
+    tern_status status = opencl_check_lost(d, err);
+    if (status != TERN_OK || e->marker == NULL) return status;
+    cl_int code = cl.clFlush(e->queue);
+    if (code == CL_SUCCESS) code = cl.clEnqueueBarrierWithWaitList(s->queue, 1, &e->marker, NULL);
+    return code == CL_SUCCESS ? TERN_OK : opencl_error(d, code, TERN_INTERNAL, "waiting for an event", err);
 }
 
 static void release_marker(event *e)
@@ -85,7 +124,8 @@ static tern_status event_record(stream *s, event *e, tern_error *err)
     tern_status status = opencl_check_lost(s->device, err);
     if (status != TERN_OK) return status;
     release_marker(e);
-    cl_int code = cl.clEnqueueMarkerWithWaitList(s->device->queue, 0, NULL, &e->marker);
+    cl_int code = cl.clEnqueueMarkerWithWaitList(s->queue, 0, NULL, &e->marker);
+    e->queue = s->queue;
     return code == CL_SUCCESS ? TERN_OK : opencl_error(s->device, code, TERN_INTERNAL, "recording an event", err);
 }
 
@@ -129,6 +169,7 @@ const backend opencl_backend = {
     .device_close = opencl_device_close,
     .device_probe = opencl_device_probe,
     .device_memory = device_memory,
+    .device_allocated = device_allocated,
     .supports = supports,
     .buffer_create = opencl_buffer_create,
     .buffer_destroy = opencl_buffer_destroy,
@@ -138,6 +179,8 @@ const backend opencl_backend = {
     .stream_create = stream_create,
     .stream_destroy = stream_destroy,
     .stream_sync = stream_sync,
+    .copy_stream_create = copy_stream_create,
+    .stream_wait = stream_wait,
     .event_create = event_create,
     .event_destroy = event_destroy,
     .event_record = event_record,
@@ -148,6 +191,7 @@ const backend opencl_backend = {
     .weights_upload_rows = opencl_weights_upload_rows,
     .weights_download_rows = opencl_weights_download_rows,
     .weights_shape = opencl_weights_shape,
+    .weights_copy = opencl_weights_copy,
     .enqueue = enqueue,
     .graph_begin = opencl_graph_begin,
     .graph_end = opencl_graph_end,

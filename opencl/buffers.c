@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "opencl.h"
+#include "usage.h"
 
 #ifndef CL_MEM_ALLOW_UNRESTRICTED_SIZE_INTEL
 #define CL_MEM_ALLOW_UNRESTRICTED_SIZE_INTEL (1 << 23)
@@ -14,7 +15,8 @@ typedef unsigned long long ull; // for printf
 
 // The memory is filled once: drivers give it out on first use, and a lack of it should show now, not in the middle of a
 // run.
-tern_status opencl_mem_create(device *d, uint64_t n_bytes, const char *what, cl_mem *out, tern_error *err)
+static tern_status create(device *d, uint64_t n_bytes, cl_mem_flags place, const char *what, cl_mem *out,
+                          tern_error *err)
 {
     bool is_large = n_bytes > d->max_alloc;
     if (is_large && !d->traits.is_intel_large)
@@ -23,13 +25,12 @@ tern_status opencl_mem_create(device *d, uint64_t n_bytes, const char *what, cl_
                          "positions (-c), or a smaller type",
                          d->name, what, (ull)n_bytes, MIB(n_bytes), MIB(d->max_alloc));
     cl_int code;
-    cl_mem_flags flags = CL_MEM_READ_WRITE | (is_large ? CL_MEM_ALLOW_UNRESTRICTED_SIZE_INTEL : 0);
+    cl_mem_flags flags = CL_MEM_READ_WRITE | place | (is_large ? CL_MEM_ALLOW_UNRESTRICTED_SIZE_INTEL : 0);
     cl_mem mem = cl.clCreateBuffer(d->context, flags, (size_t)n_bytes, NULL, &code);
     const cl_uchar zero = 0;
     if (mem != NULL) {
         code = cl.clEnqueueFillBuffer(d->queue, mem, &zero, 1, 0, (size_t)n_bytes, 0, NULL, NULL);
         if (code == CL_SUCCESS) {
-            d->memory_taken += n_bytes;
             *out = mem;
             return TERN_OK;
         }
@@ -37,16 +38,37 @@ tern_status opencl_mem_create(device *d, uint64_t n_bytes, const char *what, cl_
     }
     error_set(err, code == CL_OUT_OF_HOST_MEMORY ? TERN_HOST_MEMORY : TERN_DEVICE_MEMORY,
               "%s: no memory for %s of %llu bytes (%llu MiB; %llu MiB are taken, the device has %llu): %s (%d)",
-              d->name, what, (ull)n_bytes, MIB(n_bytes), MIB(d->memory_taken), MIB(d->memory_total),
+              d->name, what, (ull)n_bytes, MIB(n_bytes), MIB(d->usage.now), MIB(d->memory_total),
               opencl_code_name(code), (int)code);
     return code == CL_OUT_OF_HOST_MEMORY ? TERN_HOST_MEMORY : TERN_DEVICE_MEMORY;
+}
+
+tern_status opencl_mem_create(device *d, uint64_t n_bytes, const char *what, cl_mem *out, tern_error *err)
+{
+    tern_status status = create(d, n_bytes, 0, what, out, err);
+    if (status == TERN_OK) usage_take(&d->usage, n_bytes);
+    return status;
 }
 
 void opencl_mem_destroy(device *d, cl_mem mem, uint64_t n_bytes)
 {
     if (mem == NULL) return;
     cl.clReleaseMemObject(mem);
-    d->memory_taken -= n_bytes;
+    usage_give(&d->usage, n_bytes);
+}
+
+tern_status opencl_pinned_create(device *d, uint64_t n_bytes, const char *what, cl_mem *out, tern_error *err)
+{
+    tern_status status = create(d, n_bytes, CL_MEM_ALLOC_HOST_PTR, what, out, err);
+    if (status == TERN_OK) d->usage.host += n_bytes;
+    return status;
+}
+
+void opencl_pinned_destroy(device *d, cl_mem mem, uint64_t n_bytes)
+{
+    if (mem == NULL) return;
+    cl.clReleaseMemObject(mem);
+    d->usage.host -= n_bytes;
 }
 
 tern_status opencl_buffer_create(device *d, size_t n_bytes, buffer **out, tern_error *err)

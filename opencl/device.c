@@ -7,6 +7,7 @@
 #include "scalar_probe.h"
 
 #define LARGEST_GROUP 256u // items of the largest work-group; every kernel states its own
+#define T80_OPTION    "-DTERN_T80"
 
 static const struct {
     const char *name;
@@ -25,8 +26,10 @@ static const struct {
     [KERNEL_NORM_QUANT] = {"norm_quant", TOPIC_NORM},
     [KERNEL_QUANT] = {"quant", TOPIC_NORM},
     [KERNEL_QUANT2] = {"quant2", TOPIC_NORM},
-    [KERNEL_T64_PACK] = {"t64_pack", TOPIC_T64},
-    [KERNEL_T64_UNPACK] = {"t64_unpack", TOPIC_T64},
+    [KERNEL_T64_PACK] = {"t64_pack", TOPIC_PACK},
+    [KERNEL_T64_UNPACK] = {"t64_unpack", TOPIC_PACK},
+    [KERNEL_T80_PACK] = {"t80_pack", TOPIC_PACK},
+    [KERNEL_T80_UNPACK] = {"t80_unpack", TOPIC_PACK},
     [KERNEL_TMM_M1] = {"tmm_t64_m1", TOPIC_TERNARY},
     [KERNEL_TMM_M2] = {"tmm_t64_m2", TOPIC_TERNARY},
     [KERNEL_TMM_M4] = {"tmm_t64_m4", TOPIC_TERNARY},
@@ -35,6 +38,12 @@ static const struct {
     [KERNEL_TMM_GEMM64] = {"tmm_t64_gemm64", TOPIC_TERNARY},
     [KERNEL_TMM_GROUPS] = {"tmm_t64_groups", TOPIC_TERNARY},
     [KERNEL_TMM_RAGGED] = {"tmm_t64_ragged", TOPIC_TERNARY},
+    [KERNEL_T80_M1] = {"tmm_t80_m1", TOPIC_T80},
+    [KERNEL_T80_M2] = {"tmm_t80_m2", TOPIC_T80},
+    [KERNEL_T80_M4] = {"tmm_t80_m4", TOPIC_T80},
+    [KERNEL_T80_M8] = {"tmm_t80_m8", TOPIC_T80},
+    [KERNEL_T80_GEMM16] = {"tmm_t80_gemm16", TOPIC_T80},
+    [KERNEL_T80_GEMM64] = {"tmm_t80_gemm64", TOPIC_T80},
     [KERNEL_ROPE_KV] = {"rope_kv", TOPIC_ATTENTION},
     [KERNEL_ATTENTION] = {"attention", TOPIC_ATTENTION},
     [KERNEL_ATTENTION_MERGE] = {"attention_merge", TOPIC_ATTENTION},
@@ -43,12 +52,18 @@ static const struct {
 };
 
 static const char *const weight_names[OPENCL_DENSE_KINDS] = {
-    [DENSE_F32] = "f32",   [DENSE_F16] = "f16",   [DENSE_BF16] = "bf16",
-    [DENSE_Q8_0] = "q8_0", [DENSE_Q4_0] = "q4_0", [DENSE_Q4_K] = "q4_k",
-    [DENSE_Q5_K] = "q5_k", [DENSE_Q6_K] = "q6_k", [DENSE_N_TYPES] = "ternary",
+    [DENSE_F32] = "f32",   [DENSE_F16] = "f16",   [DENSE_BF16] = "bf16",       [DENSE_Q8_0] = "q8_0",
+    [DENSE_Q4_0] = "q4_0", [DENSE_Q4_K] = "q4_k", [DENSE_Q5_K] = "q5_k",       [DENSE_Q6_K] = "q6_k",
+    [DENSE_INT8] = "int8", [DENSE_INT4] = "int4", [DENSE_N_TYPES] = "ternary", [DENSE_N_TYPES + TERNARY_T80] = "t80",
 };
-static const char *const dense_names[DENSE_KERNEL_COUNT] = {
-    [DENSE_EMBED] = "embed", [DENSE_MM_M1] = "dense_mm_m1", [DENSE_MM_M4] = "dense_mm_m4"};
+
+static const char *dense_name(uint32_t kind, opencl_dense_kernel kernel)
+{
+    static const char *const names[2][DENSE_KERNEL_COUNT] = {
+        {[DENSE_EMBED] = "embed", [DENSE_MM_M1] = "dense_mm_m1", [DENSE_MM_M4] = "dense_mm_m4"},
+        {[DENSE_EMBED] = "embed", [DENSE_MM_M1] = "int_mm_m1", [DENSE_MM_M4] = "int_mm_m4"}};
+    return names[dense_is_integer((dense_type)kind)][kernel];
+}
 
 static launch begin(device *d, cl_kernel kernel, const char *name)
 {
@@ -61,7 +76,7 @@ launch launch_begin(device *d, opencl_kernel kernel) { return begin(d, d->kernel
 
 launch launch_begin_dense(device *d, uint32_t kind, opencl_dense_kernel kernel)
 {
-    return begin(d, d->dense[kind][kernel], dense_names[kernel]);
+    return begin(d, d->dense[kind][kernel], dense_name(kind, kernel));
 }
 
 tern_status opencl_check_lost(const device *d, tern_error *err)
@@ -82,27 +97,41 @@ static tern_status create_kernel(device *d, cl_program program, const char *name
 static tern_status create_topic(device *d, opencl_topic topic, tern_error *err)
 {
     cl_program program;
-    tern_status status = opencl_program_create(d, topic, "", &program, err);
+    tern_status status = opencl_program_create(d, topic, topic == TOPIC_T80 ? T80_OPTION : "", &program, err);
     if (status != TERN_OK) return status;
     d->programs[d->n_programs++] = program;
     for (int k = 0; k < KERNEL_COUNT && status == TERN_OK; k++)
         if (kernel_table[k].topic == topic)
             status = create_kernel(d, program, kernel_table[k].name, &d->kernels[k], err);
+    if (status == TERN_OK) return TERN_OK;
+    for (int k = 0; k < KERNEL_COUNT; k++) // nothing of it stays: the next try begins anew
+        if (kernel_table[k].topic == topic && d->kernels[k] != NULL) {
+            cl.clReleaseKernel(d->kernels[k]);
+            d->kernels[k] = NULL;
+        }
+    cl.clReleaseProgram(d->programs[--d->n_programs]);
     return status;
+}
+
+tern_status opencl_t80_kernels(device *d, tern_error *err)
+{
+    return d->kernels[KERNEL_T80_M1] != NULL ? TERN_OK : create_topic(d, TOPIC_T80, err);
 }
 
 tern_status opencl_dense_kernels(device *d, uint32_t kind, tern_error *err)
 {
     if (d->dense[kind][0] != NULL) return TERN_OK;
-    char options[80], name[64];
+    char options[96], name[64];
     cl_program program;
-    snprintf(options, sizeof options, "-DWEIGHT_TYPE=%u -DWEIGHT_NAME=%s", kind, weight_names[kind]);
+    bool is_t80 = kind == DENSE_N_TYPES + TERNARY_T80;
+    snprintf(options, sizeof options, "-DWEIGHT_TYPE=%u -DWEIGHT_NAME=%s%s", is_t80 ? (unsigned)DENSE_N_TYPES : kind,
+             weight_names[kind], is_t80 ? " " T80_OPTION : "");
     tern_status status = opencl_program_create(d, TOPIC_DENSE, options, &program, err);
     if (status != TERN_OK) return status;
     d->programs[d->n_programs++] = program;
     for (int k = DENSE_KERNEL_COUNT - 1; k >= 0 && status == TERN_OK;
          k--) { // the first one last: it marks all as there
-        snprintf(name, sizeof name, "%s_%s", dense_names[k], weight_names[kind]);
+        snprintf(name, sizeof name, "%s_%s", dense_name(kind, (opencl_dense_kernel)k), weight_names[kind]);
         status = create_kernel(d, program, name, &d->dense[kind][k], err);
     }
     if (status == TERN_OK) return TERN_OK;
@@ -253,7 +282,7 @@ tern_status opencl_device_open_as(size_t index, const opencl_traits *traits, con
     for (size_t i = 0; i < OPENCL_N_STAGING && status == TERN_OK; i++) status = create_staging(d, &d->staging[i], err);
     if (status == TERN_OK) status = choose_fast_paths(d, err);
     for (int topic = TOPIC_PROBE + 1; topic < TOPIC_COUNT && status == TERN_OK; topic++)
-        if (topic != TOPIC_DENSE) status = create_topic(d, (opencl_topic)topic, err);
+        if (topic != TOPIC_DENSE && topic != TOPIC_T80) status = create_topic(d, (opencl_topic)topic, err);
     if (status != TERN_OK) {
         opencl_device_close(d);
         return status;

@@ -38,9 +38,11 @@
     X(clEnqueueNDRangeKernel)                                                                                          \
     X(clEnqueueReadBuffer)                                                                                             \
     X(clEnqueueWriteBuffer)                                                                                            \
+    X(clEnqueueCopyBuffer)                                                                                             \
     X(clEnqueueFillBuffer)                                                                                             \
     X(clEnqueueMapBuffer)                                                                                              \
     X(clEnqueueUnmapMemObject)                                                                                         \
+    X(clEnqueueBarrierWithWaitList)                                                                                    \
     X(clEnqueueMarkerWithWaitList)                                                                                     \
     X(clWaitForEvents)                                                                                                 \
     X(clReleaseEvent)                                                                                                  \
@@ -124,8 +126,9 @@ typedef enum opencl_topic {
     TOPIC_PROBE,
     TOPIC_ROWS,
     TOPIC_NORM,
-    TOPIC_T64,
+    TOPIC_PACK,
     TOPIC_TERNARY,
+    TOPIC_T80, // the products of TOPIC_TERNARY with another layout, built when such weights are created
     TOPIC_DENSE,
     TOPIC_ATTENTION, // with rope_kv
     TOPIC_TOP_K,
@@ -163,6 +166,8 @@ typedef enum opencl_kernel {
     KERNEL_QUANT2,
     KERNEL_T64_PACK,
     KERNEL_T64_UNPACK,
+    KERNEL_T80_PACK,
+    KERNEL_T80_UNPACK,
     KERNEL_TMM_M1,
     KERNEL_TMM_M2,
     KERNEL_TMM_M4,
@@ -171,6 +176,12 @@ typedef enum opencl_kernel {
     KERNEL_TMM_GEMM64,
     KERNEL_TMM_GROUPS,
     KERNEL_TMM_RAGGED,
+    KERNEL_T80_M1, // in the order of KERNEL_TMM_M1 .. KERNEL_TMM_GEMM64
+    KERNEL_T80_M2,
+    KERNEL_T80_M4,
+    KERNEL_T80_M8,
+    KERNEL_T80_GEMM16,
+    KERNEL_T80_GEMM64,
     KERNEL_ROPE_KV,
     KERNEL_ATTENTION,
     KERNEL_ATTENTION_MERGE,
@@ -179,8 +190,9 @@ typedef enum opencl_kernel {
     KERNEL_COUNT
 } opencl_kernel;
 
+// Of INT8 and INT4 weights the products are those of int_mm.
 typedef enum opencl_dense_kernel { DENSE_EMBED, DENSE_MM_M1, DENSE_MM_M4, DENSE_KERNEL_COUNT } opencl_dense_kernel;
-#define OPENCL_DENSE_KINDS (DENSE_N_TYPES + 1) // each dense type, then ternary
+#define OPENCL_DENSE_KINDS (DENSE_N_TYPES + TERNARY_N_LAYOUTS) // each dense type, then each ternary layout
 
 typedef struct opencl_staging {
     cl_mem pinned, device; // the host's side, mapped at `host` throughout, and where it is copied to
@@ -197,9 +209,9 @@ struct device {
     char cache_dir[512]; // "": no cache
     bool is_lost;
     cl_context context;
-    cl_command_queue queue; // in order, of all streams: what is uploaded is there for every op after it
+    cl_command_queue queue; // in order, of all streams but those that copy: what is uploaded is there for ops after it
     cl_ulong max_alloc, memory_total;
-    uint64_t memory_taken;
+    device_usage usage;
     cl_kernel kernels[KERNEL_COUNT];
     cl_kernel dense[OPENCL_DENSE_KINDS][DENSE_KERNEL_COUNT]; // built when weights of the kind are created
     cl_program programs[TOPIC_COUNT + OPENCL_DENSE_KINDS];
@@ -207,7 +219,8 @@ struct device {
     cl_mem scratch;
     opencl_staging staging[OPENCL_N_STAGING];
     uint32_t next_staging;
-    graph *recording; // what enqueued ops go to, or NULL
+    uint64_t n_uploads; // of weights so far
+    graph *recording;   // what enqueued ops go to, or NULL
     const opencl_commands *commands;
 };
 
@@ -219,13 +232,15 @@ struct buffer {
 
 struct stream {
     device *device;
+    cl_command_queue queue; // the device's, or a copying stream's own
+    uint64_t n_uploads;     // uploads that a queue of its own is ordered after
 };
 
 // The matrix, then its scales, then the first rows of its row ranges, in one buffer.
 struct weights {
     device *device;
-    weights_desc shape; // scale: NULL
-    cl_mem mem;
+    weights_desc shape;        // scale, slot: NULL
+    cl_mem mem;                // a slot's if the shape's place says so
     size_t n_bytes, row_bytes; // row: canonical or stored
     size_t scale_at, begin_at; // bytes
     uint32_t n_sets, n_groups, group;
@@ -238,8 +253,15 @@ tern_status opencl_device_open_as(size_t index, const opencl_traits *traits, con
                                   tern_error *err);
 void opencl_device_close(device *d);
 tern_status opencl_device_probe(device *d, bool *is_reproducible, tern_error *err);
-// The kernels for weights of a dense type, or ternary (DENSE_N_TYPES), as dense matrices.
+// The kernels for weights of a dense type, or ternary (DENSE_N_TYPES + layout), as dense matrices.
 tern_status opencl_dense_kernels(device *d, uint32_t kind, tern_error *err);
+// The kernels for products of T80 matrices.
+tern_status opencl_t80_kernels(device *d, tern_error *err);
+// Which kernels take a matrix as a dense one.
+static inline uint32_t opencl_dense_kind(const weights_desc *w)
+{
+    return w->is_ternary ? DENSE_N_TYPES + (uint32_t)w->layout : (uint32_t)w->type;
+}
 // DEVICE_LOST if an earlier call lost it.
 tern_status opencl_check_lost(const device *d, tern_error *err);
 
@@ -247,6 +269,9 @@ tern_status opencl_check_lost(const device *d, tern_error *err);
 
 tern_status opencl_mem_create(device *d, uint64_t n_bytes, const char *what, cl_mem *out, tern_error *err);
 void opencl_mem_destroy(device *d, cl_mem mem, uint64_t n_bytes);
+// The same in pinned host memory that the device can reach.
+tern_status opencl_pinned_create(device *d, uint64_t n_bytes, const char *what, cl_mem *out, tern_error *err);
+void opencl_pinned_destroy(device *d, cl_mem mem, uint64_t n_bytes);
 tern_status opencl_buffer_create(device *d, size_t n_bytes, buffer **out, tern_error *err);
 void opencl_buffer_destroy(buffer *b);
 tern_status opencl_buffer_write(stream *s, view to, const void *from, size_t n_bytes, tern_error *err);
@@ -264,6 +289,7 @@ tern_status opencl_weights_upload_rows(weights *w, uint32_t first, uint32_t coun
                                        tern_error *err);
 tern_status opencl_weights_download_rows(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err);
 void opencl_weights_shape(const weights *w, weights_desc *out);
+tern_status opencl_weights_copy(stream *s, weights *to, const weights *from, tern_error *err);
 
 // ---- launch.c: one kernel call
 
@@ -295,6 +321,7 @@ extern const opencl_op opencl_ops[OP_N_KINDS];
 
 tern_status opencl_embed(device *d, const op *o, tern_error *err);
 tern_status opencl_dense_mm(device *d, const op *o, tern_error *err);
+tern_status opencl_int_mm(device *d, const op *o, tern_error *err);
 tern_status opencl_ternary_mm(device *d, const op *o, tern_error *err);
 tern_status opencl_rope_kv(device *d, const op *o, tern_error *err);
 tern_status opencl_attention(device *d, const op *o, tern_error *err);

@@ -28,7 +28,7 @@ static void arg_matrix(launch *l, const op_ternary_mm *a)
     const weights *w = a->w;
     launch_mem(l, w->mem);
     launch_u32(l, w->shape.n_rows);
-    launch_u32(l, ternary_padded(w->shape.n_cols) / TERNARY_GRANULE);
+    launch_u32(l, ternary_granules(w->shape.layout, w->shape.n_cols));
     launch_u64(l, w->scale_at);
     launch_u64(l, w->begin_at);
     launch_u32(l, w->n_sets);
@@ -71,7 +71,8 @@ tern_status opencl_ternary_mm(device *d, const op *o, tern_error *err)
     if (a->w->n_groups > 1) return ternary_groups(d, o, err);
     uint32_t n_columns = o->m * (a->x.lo_codes.buffer != NULL ? 2 : 1);
     form f = choose_form(d, n_columns);
-    launch l = launch_begin(d, f.kernel);
+    bool is_t80 = a->w->shape.layout == TERNARY_T80;
+    launch l = launch_begin(d, is_t80 ? (opencl_kernel)(f.kernel - KERNEL_TMM_M1 + KERNEL_T80_M1) : f.kernel);
     arg_matrix(&l, a);
     arg_rows(&l, &a->x);
     launch_u32(&l, n_columns);
@@ -80,8 +81,6 @@ tern_status opencl_ternary_mm(device *d, const op *o, tern_error *err)
 }
 
 // ---- dense
-
-static uint32_t kind_of(const weights *w) { return w->shape.is_ternary ? DENSE_N_TYPES : (uint32_t)w->shape.type; }
 
 static void arg_dense_matrix(launch *l, const weights *w)
 {
@@ -100,7 +99,7 @@ static void arg_dense_matrix(launch *l, const weights *w)
 tern_status opencl_embed(device *d, const op *o, tern_error *err)
 {
     const op_embed *a = &o->embed;
-    launch l = launch_begin_dense(d, kind_of(a->table), DENSE_EMBED);
+    launch l = launch_begin_dense(d, opencl_dense_kind(&a->table->shape), DENSE_EMBED);
     arg_dense_matrix(&l, a->table);
     launch_at(&l, a->ids, sizeof(int32_t));
     launch_at(&l, a->y, sizeof(float));
@@ -112,12 +111,31 @@ tern_status opencl_dense_mm(device *d, const op *o, tern_error *err)
 {
     const op_dense_mm *a = &o->dense_mm;
     uint32_t tokens = o->m == 1 ? 1 : 4;
-    launch l = launch_begin_dense(d, kind_of(a->w), tokens == 1 ? DENSE_MM_M1 : DENSE_MM_M4);
+    launch l = launch_begin_dense(d, opencl_dense_kind(&a->w->shape), tokens == 1 ? DENSE_MM_M1 : DENSE_MM_M4);
     arg_dense_matrix(&l, a->w);
     launch_at(&l, a->x, sizeof(float));
     launch_at(&l, a->y, sizeof(float));
     launch_u32(&l, o->m);
     launch_u32(&l, a->ld_x);
+    launch_u32(&l, a->ld_y);
+    launch_u32(&l, a->check_finite);
+    launch_flag(&l, o);
+    return launch_end(&l, (a->w->shape.n_rows + 7) / 8, (o->m + tokens - 1) / tokens, 1, 64, err);
+}
+
+tern_status opencl_int_mm(device *d, const op *o, tern_error *err)
+{
+    const op_int_mm *a = &o->int_mm;
+    uint32_t tokens = o->m == 1 ? 1 : 4;
+    launch l = launch_begin_dense(d, opencl_dense_kind(&a->w->shape), tokens == 1 ? DENSE_MM_M1 : DENSE_MM_M4);
+    arg_dense_matrix(&l, a->w);
+    launch_at(&l, a->x.codes, 1);
+    launch_at(&l, a->x.scale, sizeof(float));
+    launch_at(&l, a->x.lo_codes, 1);
+    launch_at(&l, a->x.lo_scale, sizeof(float));
+    launch_at(&l, a->y, sizeof(float));
+    launch_u32(&l, o->m);
+    launch_u32(&l, a->x.ld);
     launch_u32(&l, a->ld_y);
     launch_u32(&l, a->check_finite);
     launch_flag(&l, o);

@@ -8,14 +8,15 @@
 #include "version.h"
 
 // The files of each topic, after those that all share.
-static const char *const shared_files[] = {"scalar.h", "half.h", "kv.h", "prelude.cl", NULL};
+static const char *const shared_files[] = {"scalar.h", "half.h", "int4.h", "kv.h", "prelude.cl", NULL};
 static const char *const topic_files[TOPIC_COUNT][3] = {
     [TOPIC_PROBE] = {"scalar_probe.h", "probe.cl"},
     [TOPIC_ROWS] = {"rows.cl"},
     [TOPIC_NORM] = {"norm.cl"},
-    [TOPIC_T64] = {"t64.cl"},
+    [TOPIC_PACK] = {"pack.cl"},
     [TOPIC_TERNARY] = {"ternary.cl"},
-    [TOPIC_DENSE] = {"dense.cl"},
+    [TOPIC_T80] = {"ternary.cl"},
+    [TOPIC_DENSE] = {"dense.cl", "int.cl"},
     [TOPIC_ATTENTION] = {"rope_kv.cl", "attention.cl"},
     [TOPIC_TOP_K] = {"top_k.cl"},
 };

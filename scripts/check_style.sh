@@ -31,7 +31,7 @@ fi
 
 found=$(sources common | xargs grep -nE '#include "(model|tern|gguf|matrix|tokenizer|engine|cpu|op_cases|selftest)\.h"' || true)
 [ -z "$found" ] || complain "common/ includes another room" "$found"
-found=$(echo "$library" | grep '^host/' | xargs grep -nE '#include "(op_cases|op_run|selftest|stats|bandwidth|model_bench|report|perplexity|npy|opt)\.h"' || true)
+found=$(echo "$library" | grep '^host/' | xargs grep -nE '#include "(op_cases|op_run|selftest|stats|bandwidth|probe|energy|gpu_sensor|model_bench|kernel_bench|bench_[a-z]*|report|report_json|perplexity|npy|opt)\.h"' || true)
 [ -z "$found" ] || complain "the library includes bench/ or host/cli" "$found"
 
 all=$(find $(rooms common host cuda opencl bench tests) -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cpp' -o -name '*.cl')

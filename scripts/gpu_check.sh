@@ -170,20 +170,22 @@ elif step read_build 60 "$nvcc" -O3 -arch=native -o "$out/read_bandwidth" bench/
     read_gbps=$(field read_gbps <"$out/read.out")
 fi
 rm -f "$out/read_bandwidth"
-step copy 60 "$bench" copy "$device" || true
-say "memory: read $read_gbps GB/s, copy $(field gbps <"$out/copy.out") GB/s (read + write)"
+step probe 60 "$tern" bench --probe -dev "$device" -o jsonl || true
+say "memory: read $read_gbps GB/s (own kernel), through ops: read $(field read_gbps <"$out/probe.out"), \
+copy $(field copy_gbps <"$out/probe.out") GB/s (read + write)"
 
 # ---- products. awk: median us of M = 1, GB/s, share of the read bandwidth, M = 8 against 1, and cuBLAS FP16 beside.
-step kernels 200 "$bench" kernels "$device" || true
+step kernels 200 "$tern" bench --kernels -dev "$device" -r 7 -o jsonl || true
 say "products (T64; us, medians in a busy stream, weights not cached):"
-say "matrix          M=1 us   GB/s  % of read   M=8/M=1   M=512 us   cuBLAS FP16 M=1 us   M=512 us"
+say "matrix          M=1 us   GB/s  % of read   M=8/M=1   M=512 us   T80 M=1 us   cuBLAS FP16 M=1 us   M=512 us"
 sed 's/[{}"]//g' "$out/kernels.out" | awk -F, -v read="$read_gbps" '
     {
         for (i = 1; i <= NF; i++) { split($i, kv, ":"); f[kv[1]] = kv[2] }
         key = f["geometry"] " " f["matrix"]
         if (!(key in seen)) { seen[key] = 1; order[++n] = key }
-        us[key, f["op"], f["m"]] = f["us"]
-        gbps[key, f["op"], f["m"]] = f["gbps"]
+        op = (f["weights"] == "t80") ? "t80" : f["op"]
+        us[key, op, f["m"]] = f["us"]
+        gbps[key, op, f["m"]] = f["gbps"]
     }
     function show(v) { return v == "" ? "-" : sprintf("%.1f", v) }
     END {
@@ -193,8 +195,9 @@ sed 's/[{}"]//g' "$out/kernels.out" | awk -F, -v read="$read_gbps" '
             g = gbps[k, "ternary_mm", 1]
             share = (read > 0) ? show(100 * g / read) : "-"
             ratio = (one > 0) ? sprintf("%.2f", us[k, "ternary_mm", 8] / one) : "-"
-            printf "%-14s %7s %6s %10s %9s %10s %20s %10s\n", k, show(one), show(g), share, ratio,
-                show(us[k, "ternary_mm", 512]), show(us[k, "blas_mm", 1]), show(us[k, "blas_mm", 512])
+            printf "%-14s %7s %6s %10s %9s %10s %12s %20s %10s\n", k, show(one), show(g), share, ratio,
+                show(us[k, "ternary_mm", 512]), show(us[k, "t80", 1]), show(us[k, "blas_mm", 1]),
+                show(us[k, "blas_mm", 512])
         }
     }' >>"$out/summary.txt"
 
@@ -216,7 +219,7 @@ done
         "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$(quote "$gpu")" "$(quote "$smi")" "$read_gbps"
     printf '"devices":%s,"selftest":%s,' "$(grep . "$out/devices.out" || echo null)" \
         "$(grep . "$out/selftest.out" || echo null)"
-    printf '"steps":%s,"copy":%s,"kernels":%s,"models":%s}\n' "$(array "$out/steps.jsonl")" "$(array "$out/copy.out")" \
+    printf '"steps":%s,"probe":%s,"kernels":%s,"models":%s}\n' "$(array "$out/steps.jsonl")" "$(array "$out/probe.out")" \
         "$(array "$out/kernels.out")" "$(array "$out/models.jsonl")"
 } >"$out/result.json"
 say "steps: $(grep -c '"passed"' "$out/steps.jsonl") passed, $(grep -c '"failed"' "$out/steps.jsonl") failed, \

@@ -14,9 +14,12 @@ int cmd_info(const opt_values *options);
 int cmd_devices(const opt_values *options);
 int cmd_plan(const opt_values *options);
 int cmd_convert(const opt_values *options);
+int cmd_synth(const opt_values *options);
 int cmd_tokenize(const opt_values *options);
 int cmd_logits(const opt_values *options);
 int cmd_ppl(const opt_values *options);
+int cmd_eval(const opt_values *options);
+int cmd_verify(const opt_values *options);
 int cmd_selftest(const opt_values *options);
 int cmd_bench(const opt_values *options);
 int cmd_help(const opt_values *options);
@@ -109,6 +112,10 @@ tern_status cli_device_find(const tern_engine *engine, const char *name, tern_de
 void cli_announce_device(const opt_values *options, const tern_engine *engine, const tern_device_info *device);
 // What --vram allows on a device of so much memory, in bytes; 0: the option is not given.
 uint64_t cli_vram_budget(const opt_values *options, uint64_t memory_total);
+// -ngl, --stream, --layout and --embedding.
+void cli_placement(const opt_values *options, tern_plan_options *out);
+// Says so when layers are not simply on the device.
+void cli_note_placement(const opt_values *options, const tern_plan *plan);
 // --act and --i2s-layout.
 void cli_model_options(const opt_values *options, tern_model_options *out);
 // Engine and model, nothing loaded. On failure what was opened is closed by cli_session_close.
@@ -119,6 +126,7 @@ tern_status cli_session_load(cli_session *s, const opt_values *options, uint32_t
                              tern_error *err);
 void cli_session_close(cli_session *s);
 const char *cli_kv_name(tern_kv_type type);
+const char *cli_head_name(tern_head head);
 bool cli_wants_json(const opt_values *options);
 
 // ---- sampling (sampling.c)

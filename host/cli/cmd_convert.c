@@ -1,35 +1,35 @@
-// tern convert: any model as one GGUF file.
+// tern convert: any model as one GGUF file. tern synth: a synthetic model as one.
 #include <string.h>
 
 #include "cli.h"
 #include "clock.h"
 #include "convert.h"
 
-static tern_status convert(const opt_values *options, model_source **model, tern_error *err)
+// `source`: anything model_open takes.
+static tern_status convert(const opt_values *options, const char *source, bool is_resumable, model_source **model,
+                           tern_error *err)
 {
-    const char *type_name = options->values[OPT_TYPE].text;
+    const char *type_name = options->values[OPT_TYPE].text, *out = options->operands[1];
     const opt_value *head = &options->values[OPT_HEAD_TYPE];
-    convert_options how = {.verify = options->values[OPT_VERIFY].given, .progress = cli_progress_bytes};
-    if (options->n_operands != 2)
-        return error_set(err, TERN_INVALID_ARGUMENT,
-                         "convert takes two operands, a model and the file to write; %zu given", options->n_operands);
+    convert_options how = {
+        .verify = options->values[OPT_VERIFY].given, .is_resumable = is_resumable, .progress = cli_progress_bytes};
     if (!encode_type_find(type_name, &how.type))
         return error_set(err, TERN_INTERNAL, "encoding '%s' is not known", type_name);
     if (head->given) how.head = (convert_head)(CONVERT_HEAD_F16 + head->integer); // its choices, in this order
     tern_model_options model_options;
     cli_model_options(options, &model_options);
-    tern_status status = model_open(options->operands[0], &model_options, model, err);
+    tern_status status = model_open(source, &model_options, model, err);
     if (status != TERN_OK) return status;
     cli_progress progress;
-    cli_progress_begin(&progress, options, "converting");
+    cli_progress_begin(&progress, options, "writing");
     how.user = &progress;
     convert_report report = {0};
     uint64_t start = clock_ns();
-    status = model_convert(*model, options->operands[1], &how, &report, err);
+    status = model_convert(*model, out, &how, &report, err);
     cli_progress_end(&progress);
     if (status != TERN_OK) return status;
-    cli_note(options, "wrote %s as %s in %.1f s", options->operands[1], encode_formats[how.type].name,
-             (double)(clock_ns() - start) * 1e-9);
+    cli_note(options, "wrote %s%s as %s in %.1f s", out, (*model)->is_synthetic ? " (synthetic weights)" : "",
+             encode_formats[how.type].name, (double)(clock_ns() - start) * 1e-9);
     if (report.verified[0] != 0) cli_note(options, "verified: %s", report.verified);
     for (size_t i = 0; i < sizeof report.warnings / sizeof report.warnings[0]; i++)
         if (report.warnings[i][0] != 0) cli_warn(options, "%s", report.warnings[i]);
@@ -41,7 +41,34 @@ int cmd_convert(const opt_values *options)
     model_source *model = NULL;
     tern_error err = {0};
     interrupt_install();
-    tern_status status = convert(options, &model, &err);
+    tern_status status = TERN_OK;
+    if (options->n_operands != 2)
+        status = error_set(&err, TERN_INVALID_ARGUMENT,
+                           "convert takes two operands, a model and the file to write; %zu given", options->n_operands);
+    if (status == TERN_OK) status = convert(options, options->operands[0], false, &model, &err);
+    model_free(model);
+    return status == TERN_OK ? EXIT_CODE_OK : cli_fail(&err, NULL);
+}
+
+int cmd_synth(const opt_values *options)
+{
+    model_source *model = NULL;
+    tern_error err = {0};
+    char source[128];
+    interrupt_install();
+    tern_status status = TERN_OK;
+    if (options->n_operands != 2)
+        status = error_set(&err, TERN_INVALID_ARGUMENT,
+                           "synth takes two operands, a shape and the file to write; %zu given", options->n_operands);
+    // The shape is taken with and without "synthetic:", as other commands want it.
+    if (status == TERN_OK) {
+        const char *shape = options->operands[0];
+        static const char prefix[] = "synthetic:";
+        if (strncmp(shape, prefix, sizeof prefix - 1) == 0) shape += sizeof prefix - 1;
+        snprintf(source, sizeof source, "%s%.80s,seed=%lld", prefix, shape,
+                 (long long)options->values[OPT_SEED].integer);
+        status = convert(options, source, true, &model, &err);
+    }
     model_free(model);
     return status == TERN_OK ? EXIT_CODE_OK : cli_fail(&err, NULL);
 }

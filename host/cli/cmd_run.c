@@ -165,6 +165,7 @@ static void report(const run *r)
         cli_note(r->options, "decode   %zu tokens in %.1f ms, %.1f tok/s, %.2f GB/s of weights read", r->n_generated,
                  decode_s * 1e3, (double)n_decoded / decode_s,
                  (double)(end.bytes_weights - r->at_decode.bytes_weights) / (double)ns);
+    cli_note_placement(r->options, &r->s.plan);
 }
 
 int cmd_run(const opt_values *options)

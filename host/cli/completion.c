@@ -55,7 +55,7 @@ static void bash_word(FILE *to, const char *command, const opt_spec *spec, const
 static void bash_value(FILE *to, const char *command, const opt_spec *spec, const char *name, size_t n)
 {
     (void)command;
-    if (spec->kind != OPT_CHOICE) return;
+    if (spec->choices == NULL) return;
     fprintf(to, "        %.*s) COMPREPLY=($(compgen -W \"", (int)n, name);
     put_choices(to, spec);
     fputs("\" -- \"$word\")); return ;;\n", to);
@@ -89,7 +89,7 @@ static void zsh_option(FILE *to, const char *command, const opt_spec *spec, cons
     fprintf(to, "            '%s%.*s[", spec->repeats ? "*" : "", (int)n, name);
     put_quoted(to, spec->help, "[]:");
     fputc(']', to);
-    if (spec->kind == OPT_CHOICE) {
+    if (spec->choices != NULL) {
         fputs(":value:(", to);
         put_choices(to, spec);
         fputc(')', to);
@@ -127,7 +127,7 @@ static void fish_option(FILE *to, const char *command, const opt_spec *spec, con
     size_t skip = name[1] == '-' ? 2 : 1;
     fprintf(to, "complete -c tern -n '__fish_seen_subcommand_from %s' %s %.*s", command, form, (int)(n - skip),
             name + skip);
-    if (spec->kind == OPT_CHOICE) {
+    if (spec->choices != NULL) {
         fputs(" -x -a '", to);
         put_choices(to, spec);
         fputc('\'', to);

@@ -5,10 +5,11 @@
 #include "cli.h"
 
 static int (*const commands[COMMAND_N])(const opt_values *options) = {
-    [COMMAND_RUN] = cmd_run,         [COMMAND_CHAT] = cmd_chat,       [COMMAND_INFO] = cmd_info,
-    [COMMAND_DEVICES] = cmd_devices, [COMMAND_CONVERT] = cmd_convert, [COMMAND_TOKENIZE] = cmd_tokenize,
-    [COMMAND_LOGITS] = cmd_logits,   [COMMAND_PPL] = cmd_ppl,         [COMMAND_SELFTEST] = cmd_selftest,
-    [COMMAND_BENCH] = cmd_bench,     [COMMAND_PLAN] = cmd_plan,       [COMMAND_HELP] = cmd_help,
+    [COMMAND_RUN] = cmd_run,           [COMMAND_CHAT] = cmd_chat,       [COMMAND_INFO] = cmd_info,
+    [COMMAND_DEVICES] = cmd_devices,   [COMMAND_CONVERT] = cmd_convert, [COMMAND_SYNTH] = cmd_synth,
+    [COMMAND_TOKENIZE] = cmd_tokenize, [COMMAND_LOGITS] = cmd_logits,   [COMMAND_PPL] = cmd_ppl,
+    [COMMAND_EVAL] = cmd_eval,         [COMMAND_BENCH] = cmd_bench,     [COMMAND_SELFTEST] = cmd_selftest,
+    [COMMAND_VERIFY] = cmd_verify,     [COMMAND_PLAN] = cmd_plan,       [COMMAND_HELP] = cmd_help,
 };
 
 // What was accepted for the sake of other programs' command lines but changes nothing is said, not swallowed.

@@ -118,6 +118,25 @@ bool opt_find_command(const char *name, command_id *out, opt_hint *hint)
 
 // ---------------------------------------------------------------------------------------------------------- values
 
+// "f32, f16 or int8", other programs' names left out.
+static void list_choices(const char *choices, char *out, size_t n_bytes)
+{
+    const char *at;
+    size_t n, length = 0;
+    while ((at = opt_item(&choices, '|', &n)) && length < n_bytes) {
+        if (memchr(at, '=', n)) continue;
+        const char *rest = choices;
+        size_t n_next;
+        const char *next = opt_item(&rest, '|', &n_next);
+        bool is_last = !next || memchr(next, '=', n_next) != NULL;
+        length += (size_t)snprintf(out + length, n_bytes - length, "%s%.*s",
+                                   length == 0 ? ""
+                                   : is_last   ? " or "
+                                               : ", ",
+                                   (int)n, at);
+    }
+}
+
 void opt_describe_values(const opt_spec *spec, char *out, size_t n_bytes)
 {
     out[0] = 0;
@@ -125,27 +144,20 @@ void opt_describe_values(const opt_spec *spec, char *out, size_t n_bytes)
     case OPT_SWITCH: break;
     case OPT_TEXT: snprintf(out, n_bytes, "text"); break;
     case OPT_PATH: snprintf(out, n_bytes, "a path"); break;
-    case OPT_INTEGER: snprintf(out, n_bytes, "a whole number from %.0f to %.0f", spec->min, spec->max); break;
+    case OPT_INTEGER: {
+        int n = snprintf(out, n_bytes, "a whole number from %.0f to %.0f", spec->min, spec->max);
+        if (spec->choices == NULL || n < 0 || (size_t)n + 5 > n_bytes) break;
+        n += snprintf(out + n, n_bytes - (size_t)n, ", %s", strchr(spec->choices, '|') ? "" : "or ");
+        list_choices(spec->choices, out + n, n_bytes - (size_t)n);
+        break;
+    }
     case OPT_REAL: snprintf(out, n_bytes, "a number from %g to %g", spec->min, spec->max); break;
     case OPT_SIZE: snprintf(out, n_bytes, "bytes, such as 800MiB, 24G or 90%%"); break;
     case OPT_LIST: snprintf(out, n_bytes, "whole numbers from 0 to %.0f with commas between", spec->max); break;
-    case OPT_CHOICE: {
-        const char *choices = spec->choices, *at;
-        size_t n, length = 0;
-        while ((at = opt_item(&choices, '|', &n)) && length < n_bytes) {
-            if (memchr(at, '=', n)) continue; // another program's name for one of the others
-            const char *rest = choices;
-            size_t n_next;
-            const char *next = opt_item(&rest, '|', &n_next);
-            bool is_last = !next || memchr(next, '=', n_next) != NULL;
-            length += (size_t)snprintf(out + length, n_bytes - length, "%s%.*s",
-                                       length == 0 ? ""
-                                       : is_last   ? " or "
-                                                   : ", ",
-                                       (int)n, at);
-        }
+    case OPT_SWEEP:
+        snprintf(out, n_bytes, "numbers up to %.0f or ranges such as 128-1024*2, with commas between", spec->max);
         break;
-    }
+    case OPT_CHOICE: list_choices(spec->choices, out, n_bytes);
     }
 }
 
@@ -234,6 +246,71 @@ tern_status opt_parse_list(const char *name, const char *text, double max, int32
     return TERN_OK;
 }
 
+// A whole number with an optional unit k, at *at, which is advanced.
+static bool parse_count(const char **at, double max, int64_t *out)
+{
+    char *end;
+    errno = 0;
+    long long value = isdigit((unsigned char)**at) ? strtoll(*at, &end, 10) : -1;
+    if (value < 0 || errno || value > INT32_MAX) return false;
+    if (*end == 'k' || *end == 'K') value *= 1024, end++;
+    if ((double)value > max || value > INT32_MAX) return false;
+    *at = end;
+    *out = value;
+    return true;
+}
+
+#define SWEEP_MAX 4096 // entries: more is a slip
+
+// One item, "N", "A-B", "A-B+STEP" or "A-B*FACTOR", appended to items, which has room for SWEEP_MAX.
+static bool parse_range(const char **at, double max, int32_t *items, size_t *n)
+{
+    int64_t first, last, step = 1;
+    bool multiplies = false;
+    if (!parse_count(at, max, &first)) return false;
+    last = first;
+    if (**at == '-') {
+        ++*at;
+        if (!parse_count(at, max, &last) || last < first) return false;
+        if (**at == '+' || **at == '*') {
+            multiplies = *(*at)++ == '*';
+            if (!parse_count(at, max, &step) || step < (multiplies ? 2 : 1) || (multiplies && first == 0)) return false;
+        }
+    }
+    for (int64_t value = first; value <= last; value = multiplies ? value * step : value + step) {
+        if (*n == SWEEP_MAX) return false;
+        items[(*n)++] = (int32_t)value;
+    }
+    return true;
+}
+
+tern_status opt_parse_sweep(const char *name, const char *text, double max, int32_t **out, size_t *n, tern_error *err)
+{
+    int32_t *items = malloc(SWEEP_MAX * sizeof *items);
+    if (!items) return error_set(err, TERN_HOST_MEMORY, "%s: no memory for a list", name);
+    size_t n_items = 0, n_parsed = 0;
+    const char *at = text;
+    for (bool more = true; more; n_parsed++) {
+        const char *item = at;
+        while (*at == ' ') at++;
+        bool is_range = parse_range(&at, max, items, &n_items);
+        while (*at == ' ') at++;
+        if (!is_range || (*at && *at != ',')) {
+            free(items);
+            return error_set(err, TERN_INVALID_ARGUMENT,
+                             "%s takes whole numbers from 0 to %.0f, or ranges such as 128-1024*2 and 1-9+2, with "
+                             "commas between; entry %zu is '%.*s'",
+                             name, max, n_parsed + 1, (int)(strcspn(item, ",") < SHOWN ? strcspn(item, ",") : SHOWN),
+                             item);
+        }
+        more = *at == ',';
+        at += more;
+    }
+    *out = items;
+    *n = n_items;
+    return TERN_OK;
+}
+
 tern_status opt_parse_bias(const char *name, const char *text, int32_t *id, float *bias, tern_error *err)
 {
     char *sign, *end;
@@ -283,6 +360,45 @@ static tern_status parse_choice(const opt_spec *spec, const char *name, const ch
     return refuse_value(spec, name, text, err);
 }
 
+tern_status opt_parse_choices(const opt_spec *spec, const char *name, const char *text, int32_t **out, size_t *n,
+                              tern_error *err)
+{
+    size_t n_items = 1;
+    for (const char *c = text; *c; c++) n_items += *c == ',';
+    int32_t *items = malloc(n_items * sizeof *items);
+    char *copy = strdup(text), *at = copy;
+    tern_status status = TERN_OK;
+    if (!items || !copy) status = error_set(err, TERN_HOST_MEMORY, "%s: no memory for a list", name);
+    for (size_t i = 0; i < n_items && status == TERN_OK; i++) {
+        opt_value value = {0};
+        char *item = strsep(&at, ",");
+        status = parse_choice(spec, name, item, &value, err);
+        items[i] = (int32_t)value.integer;
+    }
+    free(copy);
+    if (status != TERN_OK) {
+        free(items);
+        return status;
+    }
+    *out = items;
+    *n = n_items;
+    return TERN_OK;
+}
+
+// Lists are read again by the command; here they are checked, and the first entry is kept.
+static tern_status parse_list(const opt_spec *spec, const char *name, const char *text, opt_value *out, tern_error *err)
+{
+    int32_t *items;
+    size_t n;
+    tern_status status = spec->kind == OPT_LIST    ? opt_parse_list(name, text, spec->max, &items, &n, err)
+                         : spec->kind == OPT_SWEEP ? opt_parse_sweep(name, text, spec->max, &items, &n, err)
+                                                   : opt_parse_choices(spec, name, text, &items, &n, err);
+    if (status != TERN_OK) return status;
+    out->integer = items[0];
+    free(items);
+    return TERN_OK;
+}
+
 static tern_status parse_value(const opt_spec *spec, const char *name, const char *text, opt_value *out,
                                tern_error *err)
 {
@@ -292,9 +408,14 @@ static tern_status parse_value(const opt_spec *spec, const char *name, const cha
     case OPT_TEXT: return TERN_OK;
     case OPT_PATH:
         return *text ? TERN_OK : error_set(err, TERN_INVALID_ARGUMENT, "%s takes a path, not an empty text", name);
-    case OPT_CHOICE: return parse_choice(spec, name, text, out, err);
+    case OPT_CHOICE:
+        return spec->is_list ? parse_list(spec, name, text, out, err) : parse_choice(spec, name, text, out, err);
     case OPT_SIZE: return opt_parse_size(name, text, out, err);
     case OPT_INTEGER:
+        if (spec->choices != NULL && choice_index(spec->choices, text, strlen(text)) >= 0) {
+            out->integer = -1 - choice_index(spec->choices, text, strlen(text));
+            return TERN_OK;
+        }
         if (!parse_integer(text, &out->integer) || (double)out->integer < spec->min || (double)out->integer > spec->max)
             return refuse_value(spec, name, text, err);
         return TERN_OK;
@@ -302,13 +423,8 @@ static tern_status parse_value(const opt_spec *spec, const char *name, const cha
         if (!parse_real(text, &out->real) || !(out->real >= spec->min && out->real <= spec->max))
             return refuse_value(spec, name, text, err);
         return TERN_OK;
-    case OPT_LIST: {
-        int32_t *items;
-        size_t n;
-        tern_status status = opt_parse_list(name, text, spec->max, &items, &n, err);
-        if (status == TERN_OK) free(items); // read again by the command; here only checked
-        return status;
-    }
+    case OPT_LIST:
+    case OPT_SWEEP: return parse_list(spec, name, text, out, err);
     }
     return error_set(err, TERN_INTERNAL, "%s: kind of option %d", name, (int)spec->kind);
 }
@@ -393,7 +509,10 @@ tern_status opt_parse(command_id command, int argc, const char *const *argv, opt
             out->operands[out->n_operands++] = argv[i];
         }
     }
-    if (!out->values[OPT_KV_V].given) out->values[OPT_KV_V] = out->values[OPT_KV_K];
+    if (!out->values[OPT_KV_V].given) {
+        out->values[OPT_KV_V] = out->values[OPT_KV_K];
+        out->values[OPT_KV_V].given = false;
+    }
     return TERN_OK;
 }
 

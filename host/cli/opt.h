@@ -20,9 +20,12 @@ typedef enum command_id {
     COMMAND_DEVICES,
     COMMAND_PLAN,
     COMMAND_CONVERT,
+    COMMAND_SYNTH,
     COMMAND_TOKENIZE,
     COMMAND_LOGITS,
     COMMAND_PPL,
+    COMMAND_EVAL,
+    COMMAND_VERIFY,
     COMMAND_SELFTEST,
     COMMAND_BENCH,
     COMMAND_HELP,
@@ -59,10 +62,16 @@ typedef enum opt_id {
     OPT_KV_K,
     OPT_KV_V,
     OPT_VRAM,
+    OPT_GPU_LAYERS,
+    OPT_STREAM,
+    OPT_LAYOUT,
+    OPT_EMBEDDING,
     OPT_WEIGHTS,
+    OPT_HEAD,
     OPT_CACHE_DIR,
     OPT_CARD,
     OPT_BANDWIDTH,
+    OPT_LINK,
     OPT_PARALLEL,
     OPT_SEED,
     OPT_TEMP,
@@ -81,6 +90,12 @@ typedef enum opt_id {
     OPT_ADD_BOS,
     OPT_TOKENS,
     OPT_CHUNKS,
+    OPT_KL_BASE,
+    OPT_KL,
+    OPT_LIMIT,
+    OPT_QUICK,
+    OPT_SHAPES,
+    OPT_FLOAT_MODEL,
     OPT_TYPE,
     OPT_HEAD_TYPE,
     OPT_VERIFY,
@@ -89,6 +104,13 @@ typedef enum opt_id {
     OPT_BENCH_BOTH,
     OPT_DEPTH,
     OPT_REPEATS,
+    OPT_NO_WARMUP,
+    OPT_NO_CHECK,
+    OPT_ENERGY_WINDOW,
+    OPT_KERNELS,
+    OPT_KERNELS_FILTER,
+    OPT_PROBE,
+    OPT_UBATCH,
     OPT_FULL,
     OPT_OUTPUT,
     OPT_OUT,
@@ -110,10 +132,11 @@ typedef enum opt_kind {
     OPT_TEXT,
     OPT_PATH,    // text that is a file name: completion offers files
     OPT_CHOICE,  // one of `choices`
-    OPT_INTEGER, // within [min, max]
+    OPT_INTEGER, // within [min, max], or a word of `choices`: the first is -1, the second -2, ...
     OPT_REAL,    // finite and within [min, max]
     OPT_SIZE,    // bytes with an optional unit (K, M, G, T: powers of 1024, also KiB, KB, ...), or a percentage
-    OPT_LIST     // comma-separated whole numbers from 0 to `max`
+    OPT_LIST,    // comma-separated whole numbers from 0 to `max`
+    OPT_SWEEP    // the same, also with ranges and the unit k: "0,2k", "128-1024*2", "1-9+2"
 } opt_kind;
 
 typedef struct opt_spec {
@@ -128,6 +151,7 @@ typedef struct opt_spec {
     const char *default_text; // parsed like a given value; NULL: none
     const char *help;
     bool repeats;    // every occurrence counts
+    bool is_list;    // a choice: several with commas between; `integer` is then the first one's
     bool is_ignored; // accepted because it changes nothing here, and announced
 } opt_spec;
 
@@ -200,6 +224,12 @@ tern_status opt_parse_size(const char *name, const char *text, opt_value *out, t
 // Reads "1,2,3" (spaces allowed), whole numbers from 0 to `max`; *n >= 1 entries, malloc'ed. INVALID_ARGUMENT,
 // HOST_MEMORY.
 tern_status opt_parse_list(const char *name, const char *text, double max, int32_t **out, size_t *n, tern_error *err);
+// Reads a list whose items may be ranges, as llama-bench writes them: "first-last", "first-last+step",
+// "first-last*factor"; and numbers with the unit k (1024). *n >= 1 entries, malloc'ed.
+tern_status opt_parse_sweep(const char *name, const char *text, double max, int32_t **out, size_t *n, tern_error *err);
+// Reads the choices of a list, as positions in the option's choices. *n >= 1 entries, malloc'ed.
+tern_status opt_parse_choices(const opt_spec *spec, const char *name, const char *text, int32_t **out, size_t *n,
+                              tern_error *err);
 // Reads "ID+BIAS" or "ID-BIAS" ("15043+1.5", "15043-inf").
 tern_status opt_parse_bias(const char *name, const char *text, int32_t *id, float *bias, tern_error *err);
 

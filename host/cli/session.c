@@ -105,16 +105,36 @@ uint64_t cli_vram_budget(const opt_values *options, uint64_t memory_total)
     return vram->is_percent ? (uint64_t)((double)memory_total * vram->real / 100) : vram->bytes;
 }
 
+void cli_placement(const opt_values *options, tern_plan_options *out)
+{
+    const opt_value *v = options->values;
+    out->n_gpu_layers = (int32_t)v[OPT_GPU_LAYERS].integer; // words of the table: auto is -1, all is -2
+    out->n_streamed = v[OPT_STREAM].integer == -2 ? 0 : (int32_t)v[OPT_STREAM].integer; // auto is -1, none is -2
+    out->layout = (tern_layout)v[OPT_LAYOUT].integer; // listed in the order of the enumerations
+    out->embedding = (tern_embedding)v[OPT_EMBEDDING].integer;
+}
+
+void cli_note_placement(const opt_values *options, const tern_plan *plan)
+{
+    uint32_t n = plan->n_layers_cpu + plan->n_layers_device + plan->n_layers_streamed;
+    if (plan->n_layers_cpu > 0) cli_note(options, "%u of %u layers on the CPU", plan->n_layers_cpu, n);
+    if (plan->n_layers_streamed > 0)
+        cli_note(options, "%u of %u layers streamed from host memory, %s for each step", plan->n_layers_streamed, n,
+                 cli_bytes(plan->bytes_link_per_token).text);
+}
+
 static void fill_plan_options(const opt_values *options, const tern_device_info *device, tern_plan_options *out)
 {
     const opt_value *v = options->values;
     tern_plan_options_init(out);
     out->device = device->name; // "auto" was resolved: the budget below is this device's
     out->n_threads = (uint32_t)v[OPT_THREADS].integer;
-    out->kv_k = (tern_kv_type)v[OPT_KV_K].integer; // the table lists f32, f16, int8 in the order of tern_kv_type
+    out->kv_k = (tern_kv_type)v[OPT_KV_K].integer; // the table lists them in the order of tern_kv_type
     out->kv_v = (tern_kv_type)v[OPT_KV_V].integer;
     out->weights = (tern_weights)v[OPT_WEIGHTS].integer;
+    out->head = (tern_head)v[OPT_HEAD].integer;
     out->memory_budget = cli_vram_budget(options, device->memory_total);
+    cli_placement(options, out);
 }
 
 tern_status cli_session_load(cli_session *s, const opt_values *options, uint32_t n_ctx, uint32_t n_batch,
@@ -131,6 +151,7 @@ tern_status cli_session_load(cli_session *s, const opt_values *options, uint32_t
     if (status != TERN_OK) return status;
     if (s->plan.weights == TERN_WEIGHTS_F16)
         cli_note(options, "float twin of the model; products: %s", s->plan.products);
+    cli_note_placement(options, &s->plan);
 
     cli_progress progress;
     uint64_t start = clock_ns();
@@ -155,7 +176,14 @@ void cli_session_close(cli_session *s)
 
 const char *cli_kv_name(tern_kv_type type)
 {
-    return type == TERN_KV_F32 ? "f32" : type == TERN_KV_F16 ? "f16" : "int8";
+    static const char *const names[] = {"f32", "f16", "int8", "int4"};
+    return (unsigned)type < sizeof names / sizeof *names ? names[type] : "unknown";
+}
+
+const char *cli_head_name(tern_head head)
+{
+    static const char *const names[] = {"stored", "f16", "int8", "int4"};
+    return (unsigned)head < sizeof names / sizeof *names ? names[head] : "unknown";
 }
 
 bool cli_wants_json(const opt_values *options)

@@ -12,6 +12,7 @@
 #include "op_check.h"
 #include "scalar_probe.h"
 #include "team.h"
+#include "usage.h"
 
 #define DEVICE_FAST      0
 #define DEVICE_REFERENCE 1
@@ -117,6 +118,8 @@ static tern_status device_memory(device *d, uint64_t *total, uint64_t *available
     return TERN_OK;
 }
 
+static void device_allocated(const device *d, device_usage *out) { *out = d->usage; }
+
 static size_t buffer_bytes(const buffer *b) { return b->n_bytes; }
 static const device *weights_device(const weights *w) { return w->device; }
 static const operand_access operands = {buffer_bytes, weights_device, cpu_weights_shape};
@@ -138,7 +141,6 @@ static bool supports(device *d, const op *o, const char **reason)
 
 static tern_status buffer_create(device *d, size_t n_bytes, buffer **out, tern_error *err)
 {
-    (void)d;
     if (n_bytes == 0) return error_set(err, TERN_INVALID_ARGUMENT, "a buffer of 0 bytes");
     buffer *b = calloc(1, sizeof *b);
     if (b == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for a buffer's descriptor");
@@ -147,7 +149,9 @@ static tern_status buffer_create(device *d, size_t n_bytes, buffer **out, tern_e
         free(b);
         return status;
     }
+    b->device = d;
     b->n_bytes = n_bytes;
+    usage_take(&d->usage, n_bytes);
     *out = b;
     return TERN_OK;
 }
@@ -155,6 +159,7 @@ static tern_status buffer_create(device *d, size_t n_bytes, buffer **out, tern_e
 static void buffer_destroy(buffer *b)
 {
     if (b == NULL) return;
+    usage_give(&b->device->usage, b->n_bytes);
     free(b->data);
     free(b);
 }
@@ -207,6 +212,13 @@ static void stream_destroy(stream *s) { free(s); }
 static tern_status stream_sync(stream *s, tern_error *err)
 {
     (void)s, (void)err;
+    return TERN_OK;
+}
+
+// Whatever an event stands for is over.
+static tern_status stream_wait(stream *s, event *e, tern_error *err)
+{
+    (void)s, (void)e, (void)err;
     return TERN_OK;
 }
 
@@ -290,6 +302,7 @@ const backend cpu_backend = {
     .device_close = device_close,
     .device_probe = device_probe,
     .device_memory = device_memory,
+    .device_allocated = device_allocated,
     .supports = supports,
     .buffer_create = buffer_create,
     .buffer_destroy = buffer_destroy,
@@ -299,6 +312,8 @@ const backend cpu_backend = {
     .stream_create = stream_create,
     .stream_destroy = stream_destroy,
     .stream_sync = stream_sync,
+    .copy_stream_create = stream_create,
+    .stream_wait = stream_wait,
     .event_create = event_create,
     .event_destroy = event_destroy,
     .event_record = event_record,
@@ -309,6 +324,7 @@ const backend cpu_backend = {
     .weights_upload_rows = cpu_weights_upload_rows,
     .weights_download_rows = cpu_weights_download_rows,
     .weights_shape = cpu_weights_shape,
+    .weights_copy = cpu_weights_copy,
     .enqueue = enqueue,
     .graph_begin = graph_begin,
     .graph_end = graph_end,

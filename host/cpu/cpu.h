@@ -19,9 +19,11 @@ struct device {
     team *team;                 // fast device only; NULL: the calling thread alone
     uint8_t *scratch;           // reference device only: one unpacked weight row; grown by weights_create
     size_t scratch_bytes;
+    device_usage usage;
 };
 
 struct buffer {
+    device *device;
     uint8_t *data; // 64-byte aligned
     size_t n_bytes;
 };
@@ -30,15 +32,19 @@ struct stream {
     device *device;
 };
 
-// Ternary: T64 (common/ternary.h). Dense: stored rows one after the other, each row at a multiple of row_bytes.
+// Ternary: packed in `layout` (common/ternary.h). Dense: stored rows one after the other, each row at a multiple of
+// row_bytes. Then padding, the scales and the first rows of their row ranges.
 struct weights {
     device *device;
     uint32_t n_rows, n_cols;
     bool is_ternary;
+    ternary_layout layout;
     dense_type type;
-    uint8_t *data; // 64-byte aligned
-    size_t n_bytes, row_bytes;
-    ternary_scale scale; // a copy
+    weights_place place;
+    uint8_t *data;             // 64-byte aligned; a slot's if `place` says so
+    size_t n_bytes, row_bytes; // of the matrix
+    size_t all_bytes;
+    ternary_scale scale; // its arrays lie in `data`
 };
 
 static inline void *cpu_at(view v) { return v.buffer->data + v.offset; }
@@ -70,6 +76,7 @@ void cpu_weights_destroy(weights *w);
 tern_status cpu_weights_upload_rows(weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err);
 tern_status cpu_weights_download_rows(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err);
 void cpu_weights_shape(const weights *w, weights_desc *out);
+tern_status cpu_weights_copy(stream *s, weights *to, const weights *from, tern_error *err);
 
 // ---- machine.c
 

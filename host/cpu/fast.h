@@ -24,6 +24,9 @@ static inline uint32_t fast_grain(uint32_t n) { return n < FAST_GRAIN ? (FAST_GR
 // fast_dense.c: elements [first, first + n) of row r as floats; first and n are multiples of 256, or n ends the row.
 void fast_weight_floats(const cpu_kernels *k, const weights *w, uint32_t r, uint32_t first, uint32_t n, float *out);
 
+// fast_int.c: the same of INT8 and INT4 rows, for fast_weight_floats; first and n are multiples of 64.
+void fast_integer_floats(const weights *w, uint32_t r, uint32_t first, uint32_t n, float *out);
+
 // fast_norm.c: quant over n values of one row, the sum of codes included; returns absmax.
 float fast_quant_row(const cpu_kernels *k, const float *x, uint32_t n, int8_t *codes, float *scale, int32_t *sum);
 
@@ -36,6 +39,7 @@ void fast_quant2(const device *d, const op *o);
 void fast_ternary_mm(const device *d, const op *o);
 void fast_ternary_groups(const device *d, const op *o); // fast_groups.c: ternary_mm with several scales along K
 void fast_dense_mm(const device *d, const op *o);
+void fast_int_mm(const device *d, const op *o);
 void fast_rope_kv(const device *d, const op *o);
 void fast_attention(const device *d, const op *o);
 void fast_gate(const device *d, const op *o);

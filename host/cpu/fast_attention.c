@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "fast.h"
-#include "half.h"
+#include "int4.h"
 
 #define BLOCKS_PER_GROUP 4
 
@@ -31,6 +31,11 @@ static float *part_scales(uint8_t *part, uint32_t head_dim)
     return (float *)(void *)(part + (size_t)KV_BLOCK * head_dim);
 }
 
+static uint16_t *part_halves(uint8_t *part, uint32_t head_dim)
+{
+    return (uint16_t *)(void *)(part + kv_int4_scales((int)head_dim));
+}
+
 // ---- rope_kv ----
 
 static void rotate(float *head, const float *cos_sin, uint32_t n_dims, bool adjacent)
@@ -44,10 +49,27 @@ static void rotate(float *head, const float *cos_sin, uint32_t n_dims, bool adja
     }
 }
 
+static bool store_int4(const cpu_kernels *k, uint8_t *part, uint32_t head_dim, uint32_t slot, const float *x)
+{
+    uint8_t *to = part + kv_int4_byte((int)head_dim, (int)slot, 0);
+    bool fits = true;
+    for (uint32_t first = 0; first < head_dim; first += KV_INT4_GROUP) {
+        uint32_t n = head_dim - first < KV_INT4_GROUP ? head_dim - first : KV_INT4_GROUP;
+        scalar_u32 bits = int4_scale(scalar_as_float(k->absmax(x + first, n)));
+        float d = half_to_float(bits);
+        part_halves(part, head_dim)[kv_int4_scale_index((int)slot, (int)(first / KV_INT4_GROUP))] = (uint16_t)bits;
+        for (uint32_t i = first; i < first + n; i += 2)
+            to[i / 2] = (uint8_t)((int4_code(x[i], d) + INT4_BIAS) | (int4_code(x[i + 1], d) + INT4_BIAS) << 4);
+        fits = fits && int4_scale_is_finite(bits);
+    }
+    return fits;
+}
+
 // Writes head_dim values into a slot of a part; false if one of them cannot be stored as a finite number.
 static bool store(const cpu_kernels *k, int type, bool is_k, uint8_t *part, uint32_t head_dim, uint32_t slot,
                   const float *x)
 {
+    if (type == KV_INT4) return store_int4(k, part, head_dim, slot, x);
     if (type == KV_INT8) {
         int32_t sum; // not stored
         int8_t *codes = (int8_t *)part + (size_t)slot * head_dim;
@@ -110,8 +132,9 @@ typedef struct state {
 typedef struct query {
     const float *q;
     float scale; // 1 / sqrt(head_dim)
-    float a, b;  // int8 K: the scales of the two terms
-    int16_t hi[OP_MAX_HEAD_DIM], lo[OP_MAX_HEAD_DIM];
+    float a, b;  // int8 and int4 K: the scales of the two terms
+    int8_t hi[OP_MAX_HEAD_DIM], lo[OP_MAX_HEAD_DIM];
+    int16_t wide_hi[OP_MAX_HEAD_DIM], wide_lo[OP_MAX_HEAD_DIM]; // int8 K
 } query;
 
 // quant2 with the floor of attention; returns absmax.
@@ -129,14 +152,38 @@ static bool prepare_query(const cpu_kernels *k, const float *q, int k_type, uint
 {
     out->q = q;
     out->scale = (float)(1.0 / sqrt((double)head_dim));
-    if (k_type != KV_INT8) return true;
-    int8_t hi[OP_MAX_HEAD_DIM], lo[OP_MAX_HEAD_DIM];
-    float max = quantize2(k, q, head_dim, hi, &out->a, lo, &out->b);
-    for (uint32_t i = 0; i < head_dim; i++) {
-        out->hi[i] = hi[i];
-        out->lo[i] = lo[i];
+    if (!kv_is_integer(k_type)) return true;
+    float max = quantize2(k, q, head_dim, out->hi, &out->a, out->lo, &out->b);
+    for (uint32_t i = 0; k_type == KV_INT8 && i < head_dim; i++) {
+        out->wide_hi[i] = out->hi[i];
+        out->wide_lo[i] = out->lo[i];
     }
     return scalar_is_finite(max);
+}
+
+// The weighted sum of int8 or int4 V: for values that share scales, the weights with those of the positions, quantised,
+// times codes. False if a weight is not finite.
+static bool integer_values(const cpu_kernels *k, const kv_cache *c, uint8_t *v, const float *p, uint32_t n, float *o)
+{
+    uint32_t hd = c->head_dim, group = c->v_type == KV_INT8 ? hd : KV_INT4_GROUP;
+    bool is_finite = true;
+    for (uint32_t first = 0; first < hd; first += group) {
+        float w[KV_BLOCK] = {0}, scales[KV_BLOCK], a, b;
+        const float *av = scales;
+        int8_t hi[KV_BLOCK], lo[KV_BLOCK];
+        if (c->v_type == KV_INT8)
+            av = part_scales(v, hd);
+        else
+            k->dense_to_float(DENSE_F16, (const uint8_t *)(part_halves(v, hd) + KV_BLOCK * (first / group)), KV_BLOCK,
+                              scales);
+        for (uint32_t j = 0; j < n; j++) w[j] = p[j] * av[j];
+        is_finite &= scalar_is_finite(quantize2(k, w, KV_BLOCK, hi, &a, lo, &b));
+        if (c->v_type == KV_INT8)
+            k->values_int8(hi, lo, a, b, (const int8_t *)v, hd, o);
+        else
+            k->values_int4(hi, lo, a, b, v + first / 2, hd, hd - first < group ? hd - first : group, o + first);
+    }
+    return is_finite;
 }
 
 // The state of one block, of which the first n positions are present; false if a weight is not finite.
@@ -145,7 +192,9 @@ static bool attend_block(const cpu_kernels *k, const kv_cache *c, const query *q
     uint32_t hd = c->head_dim;
     float s[KV_BLOCK], p[KV_BLOCK];
     if (c->k_type == KV_INT8)
-        k->scores_int8(q->hi, q->lo, q->a, q->b, (const int8_t *)head.k, hd, q->scale, s);
+        k->scores_int8(q->wide_hi, q->wide_lo, q->a, q->b, (const int8_t *)head.k, hd, q->scale, s);
+    else if (c->k_type == KV_INT4)
+        k->scores_int4(q->hi, q->lo, q->a, q->b, head.k, hd, q->scale, s);
     else
         k->scores(c->k_type, q->q, head.k, hd, q->scale, s);
 
@@ -154,17 +203,9 @@ static bool attend_block(const cpu_kernels *k, const kv_cache *c, const query *q
         if (s[j] > out->m) out->m = s[j];
     k->softmax(s, out->m, n, p);
     out->l = k->tree64(p);
-    if (c->v_type != KV_INT8) {
-        k->values(c->v_type, p, head.v, n, hd, out->o);
-        return true;
-    }
-    const float *av = part_scales(head.v, hd);
-    float w[KV_BLOCK] = {0}, a, b;
-    int8_t hi[KV_BLOCK], lo[KV_BLOCK];
-    for (uint32_t j = 0; j < n; j++) w[j] = p[j] * av[j];
-    float max = quantize2(k, w, KV_BLOCK, hi, &a, lo, &b);
-    k->values_int8(hi, lo, a, b, (const int8_t *)head.v, hd, out->o);
-    return scalar_is_finite(max);
+    if (kv_is_integer(c->v_type)) return integer_values(k, c, head.v, p, n, out->o);
+    k->values(c->v_type, p, head.v, n, hd, out->o);
+    return true;
 }
 
 // Folds the state of the positions that follow into s.

@@ -18,15 +18,29 @@ typedef struct product {
     const weights *w;
 } product;
 
+// The codes of a granule in the order of its columns.
+static void granule_codes(ternary_layout layout, const uint8_t *granule, uint8_t *codes)
+{
+    const uint32_t fields = layout == TERNARY_T80 ? 5 : 4;
+    for (uint32_t b = 0; b < 16; b++) {
+        uint8_t *to = codes + 8 * fields * (b / 8) + b % 8;
+        uint32_t rest = granule[b];
+        for (uint32_t m = 0; m < fields; m++) {
+            rest = layout == TERNARY_T80 ? 3 * (rest & 255) : rest;
+            to[8 * m] = (uint8_t)(layout == TERNARY_T80 ? rest >> 8 : rest >> 2 * m & 3);
+        }
+    }
+}
+
 static void ternary_floats(const weights *w, uint32_t r, uint32_t first, uint32_t n, float *out)
 {
     const float *d = w->scale.values + (size_t)ternary_scale_set(&w->scale, r) * w->scale.n_groups;
-    for (uint32_t c = 0; c < n; c += TERNARY_GRANULE) {
-        const uint8_t *granule = w->data + t64_granule_offset(w->n_cols, r, (first + c) / TERNARY_GRANULE);
-        for (uint32_t i = 0; i < TERNARY_GRANULE && c + i < n; i++) {
-            int trit = (granule[8 * (i / 32) + i % 8] >> (2 * (i % 32 / 8)) & 3) - 1;
-            out[c + i] = d[(first + c + i) / w->scale.group] * (float)trit;
-        }
+    const uint32_t granule = ternary_granule(w->layout), n_granules = ternary_granules(w->layout, w->n_cols);
+    uint8_t codes[T80_GRANULE];
+    for (uint32_t c = first; c < first + n;) { // a first granule may be entered in its middle
+        uint32_t begin = c / granule * granule, end = first + n - begin < granule ? first + n : begin + granule;
+        granule_codes(w->layout, w->data + ternary_granule_offset(n_granules, r, c / granule), codes);
+        for (; c < end; c++) out[c - first] = d[c / w->scale.group] * (float)((int)codes[c - begin] - 1);
     }
 }
 
@@ -34,8 +48,10 @@ void fast_weight_floats(const cpu_kernels *k, const weights *w, uint32_t r, uint
 {
     if (w->is_ternary)
         ternary_floats(w, r, first, n, out);
+    else if (dense_is_integer(w->type))
+        fast_integer_floats(w, r, first, n, out);
     else
-        k->dense_to_float(w->type, w->data + r * w->row_bytes + dense_row_bytes(w->type, first), n, out);
+        k->dense_to_float(w->type, w->data + r * w->row_bytes + dense_column_offset(w->type, first), n, out);
 }
 
 static void store(const product *p, uint32_t row, uint32_t m, float value)

@@ -1,21 +1,23 @@
 // Fast op: ternary_mm; with one scale along K here, with several in fast_groups.c. Rows of w are shared out by row
 // groups of 16; each worker walks blocks of BLOCK_ROWS rows, and within a block up to 8 activation columns (tokens, or
-// their terms) at a time against pieces of K small enough that the columns, put into T64 order on the stack, stay in
-// the first-level cache while the block's rows pass over them. So for one token the weights stream through once, and
-// for many tokens each decoded weight serves 8 columns and each block of weights all of M from the second-level cache.
+// their terms) at a time against pieces of K small enough that the columns, put into the layout's order on the stack,
+// stay in the first-level cache while the block's rows pass over them. So for one token the weights stream through
+// once, and for many tokens each decoded weight serves 8 columns and each block of weights all of M from the
+// second-level cache.
 #include <string.h>
 
 #include "fast.h"
 
 #define BLOCK_ROWS   64u
 #define BLOCK_GROUPS (BLOCK_ROWS / TERNARY_ROWS)
-#define X_BYTES      16384u // activations in T64 order held at a time, all columns together
+#define X_BYTES      16384u // activations in the layout's order held at a time, all columns together
 
 typedef struct product {
     const cpu_kernels *kernels;
     const op *o;
     const weights *w;
-    uint32_t n_granules, terms, n_columns; // n_columns = M * terms: column c is term c % terms of token c / terms
+    uint32_t granule, n_granules; // columns of a granule, granules of a row
+    uint32_t terms, n_columns;    // n_columns = M * terms: column c is term c % terms of token c / terms
 } product;
 
 // What a worker has at hand.
@@ -46,25 +48,26 @@ static int32_t column_sum(const product *p, uint32_t column)
 // The kernels take 1, 2, 4 or 8 columns; 3 and 7 are cheaper with a column of zeros than in two passes.
 static uint32_t columns_at_once(uint32_t left) { return left >= 7 ? 8 : left >= 3 ? 4 : left; }
 
-static uint32_t granules_at_once(uint32_t n_x) { return X_BYTES / 64 / n_x; }
+// Whole quads of granules (kernels.h).
+static uint32_t granules_at_once(const product *p, uint32_t n_x) { return X_BYTES / p->granule / n_x / 4 * 4; }
 
 static void load_columns(const product *p, working_set *s, uint32_t column, uint32_t n_x, uint32_t first)
 {
     if (s->n_x == n_x && s->column == column && s->first == first) return;
-    uint32_t count = p->n_granules - first < granules_at_once(n_x) ? p->n_granules - first : granules_at_once(n_x);
+    uint32_t most = granules_at_once(p, n_x), count = p->n_granules - first < most ? p->n_granules - first : most;
     s->column = column;
     s->n_x = n_x;
     s->first = first;
     s->end = first + count;
-    s->x_stride = (size_t)granules_at_once(n_x) * 64;
+    s->x_stride = (size_t)most * p->granule;
     for (uint32_t i = 0; i < n_x; i++) {
         int8_t *to = s->x + i * s->x_stride;
         if (column + i >= p->n_columns) {
             memset(to, 0, s->x_stride);
             continue;
         }
-        const int8_t *codes = column_codes(p, column + i) + 64 * (size_t)first;
-        p->kernels->ternary_order(codes, count, to);
+        const int8_t *codes = column_codes(p, column + i) + p->granule * (size_t)first;
+        p->kernels->ternary_order[p->w->layout](codes, count, to);
     }
 }
 
@@ -81,7 +84,7 @@ static void add_products(const product *p, working_set *s, uint32_t group, uint3
         .x_first = s->first,
         .x_stride = s->x_stride,
     };
-    p->kernels->ternary_sums(&span, s->n_x, s->sums + group * TERNARY_ROWS * s->n_x);
+    p->kernels->ternary_sums[p->w->layout](&span, s->n_x, s->sums + group * TERNARY_ROWS * s->n_x);
 }
 
 static void finish(const product *p, working_set *s)
@@ -150,7 +153,8 @@ void fast_ternary_mm(const device *d, const op *o)
         .kernels = d->kernels,
         .o = o,
         .w = w,
-        .n_granules = ternary_padded(w->n_cols) / TERNARY_GRANULE,
+        .granule = ternary_granule(w->layout),
+        .n_granules = ternary_granules(w->layout, w->n_cols),
         .terms = o->ternary_mm.x.lo_codes.buffer != NULL ? 2 : 1,
     };
     p.n_columns = o->m * p.terms;

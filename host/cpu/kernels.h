@@ -8,12 +8,15 @@
 #ifndef TERN_CPU_KERNELS_H
 #define TERN_CPU_KERNELS_H
 
+#include <string.h>
+
 #include "cpu.h"
 
-#define TERNARY_ROWS  16u // rows of a T64 row group
+#define TERNARY_ROWS  16u // rows of a row group
 #define TERNARY_MAX_X 8u  // activation columns a sums kernel takes at once
+#define INT_MAX_X     8u  // the same for rows of INT8
 
-// Granules [first, end) of one T64 row group, and activation columns in T64 order (see ternary_order).
+// Granules [first, end) of one row group, and activation columns in the layout's order (see ternary_order).
 typedef struct ternary_span {
     const uint8_t *group; // the row group: 16 rows
     uint32_t n_granules;  // of each row, which gives the geometry of the last tile
@@ -23,6 +26,15 @@ typedef struct ternary_span {
     size_t x_stride;
 } ternary_span;
 
+// A row of INT4 and the two terms of a token. Step of a chain: acc = fma(v_g, d[g], acc) with v_g = fma((float)hi_g, a,
+// (float)lo_g * b), hi_g the sum of stored code * hi[c] over group g less bias_hi[g].
+typedef struct int4_span {
+    const uint8_t *row;
+    const float *d; // the row's scales
+    const int8_t *hi, *lo;
+    const int32_t *bias_hi, *bias_lo;
+    float a, b;
+} int4_span;
 // The same with a scale per group of columns: columns in their natural order, column 0 of the matrix first.
 typedef struct ternary_stretch {
     const uint8_t *group;
@@ -33,12 +45,12 @@ typedef struct ternary_stretch {
 struct cpu_kernels {
     const char *name;
 
-    // Puts n_granules * 64 activation codes into the order in which masked T64 bytes deliver columns to this table's
-    // ternary_sums. Writes whole quads of granules (256 bytes).
-    void (*ternary_order)(const int8_t *x, uint32_t n_granules, int8_t *out);
+    // Puts the activation codes of n_granules granules into the order in which the bytes of a layout, decoded, deliver
+    // columns to this table's ternary_sums. Writes whole quads of granules (256 or 320 bytes).
+    void (*ternary_order[TERNARY_N_LAYOUTS])(const int8_t *x, uint32_t n_granules, int8_t *out);
     // sums[r * n_x + c] += the sum of code * activation over the span, r < 16, c < n_x; n_x is 1, 2, 4 or 8. Codes
     // count 0..2.
-    void (*ternary_sums)(const ternary_span *span, uint32_t n_x, int32_t *sums);
+    void (*ternary_sums[TERNARY_N_LAYOUTS])(const ternary_span *span, uint32_t n_x, int32_t *sums);
 
     // Scales per group of columns, 16 rows side by side: sums[16 * c + r] += the sum of code * activation over the
     // stretch, c < n_x, which is 1, 2, 4 or 8.
@@ -56,6 +68,15 @@ struct cpu_kernels {
     // The same for 4 rows and 2 columns x of floats: pair (r, c) has the accumulators acc + 64 * (4 * c + r).
     void (*dense_tile)(const float *rows, size_t row_stride, const float *x, size_t x_stride, uint32_t n, float *acc);
     float (*tree64)(const float acc[64]);
+
+    // INT8 and INT4 rows (dense.h). sums[i] = the sum of code * x[i][c] over n columns, a multiple of 64, for n_x
+    // columns of activations, an even number; x_sum: the sum of each.
+    void (*int8_sums)(const int8_t *row, const int8_t *const *x, const int32_t *x_sum, uint32_t n_x, uint32_t n,
+                      int32_t *sums);
+    // out[g] = 8 times the sum of the 64 activations of group g.
+    void (*int4_bias)(const int8_t *x, uint32_t n_groups, int32_t *out);
+    // Continues the chains of groups() for its eight parts at once: step s takes group first[p] + s of part p.
+    void (*int4_parts)(const int4_span *span, const uint32_t first[8], uint32_t n_steps, float parts[8]);
 
     float (*sumsq256)(const float *x, uint32_t n);
     void (*norm)(const float *x, float r, const float *g, uint32_t n, float *y); // y may be x
@@ -78,8 +99,30 @@ struct cpu_kernels {
                    float *o); // f32, f16
     void (*values_int8)(const int8_t hi[64], const int8_t lo[64], float a, float b, const int8_t *v, uint32_t head_dim,
                         float *o);
+    // int4 (kv.h): k a whole part; v from the first byte of n values of position 0 on, rows of head_dim / 2 bytes.
+    void (*scores_int4)(const int8_t *hi, const int8_t *lo, float a, float b, const uint8_t *k, uint32_t head_dim,
+                        float scale, float s[64]);
+    void (*values_int4)(const int8_t hi[64], const int8_t lo[64], float a, float b, const uint8_t *v, uint32_t head_dim,
+                        uint32_t n, float *o);
     void (*merge)(float *into, float al, const float *o, float be, uint32_t head_dim); // into = fma(into, al, o * be)
 };
+
+// ternary_order of T80 for tables that take `together` granules at a time: field m of all of them stands together, 16
+// bytes a granule. Granules missing from the last such set are zeros.
+static inline void cpu_t80_order(const int8_t *x, uint32_t n_granules, uint32_t together, int8_t *out)
+{
+    for (uint32_t g = 0; g < (n_granules + together - 1) / together * together; g++)
+        for (uint32_t m = 0; m < 5; m++) {
+            const int8_t *from = x + T80_GRANULE * (size_t)g + 8 * m;
+            int8_t *to = out + T80_GRANULE * (size_t)(g / together * together) + 16 * (together * m + g % together);
+            if (g < n_granules) {
+                memcpy(to, from, 8);
+                memcpy(to + 8, from + 40, 8);
+            } else {
+                memset(to, 0, 16);
+            }
+        }
+}
 
 #define CPU_MAX_KERNELS 3
 

@@ -12,7 +12,7 @@
 
 // ---- ternary ----
 
-static void ternary_order(const int8_t *x, uint32_t n_granules, int8_t *out)
+static void t64_order(const int8_t *x, uint32_t n_granules, int8_t *out)
 {
     for (uint32_t g = 0; g < n_granules; g += 2) {
         const __m256i *from = (const __m256i *)(x + 64 * (size_t)g);
@@ -32,6 +32,8 @@ static void ternary_order(const int8_t *x, uint32_t n_granules, int8_t *out)
     }
 }
 
+static void t80_order(const int8_t *x, uint32_t n_granules, int8_t *out) { cpu_t80_order(x, n_granules, 2, out); }
+
 // Sums of the eight lanes of each of eight registers, in their order.
 INLINE __m256i sum_lanes8(const __m256i a[8])
 {
@@ -41,7 +43,7 @@ INLINE __m256i sum_lanes8(const __m256i a[8])
 }
 
 // The rows of a pair of which only one granule belongs to the span, 32 bytes apart; the other reads as codes 0, which
-// add nothing.
+// add nothing, in both layouts.
 static const uint8_t *half_pair(const uint8_t *at, size_t row_stride, uint32_t rows, uint32_t granule,
                                 uint8_t out[8 * 32])
 {
@@ -50,28 +52,50 @@ static const uint8_t *half_pair(const uint8_t *at, size_t row_stride, uint32_t r
     return out;
 }
 
-// int16 lanes hold sums of maddubs pairs, widened to int32 after PAIRS_PER_FLUSH granule pairs (2,048 columns). Worst
-// case, all codes 2 and all activations -127 or 127: one maddubs lane is at most 2 * 2 * 127 = 508, a granule pair adds
-// four of them, 16 granule pairs 16 * 4 * 508 = 32,512 <= 32,767: nothing wraps, and maddubs itself cannot saturate.
-#define PAIRS_PER_FLUSH 16u
+// int16 lanes hold sums of maddubs pairs, widened to int32 after this many granule pairs (2,048 or 1,920 columns).
+// Worst case, all codes 2 and all activations -127 or 127: one maddubs lane is at most 2 * 2 * 127 = 508, a granule
+// pair adds four (T80: five) of them, 16 * 4 * 508 = 32,512 and 12 * 5 * 508 = 30,480 <= 32,767: nothing wraps, and
+// maddubs itself cannot saturate.
+INLINE uint32_t pairs_per_flush(const ternary_layout layout) { return layout == TERNARY_T80 ? 12 : 16; }
 
 // Loads of activations are operands of maddubs and cost nothing there. Without this gcc merges those of several rows
 // into registers it does not have and spills the sums instead.
 #define KEEP_LOADS_HERE __asm__ volatile("" ::: "memory")
 
-// One granule pair of `rows` rows for n_x columns: the codes of a row are decoded once for all its columns.
-INLINE void add_pair(const uint8_t *at, size_t row_stride, const int8_t *x, size_t x_stride, const uint32_t rows,
-                     const uint32_t n_x, __m256i acc[8])
+// The codes of 32 bytes, field by field: 4 of T64, 5 of T80. A T80 byte y is kept 128 less than it is, as a signed one:
+// its digit is 0 below 86 - 128, 1 below 171 - 128, else 2, and what is left is 3 y mod 256 as before, because 3 * 128
+// is 128 mod 256.
+INLINE void decode(const ternary_layout layout, __m256i w, __m256i code[5])
 {
-    const __m256i mask = _mm256_set1_epi8(3);
+    if (layout == TERNARY_T64) {
+        const __m256i mask = _mm256_set1_epi8(3);
+        code[0] = _mm256_and_si256(w, mask);
+        code[1] = _mm256_and_si256(_mm256_srli_epi16(w, 2), mask);
+        code[2] = _mm256_and_si256(_mm256_srli_epi16(w, 4), mask);
+        code[3] = _mm256_and_si256(_mm256_srli_epi16(w, 6), mask);
+        return;
+    }
+    __m256i y = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
+    UNROLL for (int m = 0; m < 5; m++)
+    {
+        __m256i minus = _mm256_add_epi8(_mm256_cmpgt_epi8(y, _mm256_set1_epi8(85 - 128)),
+                                        _mm256_cmpgt_epi8(y, _mm256_set1_epi8(170 - 128)));
+        code[m] = _mm256_sub_epi8(_mm256_setzero_si256(), minus);
+        y = _mm256_add_epi8(_mm256_add_epi8(y, y), y);
+    }
+}
+
+// One granule pair of `rows` rows for n_x columns: the codes of a row are decoded once for all its columns.
+INLINE void add_pair(const ternary_layout layout, const uint8_t *at, size_t row_stride, const int8_t *x,
+                     size_t x_stride, const uint32_t rows, const uint32_t n_x, __m256i acc[8])
+{
+    const int fields = layout == TERNARY_T80 ? 5 : 4;
     UNROLL for (uint32_t r = 0; r < rows; r++)
     {
         KEEP_LOADS_HERE;
-        __m256i w = _mm256_loadu_si256((const __m256i *)(at + r * row_stride));
-        __m256i code[4] = {_mm256_and_si256(w, mask), _mm256_and_si256(_mm256_srli_epi16(w, 2), mask),
-                           _mm256_and_si256(_mm256_srli_epi16(w, 4), mask),
-                           _mm256_and_si256(_mm256_srli_epi16(w, 6), mask)};
-        UNROLL for (uint32_t c = 0; c < n_x; c++) UNROLL for (int m = 0; m < 4; m++)
+        __m256i code[5];
+        decode(layout, _mm256_loadu_si256((const __m256i *)(at + r * row_stride)), code);
+        UNROLL for (uint32_t c = 0; c < n_x; c++) UNROLL for (int m = 0; m < fields; m++)
         {
             __m256i xm = _mm256_loadu_si256((const __m256i *)(x + c * x_stride) + m);
             acc[r * n_x + c] = _mm256_add_epi16(acc[r * n_x + c], _mm256_maddubs_epi16(code[m], xm));
@@ -80,7 +104,8 @@ INLINE void add_pair(const uint8_t *at, size_t row_stride, const int8_t *x, size
 }
 
 // Eight (row, column) sums advance together: `rows` rows by `n_x` columns, rows * n_x = 8.
-INLINE void sums_8(const ternary_span *span, uint32_t row, const uint32_t rows, const uint32_t n_x, int32_t *sums)
+INLINE void sums_8(const ternary_layout layout, const ternary_span *span, uint32_t row, const uint32_t rows,
+                   const uint32_t n_x, int32_t *sums)
 {
     uint8_t half[8 * 32];
     uint32_t n_pairs = (span->end + 1) / 2 - span->first / 2;
@@ -93,7 +118,7 @@ INLINE void sums_8(const ternary_span *span, uint32_t row, const uint32_t rows, 
     UNROLL for (int i = 0; i < 8; i++) wide[i] = _mm256_setzero_si256();
 
     for (uint32_t pair = span->first / 2, end = (span->end + 1) / 2; pair < end;) {
-        uint32_t flush = end - pair < PAIRS_PER_FLUSH ? end : pair + PAIRS_PER_FLUSH;
+        uint32_t flush = end - pair < pairs_per_flush(layout) ? end : pair + pairs_per_flush(layout);
         __m256i acc[8];
         UNROLL for (int i = 0; i < 8; i++) acc[i] = _mm256_setzero_si256();
         for (; pair < flush; pair++) {
@@ -108,7 +133,8 @@ INLINE void sums_8(const ternary_span *span, uint32_t row, const uint32_t rows, 
             }
             UNROLL for (uint32_t line = 0; line < rows * 32; line += 64) _mm_prefetch(next + line, _MM_HINT_T0);
             next += rows * 32;
-            add_pair(at, row_stride, span->x + 64 * (size_t)(2 * pair - span->x_first), span->x_stride, rows, n_x, acc);
+            add_pair(layout, at, row_stride, span->x + ternary_granule(layout) * (size_t)(2 * pair - span->x_first),
+                     span->x_stride, rows, n_x, acc);
         }
         UNROLL for (int i = 0; i < 8; i++)
             wide[i] = _mm256_add_epi32(wide[i], _mm256_madd_epi16(acc[i], _mm256_set1_epi16(1)));
@@ -117,22 +143,31 @@ INLINE void sums_8(const ternary_span *span, uint32_t row, const uint32_t rows, 
     _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), sum_lanes8(wide)));
 }
 
-static void ternary_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
+INLINE void layout_sums(const ternary_layout layout, const ternary_span *span, uint32_t n_x, int32_t *sums)
 {
     switch (n_x) {
     case 1:
-        for (uint32_t r = 0; r < TERNARY_ROWS; r += 8) sums_8(span, r, 8, 1, sums);
+        for (uint32_t r = 0; r < TERNARY_ROWS; r += 8) sums_8(layout, span, r, 8, 1, sums);
         break;
     case 2:
-        for (uint32_t r = 0; r < TERNARY_ROWS; r += 4) sums_8(span, r, 4, 2, sums);
+        for (uint32_t r = 0; r < TERNARY_ROWS; r += 4) sums_8(layout, span, r, 4, 2, sums);
         break;
     case 4:
-        for (uint32_t r = 0; r < TERNARY_ROWS; r += 2) sums_8(span, r, 2, 4, sums);
+        for (uint32_t r = 0; r < TERNARY_ROWS; r += 2) sums_8(layout, span, r, 2, 4, sums);
         break;
     default:
-        for (uint32_t r = 0; r < TERNARY_ROWS; r++) sums_8(span, r, 1, 8, sums);
+        for (uint32_t r = 0; r < TERNARY_ROWS; r++) sums_8(layout, span, r, 1, 8, sums);
         break;
     }
+}
+
+static void t64_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
+{
+    layout_sums(TERNARY_T64, span, n_x, sums);
+}
+static void t80_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
+{
+    layout_sums(TERNARY_T80, span, n_x, sums);
 }
 
 // ---- dense ----
@@ -168,7 +203,7 @@ INLINE void dense_dot_type(const dense_type type, const uint8_t *row, const floa
     UNROLL for (int j = 0; j < 8; j++) _mm256_storeu_ps(acc + 8 * j, a[j]);
     if (i < n) {
         float tail[64];
-        dense_row_to_float(type, row + dense_row_bytes(type, i), n - i, tail);
+        dense_row_to_float(type, row + dense_column_offset(type, i), n - i, tail);
         for (uint32_t j = 0; j < n - i; j++) acc[j] = scalar_fma(tail[j], x[i + j], acc[j]);
     }
 }
@@ -187,7 +222,7 @@ INLINE void to_float_type(const dense_type type, const uint8_t *row, uint32_t n,
 {
     uint32_t i = 0;
     for (; i + 8 <= n; i += 8) _mm256_storeu_ps(out + i, dense8(type, row, i));
-    dense_row_to_float(type, row + dense_row_bytes(type, i), n - i, out + i); // F16 and the like: fewer than 8
+    dense_row_to_float(type, row + dense_column_offset(type, i), n - i, out + i); // F16 and the like: fewer than 8
 }
 
 static void dense_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out)
@@ -593,8 +628,8 @@ static void merge(float *into, float al, const float *o, float be, uint32_t head
 
 const cpu_kernels cpu_kernels_avx2 = {
     .name = "avx2",
-    .ternary_order = ternary_order,
-    .ternary_sums = ternary_sums,
+    .ternary_order = {t64_order, t80_order},
+    .ternary_sums = {t64_sums, t80_sums},
     .ternary_columns = cpu_avx2_ternary_columns,
     .ternary_fold = cpu_avx2_ternary_fold,
     .sum_codes = cpu_avx2_sum_codes,
@@ -602,6 +637,9 @@ const cpu_kernels cpu_kernels_avx2 = {
     .dense_dot = dense_dot,
     .dense_tile = dense_tile,
     .tree64 = tree64,
+    .int8_sums = cpu_avx2_int8_sums,
+    .int4_bias = cpu_avx2_int4_bias,
+    .int4_parts = cpu_avx2_int4_parts,
     .sumsq256 = sumsq256,
     .norm = norm,
     .absmax = absmax,
@@ -617,6 +655,8 @@ const cpu_kernels cpu_kernels_avx2 = {
     .softmax = softmax,
     .values = values,
     .values_int8 = values_int8,
+    .scores_int4 = cpu_avx2_scores_int4,
+    .values_int4 = cpu_avx2_values_int4,
     .merge = merge,
 };
 #else

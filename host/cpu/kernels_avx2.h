@@ -9,6 +9,7 @@
 #endif
 
 #include "kernels.h"
+#include "scalar.h"
 
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
@@ -26,6 +27,16 @@ INLINE float load_half(const uint8_t *p)
     return _cvtsh_ss(bits);
 }
 #endif
+
+// kernels_avx2_int.c: entries of the table.
+void cpu_avx2_int8_sums(const int8_t *row, const int8_t *const *x, const int32_t *x_sum, uint32_t n_x, uint32_t n,
+                        int32_t *sums);
+void cpu_avx2_int4_bias(const int8_t *x, uint32_t n_groups, int32_t *out);
+void cpu_avx2_int4_parts(const int4_span *span, const uint32_t first[8], uint32_t n_steps, float parts[8]);
+void cpu_avx2_scores_int4(const int8_t *hi, const int8_t *lo, float a, float b, const uint8_t *k, uint32_t head_dim,
+                          float scale, float s[64]);
+void cpu_avx2_values_int4(const int8_t hi[64], const int8_t lo[64], float a, float b, const uint8_t *v,
+                          uint32_t head_dim, uint32_t n, float *o);
 
 // kernels_avx2_dense.c. The types in blocks of 32 and 256, n whole blocks: to floats, and dot64 as dense_dot has it.
 void cpu_avx2_blocks_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out);

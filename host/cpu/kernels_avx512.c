@@ -14,10 +14,13 @@
 
 // ---- ternary ----
 //
-// A register holds the four granules of one row in one tile. Activations stand in quads of granules, 256 bytes: byte
-// 64*m + 16*q + b belongs to field m of byte b of granule q of the quad; missing granules of the last quad are zeros.
+// A register holds the four granules of one row in one tile. Activations stand in quads of granules, 256 bytes (T80:
+// 320): byte 64*m + 16*q + b belongs to field m of byte b of granule q of the quad; missing granules of the last quad
+// are zeros.
 
-static void ternary_order(const int8_t *x, uint32_t n_granules, int8_t *out)
+static void t80_order(const int8_t *x, uint32_t n_granules, int8_t *out) { cpu_t80_order(x, n_granules, 4, out); }
+
+static void t64_order(const int8_t *x, uint32_t n_granules, int8_t *out)
 {
     // Of the 8-byte pieces of two granules, pieces 4*h + m of granule q are field m, half h: field m takes pieces m,
     // 4 + m, 8 + m, 12 + m; each index register gives two fields of a pair of granules.
@@ -54,34 +57,40 @@ INLINE __m512i sum_lanes16(const __m512i a[16])
     return _mm512_add_epi32(_mm512_shuffle_i32x4(d0, d1, 0x88), _mm512_shuffle_i32x4(d0, d1, 0xdd));
 }
 
-// The codes of field m, which is a constant where this is used.
-INLINE __m512i field(__m512i w, const int m)
+// The codes of a field, which is a constant where this is used, and the register for the next field. T80: see decode in
+// kernels_avx2.c; bytes are here as they are.
+INLINE __m512i next_field(const ternary_layout layout, __m512i *w)
 {
-    __m512i low = m == 0   ? w
-                  : m == 1 ? _mm512_srli_epi16(w, 2)
-                  : m == 2 ? _mm512_srli_epi16(w, 4)
-                           : _mm512_srli_epi16(w, 6);
-    return _mm512_and_si512(low, _mm512_set1_epi8(3));
+    __m512i before = *w;
+    if (layout == TERNARY_T64) {
+        *w = _mm512_srli_epi16(before, 2);
+        return _mm512_and_si512(before, _mm512_set1_epi8(3));
+    }
+    *w = _mm512_add_epi8(_mm512_add_epi8(before, before), before);
+    const __m512i one = _mm512_set1_epi8(1);
+    __m512i code = _mm512_maskz_mov_epi8(_mm512_cmpgt_epu8_mask(before, _mm512_set1_epi8(85)), one);
+    return _mm512_mask_add_epi8(code, _mm512_cmpgt_epu8_mask(before, _mm512_set1_epi8((char)170)), code, one);
 }
 
 // One tile of `rows` rows for n_x columns: each row's codes serve all columns, each column's activations all rows.
-INLINE void add_tile(const uint8_t *at, size_t row_stride, __mmask16 present, const int8_t *x, size_t x_stride,
-                     const uint32_t rows, const uint32_t n_x, __m512i acc[16])
+INLINE void add_tile(const ternary_layout layout, const uint8_t *at, size_t row_stride, __mmask16 present,
+                     const int8_t *x, size_t x_stride, const uint32_t rows, const uint32_t n_x, __m512i acc[16])
 {
-    __m512i xm[4]; // of a single column
-    UNROLL for (int m = 0; n_x == 1 && m < 4; m++) xm[m] = _mm512_loadu_si512(x + 64 * m);
+    const int fields = layout == TERNARY_T80 ? 5 : 4;
+    __m512i xm[5]; // of a single column
+    UNROLL for (int m = 0; n_x == 1 && m < fields; m++) xm[m] = _mm512_loadu_si512(x + 64 * m);
     UNROLL for (uint32_t r = 0; n_x == 1 && r < rows; r++)
     {
         __m512i w = _mm512_maskz_loadu_epi32(present, at + r * row_stride);
-        UNROLL for (int m = 0; m < 4; m++) acc[r] = _mm512_dpbusd_epi32(acc[r], field(w, m), xm[m]);
+        UNROLL for (int m = 0; m < fields; m++) acc[r] = _mm512_dpbusd_epi32(acc[r], next_field(layout, &w), xm[m]);
     }
     if (n_x == 1) return;
     __m512i w[16];
     UNROLL for (uint32_t r = 0; r < rows; r++) w[r] = _mm512_maskz_loadu_epi32(present, at + r * row_stride);
-    UNROLL for (int m = 0; m < 4; m++)
+    UNROLL for (int m = 0; m < fields; m++)
     {
         __m512i code[16];
-        UNROLL for (uint32_t r = 0; r < rows; r++) code[r] = field(w[r], m);
+        UNROLL for (uint32_t r = 0; r < rows; r++) code[r] = next_field(layout, &w[r]);
         UNROLL for (uint32_t c = 0; c < n_x; c++)
         {
             __m512i xc = _mm512_loadu_si512(x + c * x_stride + 64 * m);
@@ -92,13 +101,15 @@ INLINE void add_tile(const uint8_t *at, size_t row_stride, __mmask16 present, co
 }
 
 // 16 (row, column) sums advance together: `rows` rows by `n_x` columns, rows * n_x = 16.
-INLINE void sums_16(const ternary_span *span, uint32_t row, const uint32_t rows, const uint32_t n_x, int32_t *sums)
+INLINE void sums_16(const ternary_layout layout, const ternary_span *span, uint32_t row, const uint32_t rows,
+                    const uint32_t n_x, int32_t *sums)
 {
+    const uint32_t quad = 4 * ternary_granule(layout); // bytes of activations
     __m512i acc[16];
     UNROLL for (int i = 0; i < 16; i++) acc[i] = _mm512_setzero_si512();
     uint32_t tile = span->first / 4, last = (span->end - 1) / 4;
-    const int8_t *x = span->x + 256 * (size_t)(tile - span->x_first / 4);
-    for (; tile <= last; tile++, x += 256) {
+    const int8_t *x = span->x + quad * (size_t)(tile - span->x_first / 4);
+    for (; tile <= last; tile++, x += quad) {
         uint32_t in_tile = span->n_granules - 4 * tile; // granules per row in this tile
         if (in_tile > 4) in_tile = 4;
         uint32_t begin = 4 * tile < span->first ? span->first - 4 * tile : 0;
@@ -106,26 +117,35 @@ INLINE void sums_16(const ternary_span *span, uint32_t row, const uint32_t rows,
         // Four lanes a granule; codes of granules outside the span read as 0, which adds nothing.
         __mmask16 present = (__mmask16)((0xffffu << 4 * begin) & (0xffffu >> (16 - 4 * end)));
         const uint8_t *at = span->group + 1024 * (size_t)tile + 16 * (size_t)(in_tile * row);
-        add_tile(at, 16 * (size_t)in_tile, present, x, span->x_stride, rows, n_x, acc);
+        add_tile(layout, at, 16 * (size_t)in_tile, present, x, span->x_stride, rows, n_x, acc);
     }
     int32_t *to = sums + row * n_x;
     _mm512_storeu_si512(to, _mm512_add_epi32(_mm512_loadu_si512(to), sum_lanes16(acc)));
 }
 
-static void ternary_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
+INLINE void layout_sums(const ternary_layout layout, const ternary_span *span, uint32_t n_x, int32_t *sums)
 {
     switch (n_x) {
-    case 1: sums_16(span, 0, 16, 1, sums); break;
+    case 1: sums_16(layout, span, 0, 16, 1, sums); break;
     case 2:
-        for (uint32_t r = 0; r < TERNARY_ROWS; r += 8) sums_16(span, r, 8, 2, sums);
+        for (uint32_t r = 0; r < TERNARY_ROWS; r += 8) sums_16(layout, span, r, 8, 2, sums);
         break;
     case 4:
-        for (uint32_t r = 0; r < TERNARY_ROWS; r += 4) sums_16(span, r, 4, 4, sums);
+        for (uint32_t r = 0; r < TERNARY_ROWS; r += 4) sums_16(layout, span, r, 4, 4, sums);
         break;
     default:
-        for (uint32_t r = 0; r < TERNARY_ROWS; r += 2) sums_16(span, r, 2, 8, sums);
+        for (uint32_t r = 0; r < TERNARY_ROWS; r += 2) sums_16(layout, span, r, 2, 8, sums);
         break;
     }
+}
+
+static void t64_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
+{
+    layout_sums(TERNARY_T64, span, n_x, sums);
+}
+static void t80_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
+{
+    layout_sums(TERNARY_T80, span, n_x, sums);
 }
 
 // ---- attention over int8 ----
@@ -243,14 +263,45 @@ static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float
     }
 }
 
+// ---- rows of INT8
+
+// `n_x` columns, a constant where this is used: one load of the weights, biased as above, serves all of them.
+INLINE void int8_columns(const int8_t *row, const int8_t *const *x, const int32_t *x_sum, const uint32_t n_x,
+                         uint32_t n, int32_t *sums)
+{
+    __m512i acc[INT_MAX_X];
+    UNROLL for (uint32_t i = 0; i < n_x; i++) acc[i] = _mm512_setzero_si512();
+    for (uint32_t c = 0; c < n; c += 64) {
+        __m512i w = biased(_mm512_loadu_si512(row + c));
+        UNROLL for (uint32_t i = 0; i < n_x; i++) acc[i] = _mm512_dpbusd_epi32(acc[i], w, _mm512_loadu_si512(x[i] + c));
+    }
+    // Modulo 2^32, in which the difference is exact.
+    UNROLL for (uint32_t i = 0; i < n_x; i++)
+        sums[i] = (int32_t)((uint32_t)_mm512_reduce_add_epi32(acc[i]) - 128u * (uint32_t)x_sum[i]);
+}
+
+static void int8_sums(const int8_t *row, const int8_t *const *x, const int32_t *x_sum, uint32_t n_x, uint32_t n,
+                      int32_t *sums)
+{
+    switch (n_x) {
+    case 2: int8_columns(row, x, x_sum, 2, n, sums); break;
+    case 4: int8_columns(row, x, x_sum, 4, n, sums); break;
+    case 6: int8_columns(row, x, x_sum, 6, n, sums); break;
+    default: int8_columns(row, x, x_sum, 8, n, sums); break;
+    }
+}
+
 void cpu_kernels_refine_avx512(cpu_kernels *k)
 {
     k->name = "avx512-vnni";
-    k->ternary_order = ternary_order;
-    k->ternary_sums = ternary_sums;
+    k->ternary_order[TERNARY_T64] = t64_order;
+    k->ternary_order[TERNARY_T80] = t80_order;
+    k->ternary_sums[TERNARY_T64] = t64_sums;
+    k->ternary_sums[TERNARY_T80] = t80_sums;
     k->ternary_columns = cpu_avx512_ternary_columns;
     k->dense_to_float = cpu_avx512_dense_to_float;
     k->dense_dot = cpu_avx512_dense_dot;
+    k->int8_sums = int8_sums;
     k->scores_int8 = scores_int8;
     k->values_int8 = values_int8;
 }

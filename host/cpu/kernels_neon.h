@@ -126,7 +126,7 @@ static void scores_int8(const int16_t *hi, const int16_t *lo, float a, float b, 
 
 INLINE void put_integer_loops(cpu_kernels *k)
 {
-    k->ternary_sums = ternary_sums;
+    k->ternary_sums[TERNARY_T64] = ternary_sums;
     k->ternary_columns = ternary_columns;
     k->scores_int8 = scores_int8;
 }

@@ -1,10 +1,10 @@
 // Inner loops in portable C: what runs where no vector table fits, and the measure for those that do.
 #include <string.h>
 
-#include "half.h"
+#include "int4.h"
 #include "kernels.h"
 
-static void ternary_order(const int8_t *x, uint32_t n_granules, int8_t *out)
+static void t64_order(const int8_t *x, uint32_t n_granules, int8_t *out)
 {
     for (uint32_t g = 0; g < n_granules; g++) {
         const int8_t *from = x + 64 * (size_t)g;
@@ -16,19 +16,55 @@ static void ternary_order(const int8_t *x, uint32_t n_granules, int8_t *out)
         for (int m = 0; m < 4; m++) memset(out + 128 * (size_t)(n_granules / 2) + 32 * m + 16, 0, 16);
 }
 
-static void ternary_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
+static void t80_order(const int8_t *x, uint32_t n_granules, int8_t *out) { cpu_t80_order(x, n_granules, 2, out); }
+
+// Where the granule of row r and its activations stand.
+static const uint8_t *granule_at(const ternary_span *span, uint32_t r, uint32_t g)
+{
+    return span->group + ternary_granule_offset(span->n_granules, r, g);
+}
+
+static const int8_t *activations_at(const ternary_span *span, uint32_t columns, uint32_t g)
+{
+    return span->x + 2 * columns * (size_t)((g - span->x_first) / 2) + 16 * (g % 2);
+}
+
+static void t64_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
 {
     for (uint32_t g = span->first; g < span->end; g++) {
-        uint32_t tile = g / 4, in_tile = span->n_granules - 4 * tile;
-        if (in_tile > 4) in_tile = 4;
-        const int8_t *x = span->x + 128 * (size_t)((g - span->x_first) / 2) + 16 * (g % 2);
+        const int8_t *x = activations_at(span, TERNARY_GRANULE, g);
         for (uint32_t r = 0; r < TERNARY_ROWS; r++) {
-            const uint8_t *granule = span->group + 1024 * (size_t)tile + 16 * (in_tile * r + g % 4);
+            const uint8_t *granule = granule_at(span, r, g);
             for (uint32_t c = 0; c < n_x; c++) {
                 int32_t sum = 0;
                 for (int m = 0; m < 4; m++)
                     for (int b = 0; b < 16; b++)
                         sum += (granule[b] >> (2 * m) & 3) * x[c * span->x_stride + (size_t)(32 * m + b)];
+                sums[r * n_x + c] += sum;
+            }
+        }
+    }
+}
+
+static void t80_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
+{
+    for (uint32_t g = span->first; g < span->end; g++) {
+        const int8_t *x = activations_at(span, T80_GRANULE, g);
+        for (uint32_t r = 0; r < TERNARY_ROWS; r++) {
+            const uint8_t *granule = granule_at(span, r, g);
+            uint8_t codes[5][16];
+            for (int b = 0; b < 16; b++) {
+                uint32_t rest = granule[b];
+                for (int m = 0; m < 5; m++) {
+                    rest *= 3;
+                    codes[m][b] = (uint8_t)(rest >> 8);
+                    rest &= 255;
+                }
+            }
+            for (uint32_t c = 0; c < n_x; c++) {
+                int32_t sum = 0;
+                for (int m = 0; m < 5; m++)
+                    for (int b = 0; b < 16; b++) sum += codes[m][b] * x[c * span->x_stride + (size_t)(32 * m + b)];
                 sums[r * n_x + c] += sum;
             }
         }
@@ -77,7 +113,7 @@ static void dense_dot(dense_type type, const uint8_t *row, const float *x, uint3
     float chunk[256]; // a multiple of every block
     for (uint32_t i = 0; i < n; i += 256) {
         uint32_t count = n - i < 256 ? n - i : 256;
-        dense_row_to_float(type, row + dense_row_bytes(type, i), count, chunk);
+        dense_row_to_float(type, row + dense_column_offset(type, i), count, chunk);
         for (uint32_t j = 0; j < count; j++) acc[j % 64] = scalar_fma(chunk[j], x[i + j], acc[j % 64]);
     }
 }
@@ -99,6 +135,44 @@ static float tree64(const float acc[64])
     for (int half = 16; half > 0; half /= 2)
         for (int j = 0; j < half; j++) t[j] += t[j + half];
     return t[0];
+}
+
+static void int8_sums(const int8_t *row, const int8_t *const *x, const int32_t *x_sum, uint32_t n_x, uint32_t n,
+                      int32_t *sums)
+{
+    (void)x_sum;
+    for (uint32_t i = 0; i < n_x; i++) {
+        int32_t sum = 0;
+        for (uint32_t c = 0; c < n; c++) sum += row[c] * x[i][c];
+        sums[i] = sum;
+    }
+}
+
+static void int4_bias(const int8_t *x, uint32_t n_groups, int32_t *out)
+{
+    for (uint32_t g = 0; g < n_groups; g++) {
+        int32_t sum = 0;
+        for (uint32_t c = 0; c < 64; c++) sum += x[64 * g + c];
+        out[g] = 8 * sum;
+    }
+}
+
+static int32_t int4_sum(const uint8_t *codes, const int8_t *x)
+{
+    int32_t sum = 0;
+    for (int i = 0; i < 32; i++) sum += (codes[i] & 15) * x[i] + (codes[i] >> 4) * x[32 + i];
+    return sum;
+}
+
+static void int4_parts(const int4_span *span, const uint32_t first[8], uint32_t n_steps, float parts[8])
+{
+    for (uint32_t p = 0; p < 8; p++)
+        for (size_t g = first[p]; g < first[p] + n_steps; g++) {
+            const uint8_t *codes = span->row + 32 * g;
+            float hi = (float)(int4_sum(codes, span->hi + 64 * g) - span->bias_hi[g]);
+            float lo = (float)(int4_sum(codes, span->lo + 64 * g) - span->bias_lo[g]);
+            parts[p] = scalar_fma(scalar_fma(hi, span->a, lo * span->b), span->d[g], parts[p]);
+        }
 }
 
 static float sumsq256(const float *x, uint32_t n)
@@ -227,6 +301,45 @@ static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float
     }
 }
 
+static int int4_at(const uint8_t *row, uint32_t d)
+{
+    return (d % 2 == 0 ? row[d / 2] & 15 : row[d / 2] >> 4) - INT4_BIAS;
+}
+
+static void scores_int4(const int8_t *hi, const int8_t *lo, float a, float b, const uint8_t *k, uint32_t head_dim,
+                        float scale, float s[64])
+{
+    const uint16_t *scales = (const uint16_t *)(const void *)(k + kv_int4_scales((int)head_dim));
+    for (uint32_t j = 0; j < 64; j++) {
+        const uint8_t *row = k + (size_t)j * (head_dim / 2);
+        s[j] = 0.0f;
+        for (uint32_t first = 0; first < head_dim; first += KV_INT4_GROUP) {
+            int32_t sum_hi = 0, sum_lo = 0;
+            for (uint32_t d = first; d < head_dim && d < first + KV_INT4_GROUP; d++) {
+                sum_hi += hi[d] * int4_at(row, d);
+                sum_lo += lo[d] * int4_at(row, d);
+            }
+            float ak = half_to_float(scales[kv_int4_scale_index((int)j, (int)(first / KV_INT4_GROUP))]);
+            s[j] = scalar_fma(scalar_fma((float)sum_hi, a, (float)sum_lo * b), ak, s[j]);
+        }
+        s[j] = scale * s[j];
+    }
+}
+
+static void values_int4(const int8_t hi[64], const int8_t lo[64], float a, float b, const uint8_t *v, uint32_t head_dim,
+                        uint32_t n, float *o)
+{
+    for (uint32_t d = 0; d < n; d++) {
+        int32_t sum_hi = 0, sum_lo = 0;
+        for (uint32_t j = 0; j < 64; j++) {
+            int code = int4_at(v + (size_t)j * (head_dim / 2), d);
+            sum_hi += hi[j] * code;
+            sum_lo += lo[j] * code;
+        }
+        o[d] = scalar_fma((float)sum_hi, a, (float)sum_lo * b);
+    }
+}
+
 static void merge(float *into, float al, const float *o, float be, uint32_t head_dim)
 {
     for (uint32_t d = 0; d < head_dim; d++) into[d] = scalar_fma(into[d], al, o[d] * be);
@@ -234,8 +347,8 @@ static void merge(float *into, float al, const float *o, float be, uint32_t head
 
 const cpu_kernels cpu_kernels_portable = {
     .name = "portable",
-    .ternary_order = ternary_order,
-    .ternary_sums = ternary_sums,
+    .ternary_order = {t64_order, t80_order},
+    .ternary_sums = {t64_sums, t80_sums},
     .ternary_columns = ternary_columns,
     .ternary_fold = ternary_fold,
     .sum_codes = sum_codes,
@@ -243,6 +356,9 @@ const cpu_kernels cpu_kernels_portable = {
     .dense_dot = dense_dot,
     .dense_tile = dense_tile,
     .tree64 = tree64,
+    .int8_sums = int8_sums,
+    .int4_bias = int4_bias,
+    .int4_parts = int4_parts,
     .sumsq256 = sumsq256,
     .norm = norm,
     .absmax = absmax,
@@ -258,5 +374,7 @@ const cpu_kernels cpu_kernels_portable = {
     .softmax = softmax,
     .values = values,
     .values_int8 = values_int8,
+    .scores_int4 = scores_int4,
+    .values_int4 = values_int4,
     .merge = merge,
 };

@@ -6,7 +6,7 @@ const cpu_op cpu_reference_ops[OP_N_KINDS] = {
     [OP_NORM_QUANT] = reference_norm_quant, [OP_QUANT] = reference_quant_op,    [OP_QUANT2] = reference_quant2_op,
     [OP_TERNARY_MM] = reference_ternary_mm, [OP_DENSE_MM] = reference_dense_mm, [OP_ROPE_KV] = reference_rope_kv,
     [OP_ATTENTION] = reference_attention,   [OP_GATE] = reference_gate,         [OP_RESIDUAL] = reference_residual,
-    [OP_GATHER] = reference_gather,         [OP_TOP_K] = reference_top_k,
+    [OP_GATHER] = reference_gather,         [OP_TOP_K] = reference_top_k,       [OP_INT_MM] = reference_int_mm,
 };
 
 float reference_tree(float *acc, uint32_t lanes)
@@ -51,7 +51,7 @@ float reference_absmax(const float *x, uint32_t n)
 // A ternary row in canonical form, at the start of the device's scratch.
 static const uint8_t *canonical_row(const device *d, const weights *w, uint32_t r)
 {
-    t64_unpack_rows(w->data, w->n_rows, w->n_cols, r, 1, d->scratch);
+    ternary_unpack_rows(w->layout, w->data, w->n_rows, w->n_cols, r, 1, d->scratch);
     return d->scratch;
 }
 

@@ -1,12 +1,13 @@
 // Reference ops: rotation and KV append, attention.
 #include <math.h>
 
+#include "int4.h"
 #include "reference.h"
 
 #define HEAD_DIM_MAX     OP_MAX_HEAD_DIM
 #define BLOCKS_PER_GROUP 4 // blocks folded into one state before groups are folded
 
-// Where K or V of one head of one block lies. int8: codes, then one scale per slot.
+// Where K or V of one head of one block lies, laid out as kv.h says.
 typedef struct kv_part {
     uint8_t *data;
     int type, head_dim;
@@ -28,6 +29,22 @@ static kv_part head_v(const kv_cache *c, int32_t block, uint32_t head)
 }
 
 static float *part_scales(kv_part p) { return (float *)(p.data + KV_BLOCK * p.head_dim); }
+static uint16_t *part_halves(kv_part p) { return (uint16_t *)(p.data + kv_int4_scales(p.head_dim)); }
+
+// Values that share a scale in an int8 or int4 part: of a head all, or group by group.
+static int part_group(kv_part p) { return p.type == KV_INT8 ? p.head_dim : KV_INT4_GROUP; }
+
+static float part_scale(kv_part p, int slot, int group)
+{
+    return p.type == KV_INT8 ? part_scales(p)[slot] : half_to_float(part_halves(p)[kv_int4_scale_index(slot, group)]);
+}
+
+static int part_code(kv_part p, int slot, int d)
+{
+    if (p.type == KV_INT8) return (int8_t)p.data[slot * p.head_dim + d];
+    int byte = p.data[kv_int4_byte(p.head_dim, slot, d)];
+    return (d % 2 == 0 ? byte & 15 : byte >> 4) - INT4_BIAS;
+}
 
 // A stored element of an f32 or f16 part.
 static float part_value(kv_part p, int index)
@@ -54,10 +71,28 @@ static void rotate(float *head, const float *cos_sin, uint32_t n_dims, bool adja
     }
 }
 
+// Stores the head_dim values x in a slot of an int4 part; false if one of the scales is not finite.
+static bool store_int4(kv_part p, int slot, const float *x)
+{
+    bool fits = true;
+    for (int first = 0; first < p.head_dim; first += KV_INT4_GROUP) {
+        int n = p.head_dim - first < KV_INT4_GROUP ? p.head_dim - first : KV_INT4_GROUP;
+        scalar_u32 bits = int4_scale(reference_absmax(x + first, (uint32_t)n));
+        float d = half_to_float(bits);
+        part_halves(p)[kv_int4_scale_index(slot, first / KV_INT4_GROUP)] = (uint16_t)bits;
+        for (int i = first; i < first + n; i += 2)
+            p.data[kv_int4_byte(p.head_dim, slot, i)] = (uint8_t)((int4_code(x[i], d) + INT4_BIAS) |
+                                                                  (int4_code(x[i + 1], d) + INT4_BIAS) << 4);
+        fits = fits && int4_scale_is_finite(bits);
+    }
+    return fits;
+}
+
 // Stores the head_dim values x in a slot; false if one cannot be stored as a finite number. is_k says which layout.
 static bool store(kv_part p, int slot, bool is_k, const float *x)
 {
     float max = reference_absmax(x, (uint32_t)p.head_dim);
+    if (p.type == KV_INT4) return store_int4(p, slot, x);
     if (p.type == KV_INT8) {
         int8_t *codes = (int8_t *)p.data + slot * p.head_dim;
         reference_quant(x, (uint32_t)p.head_dim, codes, &part_scales(p)[slot]);
@@ -98,7 +133,7 @@ void reference_rope_kv(const device *d, const op *o)
 
 // ---- attention
 
-// One head's query; with int8 K also its two-term form.
+// One head's query; with int8 or int4 K also its two-term form.
 typedef struct query {
     const float *q;
     int8_t hi[HEAD_DIM_MAX], lo[HEAD_DIM_MAX];
@@ -112,8 +147,24 @@ typedef struct attention_state {
     float o[HEAD_DIM_MAX];
 } attention_state;
 
+static float score_int4(const query *q, kv_part k, int slot)
+{
+    float s = 0.0f;
+    for (int first = 0; first < k.head_dim; first += KV_INT4_GROUP) {
+        int32_t hi = 0, lo = 0;
+        for (int i = first; i < first + KV_INT4_GROUP && i < k.head_dim; i++) {
+            hi += q->hi[i] * part_code(k, slot, i);
+            lo += q->lo[i] * part_code(k, slot, i);
+        }
+        float t = scalar_fma((float)hi, q->a, (float)lo * q->b);
+        s = scalar_fma(t, part_scale(k, slot, first / KV_INT4_GROUP), s);
+    }
+    return q->scale * s;
+}
+
 static float score(const query *q, kv_part k, int slot)
 {
+    if (k.type == KV_INT4) return score_int4(q, k, slot);
     if (k.type == KV_INT8) {
         const int8_t *codes = (const int8_t *)k.data + slot * k.head_dim;
         float ak = part_scales(k)[slot];
@@ -130,30 +181,34 @@ static float score(const query *q, kv_part k, int slot)
     return q->scale * s;
 }
 
-// o_d = sum over slots of p_j * v_jd; the sums with int8 V are exact. Returns false if the weights are not finite.
+// o_d = sum over slots of p_j * v_jd; the sums with int8 and int4 V are exact, those of values that share a scale with
+// the same quantised weights. Returns false if the weights are not finite.
 static bool weighted_sum(const float *p, int n, kv_part v, float *o)
 {
-    if (v.type != KV_INT8) {
+    if (!kv_is_integer(v.type)) {
         for (int i = 0; i < v.head_dim; i++) {
             o[i] = 0.0f;
             for (int j = 0; j < n; j++) o[i] = scalar_fma(p[j], part_value(v, kv_v_index(v.head_dim, j, i)), o[i]);
         }
         return true;
     }
-    float w[KV_BLOCK], a, b;
-    int8_t hi[KV_BLOCK], lo[KV_BLOCK];
-    for (int j = 0; j < n; j++) w[j] = p[j] * part_scales(v)[j];
-    float max = reference_quant2_floor(w, (uint32_t)n, REFERENCE_ATTENTION_FLOOR, hi, &a, lo, &b);
-    for (int i = 0; i < v.head_dim; i++) {
-        int32_t hi_sum = 0, lo_sum = 0;
-        for (int j = 0; j < n; j++) {
-            int code = ((const int8_t *)v.data)[kv_v_index(v.head_dim, j, i)];
-            hi_sum += hi[j] * code;
-            lo_sum += lo[j] * code;
+    bool is_finite = true;
+    for (int first = 0; first < v.head_dim; first += part_group(v)) {
+        float w[KV_BLOCK], a, b;
+        int8_t hi[KV_BLOCK], lo[KV_BLOCK];
+        for (int j = 0; j < n; j++) w[j] = p[j] * part_scale(v, j, first / part_group(v));
+        float max = reference_quant2_floor(w, (uint32_t)n, REFERENCE_ATTENTION_FLOOR, hi, &a, lo, &b);
+        for (int i = first; i < first + part_group(v) && i < v.head_dim; i++) {
+            int32_t hi_sum = 0, lo_sum = 0;
+            for (int j = 0; j < n; j++) {
+                hi_sum += hi[j] * part_code(v, j, i);
+                lo_sum += lo[j] * part_code(v, j, i);
+            }
+            o[i] = scalar_fma((float)hi_sum, a, (float)lo_sum * b);
         }
-        o[i] = scalar_fma((float)hi_sum, a, (float)lo_sum * b);
+        is_finite &= scalar_is_finite(max);
     }
-    return scalar_is_finite(max);
+    return is_finite;
 }
 
 // The state of one block, of which the first n positions are present. Returns false if a weight is not finite.
@@ -191,7 +246,7 @@ static void attend_head(const op *o, uint32_t row, uint32_t head, const float *q
     bool is_finite = true;
 
     query q = {.q = q_values, .scale = (float)(1.0 / sqrt((double)hd))};
-    if (cache->k_type == KV_INT8) {
+    if (kv_is_integer(cache->k_type)) {
         float max = reference_quant2_floor(q_values, hd, REFERENCE_ATTENTION_FLOOR, q.hi, &q.a, q.lo, &q.b);
         is_finite = scalar_is_finite(max);
     }

@@ -63,3 +63,40 @@ void reference_dense_mm(const device *d, const op *o)
         }
     }
 }
+
+// The exact sum of weight code * code over columns [first, end) of a stored row.
+static int32_t stored_dot(const weights *w, const uint8_t *row, const int8_t *codes, uint32_t first, uint32_t end)
+{
+    int32_t sum = 0;
+    for (uint32_t c = first; c < end; c++) sum += dense_code(w->type, row, c) * codes[c];
+    return sum;
+}
+
+void reference_int_mm(const device *d, const op *o)
+{
+    const op_int_mm *a = &o->int_mm;
+    const weights *w = a->w;
+    const float *hi_scale = cpu_at(a->x.scale), *lo_scale = cpu_at(a->x.lo_scale);
+    uint32_t n_groups = w->type == DENSE_INT8 ? 1 : w->n_cols / DENSE_GROUP, group = w->n_cols / n_groups;
+    float *scales = reference_scratch(d, w), *v = scales + n_groups; // K / 32 floats in all
+    for (uint32_t r = 0; r < w->n_rows; r++) {
+        const uint8_t *row = w->data + (size_t)r * w->row_bytes;
+        dense_group_scales(w->type, row, w->n_cols, 0, n_groups, scales);
+        for (uint32_t m = 0; m < o->m; m++) {
+            const int8_t *hi = (const int8_t *)cpu_at(a->x.codes) + (size_t)m * a->x.ld;
+            const int8_t *lo = (const int8_t *)cpu_at(a->x.lo_codes) + (size_t)m * a->x.ld;
+            float y;
+            if (w->type == DENSE_INT8) {
+                y = scalar_ternary2(stored_dot(w, row, hi, 0, group), stored_dot(w, row, lo, 0, group), hi_scale[m],
+                                    lo_scale[m], scales[0]);
+            } else {
+                for (uint32_t g = 0; g < n_groups; g++)
+                    v[g] = scalar_fma((float)stored_dot(w, row, hi, g * group, (g + 1) * group), hi_scale[m],
+                                      (float)stored_dot(w, row, lo, g * group, (g + 1) * group) * lo_scale[m]);
+                y = reference_groups(v, scales, n_groups);
+            }
+            if (a->check_finite && !scalar_is_finite(y)) cpu_flag(o);
+            ((float *)cpu_at(a->y))[(size_t)m * a->ld_y + r] = y;
+        }
+    }
+}

@@ -132,7 +132,8 @@ TERN_API const tern_tokenizer *tern_model_tokenizer(const tern_model *model);
 
 // -------------------------------------------------------------------------------------------------------------- plan
 
-typedef enum tern_kv_type { TERN_KV_F32 = 0, TERN_KV_F16 = 1, TERN_KV_INT8 = 2 } tern_kv_type;
+// INT4: groups of 32 values of a head share a scale; 4.5 bits a value.
+typedef enum tern_kv_type { TERN_KV_F32 = 0, TERN_KV_F16 = 1, TERN_KV_INT8 = 2, TERN_KV_INT4 = 3 } tern_kv_type;
 
 // How matrices are held on the device. F16: the float twin of a model, the same graph over weights turned into fp16
 // (fp32 where the device's BLAS takes nothing shorter), multiplied by the device's BLAS library where it has one, with
@@ -140,19 +141,49 @@ typedef enum tern_kv_type { TERN_KV_F32 = 0, TERN_KV_F16 = 1, TERN_KV_INT8 = 2 }
 // everywhere.
 typedef enum tern_weights { TERN_WEIGHTS_STORED = 0, TERN_WEIGHTS_F16 = 1 } tern_weights;
 
+// How the embedding and the head are held. INT8 and INT4 are made when the model is loaded, take 1 and about 1/2 byte a
+// weight, and are multiplied as exact integers (common/dense.h); a tied model shares the rows.
+typedef enum tern_head { TERN_HEAD_STORED = 0, TERN_HEAD_F16 = 1, TERN_HEAD_INT8 = 2, TERN_HEAD_INT4 = 3 } tern_head;
+
+// How ternary matrices with one scale along their columns are packed on the device: two bits a weight, or 1.6. AUTO:
+// T64 unless only T80 fits. Matrices with scales per group are always T64. The bits of results do not depend on it.
+typedef enum tern_layout { TERN_LAYOUT_AUTO = 0, TERN_LAYOUT_T64 = 1, TERN_LAYOUT_T80 = 2 } tern_layout;
+
+// Where the table of token embeddings lies, of which a token reads one row. AUTO: in host memory, unless the head is
+// the same table or the device is the CPU.
+typedef enum tern_embedding {
+    TERN_EMBEDDING_AUTO = 0,
+    TERN_EMBEDDING_DEVICE = 1,
+    TERN_EMBEDDING_HOST = 2
+} tern_embedding;
+
+enum { TERN_LAYERS_AUTO = -1, TERN_LAYERS_ALL = -2 };
+
 typedef struct tern_plan_options {
-    size_t size;             // set by tern_plan_options_init
-    const char *device;      // "auto" (default) or a device name
-    uint32_t n_ctx;          // positions of KV cache in all, shared by the sequences; 0: the model's own context
-    uint32_t n_sequences;    // 1
-    uint32_t n_batch;        // rows evaluated at once at the most (prefill chunk); 512
-    tern_kv_type kv_k, kv_v; // int8
-    uint32_t n_threads;      // CPU threads; 0: all this process may use
-    uint64_t memory_budget;  // bytes the plan may use; 0: what the device has free
-    tern_weights weights;    // stored
-    const char *card;        // plan for this card (tern_card_find) instead of a device that is here; NULL: not
-    bool is_estimate;        // give the plan also when it does not fit: bytes_total then exceeds memory_budget
+    size_t size;              // set by tern_plan_options_init
+    const char *device;       // "auto" (default) or a device name
+    uint32_t n_ctx;           // positions of KV cache in all, shared by the sequences; 0: the model's own context
+    uint32_t n_sequences;     // 1
+    uint32_t n_batch;         // rows evaluated at once at the most (prefill chunk); 512
+    tern_kv_type kv_k, kv_v;  // int8
+    uint32_t n_threads;       // CPU threads; 0: all this process may use
+    uint64_t memory_budget;   // bytes the plan may use; 0: what the device has free
+    tern_weights weights;     // stored
+    const char *card;         // plan for this card (tern_card_find) instead of a device that is here; NULL: not
+    bool is_estimate;         // give the plan also when it does not fit: bytes_total then exceeds memory_budget
+    tern_layout layout;       // auto
+    tern_embedding embedding; // auto
+    int32_t n_gpu_layers;     // the last so many layers, and the head, go to the device, the others to the CPU, as in
+                              // llama.cpp; 0: everything to the CPU; AUTO, ALL (auto): all to the device
+    int32_t n_streamed; // of the device's layers, the last so many stay in pinned host memory and visit the device
+                        // for each step; AUTO (default): none if all fit, else as many as must
+    tern_head head;     // stored
 } tern_plan_options;
+
+// What one place holds, by class.
+typedef struct tern_place_bytes {
+    uint64_t ternary, dense, embedding, head, norms, rope, kv, workspace, total;
+} tern_place_bytes;
 
 // Plain data: may be copied and compared. Every size in bytes.
 typedef struct tern_plan {
@@ -160,16 +191,30 @@ typedef struct tern_plan {
     uint32_t n_ctx, n_sequences, n_batch, n_threads;
     tern_kv_type kv_k, kv_v;
     tern_weights weights;
-    bool uses_blas;         // products of matrices by a BLAS library
-    char products[64];      // how, for reports: "as defined", "CLBlast Sgemm, F32 weights"
+    bool uses_blas;           // products of matrices by a BLAS library
+    char products[64];        // how, for reports: "as defined", "CLBlast Sgemm, F32 weights"
+    tern_layout layout;       // T64 or T80
+    bool is_layout_mixed;     // T80, but some matrices have scales per group and are T64
+    tern_embedding embedding; // DEVICE or HOST; of the CPU's layers, if it has some: in their memory
+    // Layers in order: first the CPU's, then those resident on the device, then those streamed to it.
+    uint32_t n_layers_cpu, n_layers_device, n_layers_streamed;
+    // On the device:
     uint64_t bytes_ternary; // packed ternary matrices with their scales
     uint64_t bytes_dense;   // dense matrices of the layers
     uint64_t bytes_embedding, bytes_head, bytes_norms, bytes_rope, bytes_kv, bytes_workspace;
-    uint64_t bytes_device; // what opening the device takes: scratch, staging
+    uint64_t bytes_slots;   // where streamed layers are put in turn
+    uint64_t bytes_device;  // what opening the device takes: scratch, staging
+    uint64_t bytes_context; // what its driver takes beside: an allowance
     uint64_t bytes_total;
-    uint64_t bytes_per_token; // weights read to decode one token at an empty context
-    uint64_t memory_budget;   // what it had to fit
-    uint32_t n_ctx_max;       // the largest context that fits with these options
+    tern_place_bytes pinned; // host memory that the device reads: streamed layers, embedding
+    tern_place_bytes cpu;    // the CPU's layers and what they work in
+    // Read to decode one token at an empty context: all weights, wherever they are; of these the head's, which only
+    // rows with logits read; those that the CPU reads; and what comes over the link to the device first.
+    uint64_t bytes_per_token, bytes_head_per_token, bytes_cpu_per_token, bytes_link_per_token;
+    uint64_t memory_budget; // what it had to fit
+    uint32_t n_ctx_max;     // the largest context that fits with this placement
+    char reasons[512];      // sentences on what was decided and why, for people
+    tern_head head;
 } tern_plan;
 
 // A graphics card that can be planned for without having one; figures from its maker.
@@ -194,10 +239,14 @@ TERN_API tern_status tern_plan_make(const tern_model *model, const tern_plan_opt
 // Called now and then while weights move; return false to cancel. May be NULL.
 typedef bool (*tern_progress)(void *user, uint64_t bytes_done, uint64_t bytes_total);
 
-// Puts the weights on the plan's device. Once per model; afterwards the model is immutable. BUDGET if the device's free
+// Puts the weights where the plan says. Once per model; afterwards the model is immutable. BUDGET if the device's free
 // memory no longer covers the plan.
 TERN_API tern_status tern_model_load(tern_model *model, const tern_plan *plan, tern_progress progress, void *user,
                                      tern_error *err);
+// Bytes on the plan's device (the CPU if all layers are there): planned, without the driver's allowance; held now; and
+// held at most so far, both as the backend counts its allocations. All 0 before the model is loaded. Pointers may be
+// NULL.
+TERN_API void tern_model_memory(const tern_model *model, uint64_t *planned, uint64_t *now, uint64_t *peak);
 
 // --------------------------------------------------------------------------------------------------------- tokenizer
 

@@ -25,6 +25,8 @@ typedef struct conversion {
     uint64_t bytes_done; // written, and later compared
 } conversion;
 
+static bool is_resumable(const conversion *c) { return c->options->is_resumable && c->model->is_synthetic; }
+
 static tern_status advance(void *user, uint64_t n_bytes, tern_error *err)
 {
     conversion *c = user;
@@ -32,7 +34,10 @@ static tern_status advance(void *user, uint64_t n_bytes, tern_error *err)
     c->bytes_done += n_bytes;
     uint64_t total = o->verify ? 2 * c->plan.n_bytes : c->plan.n_bytes; // a file has less than 2^63 bytes
     if (o->progress == NULL || o->progress(o->user, c->bytes_done, total)) return TERN_OK;
-    return error_set(err, TERN_CANCELLED, "the conversion was cancelled; no file was written");
+    if (!is_resumable(c) || c->bytes_done == 0)
+        return error_set(err, TERN_CANCELLED, "the conversion was cancelled; no file was written");
+    return error_set(err, TERN_CANCELLED, "cancelled; what was written stays as %s, and the same command goes on there",
+                     gguf_writer_part_path(c->writer));
 }
 
 // -------------------------------------------------------------------------------------------------------------- data
@@ -273,10 +278,14 @@ tern_status model_convert(const model_source *model, const char *out_path, const
     convert_report result = {0};
     tern_status status = convert_plan_make(model, options, &c.plan, err);
     if (status == TERN_OK) status = check_destination(model, out_path, err);
-    if (status == TERN_OK) status = gguf_writer_create(out_path, &c.writer, err);
+    if (status == TERN_OK)
+        status = is_resumable(&c) ? gguf_writer_create_resumable(out_path, &c.writer, err)
+                                  : gguf_writer_create(out_path, &c.writer, err);
     if (status == TERN_OK) status = convert_add_keys(model, options->type, c.plan.architecture, c.writer, err);
     if (status == TERN_OK) status = begin(&c, err);
-    for (size_t i = 0; i < c.plan.n_tensors && status == TERN_OK; i++) {
+    size_t n_done = status == TERN_OK ? gguf_writer_n_done(c.writer) : 0;
+    for (size_t i = 0; i < n_done && status == TERN_OK; i++) status = advance(&c, c.plan.tensors[i].n_bytes, err);
+    for (size_t i = n_done; i < c.plan.n_tensors && status == TERN_OK; i++) {
         const convert_tensor *t = &c.plan.tensors[i];
         status = t->matrix != NULL ? write_matrix(&c, t, err) : write_vector(&c, t, err);
     }

@@ -17,6 +17,9 @@ typedef struct convert_options {
     encode_type type; // of the ternary matrices
     convert_head head;
     bool verify; // read the finished file back and compare it with the model before it gets its name
+    // Keep what was written when the call fails, as OUT.part, and go on from there in a later call. Only for synthetic
+    // models, whose weights follow from the keys of the file; ignored otherwise.
+    bool is_resumable;
     // May be NULL. Gets bytes of tensor data written (with `verify`, and compared) and in all; returning false ends the
     // call with CANCELLED.
     tern_progress progress;

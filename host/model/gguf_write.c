@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -26,11 +28,12 @@ struct gguf_writer {
     uint64_t n_keys, n_tensors;
     uint64_t *tensor_bytes; // [n_tensors]
     size_t tensor_capacity;
-    uint64_t data_size;     // of the data section so far described, padding included
-    uint64_t data_bytes;    // the same without padding
-    size_t current;         // tensor that takes the next data
-    uint64_t current_done;  // its bytes written
+    uint64_t data_size;    // of the data section so far described, padding included
+    uint64_t data_bytes;   // the same without padding
+    size_t current;        // tensor that takes the next data
+    uint64_t current_done; // its bytes written
     bool has_begun;
+    bool is_resumable; // the temporary file outlives a failure
 };
 
 // ------------------------------------------------------------------------------------------------------------- header
@@ -199,7 +202,24 @@ static tern_status open_part(gguf_writer *w, tern_error *err)
     return TERN_OK;
 }
 
-tern_status gguf_writer_create(const char *path, gguf_writer **out, tern_error *err)
+// Creates or opens PATH.part, for this process alone.
+static tern_status open_resumable_part(gguf_writer *w, tern_error *err)
+{
+    size_t n = strlen(w->path) + sizeof ".part";
+    w->part_path = malloc(n);
+    if (w->part_path == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for a file name of %zu bytes", n);
+    snprintf(w->part_path, n, "%s.part", w->path);
+    w->fd = open(w->part_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (w->fd < 0) return io_error("create", w->part_path, err);
+    if (flock(w->fd, LOCK_EX | LOCK_NB) != 0)
+        return error_set(err, TERN_IO, "%s is being written by another process", w->part_path);
+    struct stat info;
+    if (fstat(w->fd, &info) != 0) return io_error("read", w->part_path, err);
+    w->has_part = info.st_size == 0; // what is not ours is not removed either
+    return TERN_OK;
+}
+
+static tern_status create(const char *path, bool is_resumable, gguf_writer **out, tern_error *err)
 {
     struct stat info;
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
@@ -208,9 +228,10 @@ tern_status gguf_writer_create(const char *path, gguf_writer **out, tern_error *
     gguf_writer *w = calloc(1, sizeof *w);
     if (w == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for a GGUF writer");
     w->fd = -1;
+    w->is_resumable = is_resumable;
     w->path = strdup(path);
     tern_status status = w->path == NULL ? error_set(err, TERN_HOST_MEMORY, "no memory for a file name") : TERN_OK;
-    if (status == TERN_OK) status = open_part(w, err);
+    if (status == TERN_OK) status = is_resumable ? open_resumable_part(w, err) : open_part(w, err);
     if (status != TERN_OK) {
         gguf_writer_free(w);
         return status;
@@ -219,11 +240,21 @@ tern_status gguf_writer_create(const char *path, gguf_writer **out, tern_error *
     return TERN_OK;
 }
 
+tern_status gguf_writer_create(const char *path, gguf_writer **out, tern_error *err)
+{
+    return create(path, false, out, err);
+}
+
+tern_status gguf_writer_create_resumable(const char *path, gguf_writer **out, tern_error *err)
+{
+    return create(path, true, out, err);
+}
+
 void gguf_writer_free(gguf_writer *w)
 {
     if (w == NULL) return;
+    if (w->has_part && !(w->is_resumable && w->has_begun)) unlink(w->part_path);
     if (w->fd >= 0) close(w->fd);
-    if (w->has_part) unlink(w->part_path);
     free(w->path);
     free(w->part_path);
     free(w->keys.data);
@@ -252,6 +283,61 @@ static tern_status write_padding(gguf_writer *w, uint64_t after, tern_error *err
     return write_all(w, zeros, n, err);
 }
 
+// Room for the rest of the file is taken at once, so that a full disk shows before the work. The file's size stays that
+// of the bytes written. File systems that cannot do this are asked for their free room.
+static tern_status reserve(const gguf_writer *w, size_t head_bytes, uint64_t done, tern_error *err)
+{
+    int64_t total = w->data_size > INT64_MAX - head_bytes ? INT64_MAX : (int64_t)(w->data_size + head_bytes);
+    bool is_full = fallocate(w->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)total) != 0;
+    int reason = errno;
+    if (!is_full) return TERN_OK;
+    is_full = reason == ENOSPC || reason == EFBIG || reason == EDQUOT;
+    struct statvfs disk;
+    if (!is_full && fstatvfs(w->fd, &disk) == 0 && disk.f_frsize > 0)
+        is_full = ((uint64_t)total - done) / disk.f_frsize > disk.f_bavail, reason = ENOSPC;
+    if (!is_full) return TERN_OK;
+    return error_set(err, TERN_IO, "cannot reserve %lld bytes for %s: %s", (long long)((uint64_t)total - done),
+                     w->part_path, strerror(reason));
+}
+
+// Whether the temporary file begins with this header.
+static bool has_header(const gguf_writer *w, const byte_list *head)
+{
+    uint8_t piece[4096];
+    for (size_t at = 0; at < head->n;) {
+        size_t want = head->n - at < sizeof piece ? head->n - at : sizeof piece;
+        ssize_t got = pread(w->fd, piece, want, (off_t)at);
+        if (got <= 0 || memcmp(piece, head->data + at, (size_t)got) != 0) return false;
+        at += (size_t)got;
+    }
+    return true;
+}
+
+// Finds the complete tensors of an earlier run and goes behind the last one. *done: bytes of the file that stay.
+static tern_status resume(gguf_writer *w, const byte_list *head, uint64_t *done, tern_error *err)
+{
+    struct stat info;
+    if (!w->is_resumable) return TERN_OK;
+    if (fstat(w->fd, &info) != 0) return io_error("read", w->part_path, err);
+    uint64_t size = (uint64_t)info.st_size, at = 0, end;
+    if (size == 0) return TERN_OK;
+    if (!has_header(w, head))
+        return error_set(err, TERN_IO, "%s is the beginning of another file: remove it, or write under another name",
+                         w->part_path);
+    check_align(head->n, GGUF_WRITE_ALIGNMENT, &at);
+    while (w->current < w->n_tensors && check_add(at, w->tensor_bytes[w->current], &end) &&
+           check_align(end, GGUF_WRITE_ALIGNMENT, &end) && end <= size) {
+        at = end;
+        w->current++;
+    }
+    if (at > size) at = 0; // not even the padding of the header
+    w->has_part = true;
+    *done = at;
+    if (ftruncate(w->fd, (off_t)at) != 0 || lseek(w->fd, (off_t)at, SEEK_SET) < 0)
+        return io_error("go on with", w->part_path, err);
+    return TERN_OK;
+}
+
 tern_status gguf_writer_begin(gguf_writer *w, tern_error *err)
 {
     if (w->failure.status != TERN_OK) return error_set(err, w->failure.status, "%s", w->failure.message);
@@ -263,19 +349,14 @@ tern_status gguf_writer_begin(gguf_writer *w, tern_error *err)
     append(w, &head, w->keys.data, w->keys.n);
     append(w, &head, w->infos.data, w->infos.n);
     tern_status status = w->failure.status;
-    if (status != TERN_OK) {
-        error_set(err, status, "%s", w->failure.message);
-    } else {
-        // Room for the whole file is taken at once, so that a full disk shows before the work; file systems that
-        // cannot do this show it later. The file's size stays that of the bytes written.
-        off_t total = (off_t)(w->data_size > INT64_MAX - head.n ? INT64_MAX : (int64_t)(w->data_size + head.n));
-        int failed = fallocate(w->fd, FALLOC_FL_KEEP_SIZE, 0, total);
-        if (failed != 0 && (errno == ENOSPC || errno == EFBIG || errno == EDQUOT))
-            status = error_set(err, TERN_IO, "cannot reserve %lld bytes for %s: %s", (long long)total, w->part_path,
-                               strerror(errno));
+    uint64_t done = 0;
+    if (status != TERN_OK) error_set(err, status, "%s", w->failure.message);
+    if (status == TERN_OK) status = resume(w, &head, &done, err);
+    if (status == TERN_OK) status = reserve(w, head.n, done, err);
+    if (status == TERN_OK && done == 0) {
+        status = write_all(w, head.data, head.n, err);
+        if (status == TERN_OK) status = write_padding(w, head.n, err);
     }
-    if (status == TERN_OK) status = write_all(w, head.data, head.n, err);
-    if (status == TERN_OK) status = write_padding(w, head.n, err);
     if (status == TERN_OK) w->has_begun = true;
     free(head.data);
     return status;
@@ -296,15 +377,11 @@ tern_status gguf_writer_data(gguf_writer *w, const void *data, size_t n_bytes, t
     return write_padding(w, size, err);
 }
 
-uint64_t gguf_writer_data_bytes(const gguf_writer *w)
-{
-    return w->data_bytes;
-}
+size_t gguf_writer_n_done(const gguf_writer *w) { return w->current; }
 
-const char *gguf_writer_part_path(const gguf_writer *w)
-{
-    return w->part_path;
-}
+uint64_t gguf_writer_data_bytes(const gguf_writer *w) { return w->data_bytes; }
+
+const char *gguf_writer_part_path(const gguf_writer *w) { return w->part_path; }
 
 // Makes the new directory entry durable. Failing here costs nothing but that guarantee, so it is not reported.
 static void sync_directory(const char *path)

@@ -21,7 +21,12 @@ typedef struct gguf_writer gguf_writer;
 
 // Opens the temporary file. IO with the path and the system's reason; also when `path` is there and is no regular file.
 tern_status gguf_writer_create(const char *path, gguf_writer **out, tern_error *err);
-// Accepts NULL. Removes the temporary file unless the writer was finished.
+// The same for files so large that an interrupted run should not be lost: the temporary file is PATH.part, and
+// gguf_writer_free leaves it there once data was written. A later writer of the same keys and tensors goes on behind
+// its last complete tensor; the caller gives data from tensor gguf_writer_n_done on. What is there is taken to be what
+// the caller would have written: for data that follow from the keys. IO if another process is writing the file.
+tern_status gguf_writer_create_resumable(const char *path, gguf_writer **out, tern_error *err);
+// Accepts NULL. Removes the temporary file unless the writer was finished or is resumable.
 void gguf_writer_free(gguf_writer *w);
 
 // Keys, each at most once.
@@ -39,11 +44,14 @@ void gguf_writer_add_value(gguf_writer *w, const gguf_value *value);
 void gguf_writer_add_tensor(gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *dims,
                             uint64_t n_bytes);
 
-// Writes the header. Afterwards only data may come. IO also when the disk has no room for the whole file.
+// Writes the header, or finds it in the part of an earlier run. Afterwards only data may come. IO also when the disk
+// has no room for the whole file, or when the part of an earlier run belongs to another file.
 tern_status gguf_writer_begin(gguf_writer *w, tern_error *err);
 // The next bytes of the tensors, in the order of their descriptions, in pieces of any size; a piece lies within one
 // tensor. Padding is the writer's affair.
 tern_status gguf_writer_data(gguf_writer *w, const void *data, size_t n_bytes, tern_error *err);
+// Tensors whose data are complete: those of an earlier run right after gguf_writer_begin.
+size_t gguf_writer_n_done(const gguf_writer *w);
 // Bytes of all tensors, without padding.
 uint64_t gguf_writer_data_bytes(const gguf_writer *w);
 // The temporary file, which is complete once the last tensor was given. The writer's.

@@ -12,17 +12,18 @@ scale_bound matrix_scale_bound(const matrix_source *m)
     const ternary_scale *found = m->found;
     switch (m->encoding) {
     case MATRIX_TQ1_0:
-    case MATRIX_TQ2_0: return (scale_bound){.per_row = true, .group = 256};
-    case MATRIX_Q2_0_64: return (scale_bound){.per_row = true, .group = 64};
+    case MATRIX_TQ2_0: return (scale_bound){.per_row = true, .group = 256, .n_ranges = 1};
+    case MATRIX_Q2_0_64: return (scale_bound){.per_row = true, .group = 64, .n_ranges = 1};
     case MATRIX_Q2_0_128:
-    case MATRIX_PTQ1_0: return (scale_bound){.per_row = true, .group = 128};
+    case MATRIX_PTQ1_0: return (scale_bound){.per_row = true, .group = 128, .n_ranges = 1};
     case MATRIX_IQ1_BN:
     case MATRIX_IQ2_BN:
-    case MATRIX_IQ2_BN_R4: return (scale_bound){.per_row = true};
+    case MATRIX_IQ2_BN_R4: return (scale_bound){.per_row = true, .n_ranges = 1};
     case MATRIX_FLOAT:
         return (scale_bound){.per_row = found->n_sets > 1 && found->set_begin == NULL,
-                             .group = found->n_groups == 1 ? 0 : found->group};
-    default: return (scale_bound){.per_row = false};
+                             .group = found->n_groups == 1 ? 0 : found->group,
+                             .n_ranges = found->set_begin != NULL ? found->n_sets : 1};
+    default: return (scale_bound){.n_ranges = 1};
     }
 }
 

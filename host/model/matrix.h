@@ -53,8 +53,11 @@ static inline bool matrix_is_ternary(const matrix_source *m) { return m->encodin
 // may find fewer (matrix_scale), never more.
 typedef struct scale_bound {
     bool per_row;
-    uint32_t group; // columns per scale; 0: one scale along all of K
+    uint32_t group;    // columns per scale; 0: one scale along all of K
+    uint32_t n_ranges; // ranges of rows with a scale each, at most MATRIX_MAX_RANGES (more are kept as one per row); 1
+                       // for a tensor-wide scale
 } scale_bound;
+#define MATRIX_MAX_RANGES 64
 scale_bound matrix_scale_bound(const matrix_source *m);
 
 // Whether the values of a dense F32, F16 or BF16 matrix are exactly 0 or +-s, where s is one number for the tensor, per

@@ -12,8 +12,7 @@
 #include "matrix_encodings.h"
 #include "scalar.h"
 
-#define STRETCH    64u
-#define MAX_RANGES 64u // of rows; more than that is kept as one scale per row
+#define STRETCH 64u
 
 static uint32_t element_bytes(dense_type type) { return type == DENSE_F32 ? 4 : 2; }
 
@@ -100,7 +99,7 @@ static tern_status row_scale(const matrix_source *m, const uint32_t *rows, uint3
     uint32_t first = 0;
     while (first + 1 < m->n_rows && rows[first] == 0) first++;
     if (n_ranges == 1) return ternary_scale_tensor(pattern_value(m->dense, rows[m->n_rows - 1]), m->n_cols, out, err);
-    bool is_per_row = n_ranges > MAX_RANGES || n_ranges == m->n_rows;
+    bool is_per_row = n_ranges > MATRIX_MAX_RANGES || n_ranges == m->n_rows;
     tern_status status = ternary_scale_create(is_per_row ? m->n_rows : n_ranges, !is_per_row, 0, m->n_cols, out, err);
     if (status != TERN_OK) return status;
     uint32_t set = 0, last = rows[first]; // leading rows of zeros belong to the first range

@@ -33,6 +33,7 @@ static const geometry geometries[] = {
     {"13b", 40, 5120, 13824, 40, 40, 128, 32000, 4096, 10000, ACTIVATION_SILU, false, false},
     {"30b", 60, 6656, 16384, 52, 52, 128, 32000, 4096, 10000, ACTIVATION_SILU, false, false},
     {"70b", 80, 8192, 28672, 64, 8, 128, 128256, 8192, 500000, ACTIVATION_SILU, false, false},
+    {"70b-v32k", 80, 8192, 28672, 64, 8, 128, 32000, 8192, 500000, ACTIVATION_SILU, false, false},
     {"100b", 72, 8192, 45568, 64, 64, 128, 32000, 4096, 10000, ACTIVATION_SILU, false, false},
 };
 

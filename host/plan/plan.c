@@ -1,148 +1,45 @@
+// What goes where: the decisions of a plan.
 #include "plan.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "check.h"
-#include "kv.h"
-
 #define CARD_RESERVE_BYTES ((uint64_t)450 << 20) // context and driver of a card that is not here: an allowance
-#define MAX_CONTEXT        (1u << 24)            // positions; keeps every index in 32 bits
+#define MAX_CONTEXT        (1u << 24)
+// Two slots take the room of two layers: fewer streamed layers than this save nothing.
+#define LEAST_STREAMED     3u
 
-int plan_kv_type(tern_kv_type type) { return type == TERN_KV_F32 ? KV_F32 : type == TERN_KV_F16 ? KV_F16 : KV_INT8; }
-
-static const char *kv_name(tern_kv_type type)
+int plan_kv_type(tern_kv_type type)
 {
-    return type == TERN_KV_F32 ? "f32" : type == TERN_KV_F16 ? "f16" : "int8";
+    static const int types[] = {
+        [TERN_KV_F32] = KV_F32, [TERN_KV_F16] = KV_F16, [TERN_KV_INT8] = KV_INT8, [TERN_KV_INT4] = KV_INT4};
+    return types[type];
 }
 
-step_shape plan_step_shape(const hparams *hp, const tern_plan *plan)
+ternary_layout plan_layout(tern_layout layout) { return layout == TERN_LAYOUT_T80 ? TERNARY_T80 : TERNARY_T64; }
+
+dense_type plan_held_type(const device_facts *facts, tern_weights kind)
 {
-    uint32_t table_ld = (plan->n_ctx + KV_BLOCK - 1) / KV_BLOCK;
-    return (step_shape){.n_batch = plan->n_batch,
-                        .n_tables = plan->n_sequences,
-                        .table_ld = table_ld,
-                        .n_logits = step_logit_rows(hp, plan->n_batch),
-                        .k_type = plan_kv_type(plan->kv_k),
-                        .v_type = plan_kv_type(plan->kv_v),
-                        // Sequences share the positions; each may leave its last block partly empty.
-                        .n_blocks = table_ld + plan->n_sequences - 1};
+    if (kind == TERN_WEIGHTS_STORED) return DENSE_N_TYPES;
+    return facts != NULL && facts->blas_name != NULL ? facts->blas_type : DENSE_F16;
 }
 
-static bool add(uint64_t *sum, uint64_t n) { return check_add(*sum, n, sum); }
-
-static bool kv_bytes(const hparams *hp, const tern_plan *plan, uint64_t *out)
+dense_type plan_head_type(const device_facts *facts, tern_weights kind, tern_head head)
 {
-    step_shape shape = plan_step_shape(hp, plan);
-    uint64_t block = (uint64_t)kv_block_bytes(shape.k_type, shape.v_type, (int)hp->n_kv_heads, (int)hp->head_dim), n;
-    return check_mul(block, shape.n_blocks, &n) && check_mul(n, hp->n_layers, out);
+    static const dense_type types[] = {
+        [TERN_HEAD_F16] = DENSE_F16, [TERN_HEAD_INT8] = DENSE_INT8, [TERN_HEAD_INT4] = DENSE_INT4};
+    return head == TERN_HEAD_STORED ? plan_held_type(facts, kind) : types[head];
 }
 
-// The classes that depend on the context: KV cache, rotary table, workspace (block tables).
-static tern_status context_bytes(const hparams *hp, tern_plan *plan, tern_error *err)
+void plan_card_facts(const tern_card *card, device_facts *out)
 {
-    step_shape shape = plan_step_shape(hp, plan);
-    step_buffers buffers;
-    tern_status status = step_layout(hp, &shape, NULL, &buffers, err);
-    if (status != TERN_OK) return status;
-    plan->bytes_workspace = buffers.n_bytes;
-    if (!check_mul((uint64_t)plan->n_ctx * hp->rope.n_dims, sizeof(float), &plan->bytes_rope) ||
-        !kv_bytes(hp, plan, &plan->bytes_kv))
-        return error_set(err, TERN_LIMIT, "a context of %u positions is too large", plan->n_ctx);
-    return TERN_OK;
-}
-
-static bool sum_total(tern_plan *plan)
-{
-    plan->bytes_total = 0;
-    return add(&plan->bytes_total, plan->bytes_ternary) && add(&plan->bytes_total, plan->bytes_dense) &&
-           add(&plan->bytes_total, plan->bytes_embedding) && add(&plan->bytes_total, plan->bytes_head) &&
-           add(&plan->bytes_total, plan->bytes_norms) && add(&plan->bytes_total, plan->bytes_rope) &&
-           add(&plan->bytes_total, plan->bytes_kv) && add(&plan->bytes_total, plan->bytes_workspace) &&
-           add(&plan->bytes_total, plan->bytes_device);
-}
-
-static tern_status weight_bytes(const model_source *model, const backend *b, dense_type held, tern_plan *plan,
-                                tern_error *err)
-{
-    const hparams *hp = &model->hp;
-    for (uint32_t i = 0; i < hp->n_layers; i++) {
-        linear_plan plans[LAYER_N_LINEARS];
-        layer_linear_plans(&model->layers[i], held, plans);
-        for (int k = 0; k < LAYER_N_LINEARS; k++) {
-            for (uint32_t part = 0, source = 0; part < plans[k].n_parts; part++) {
-                while (plans[k].part_of[source] != part) source++;
-                uint64_t n;
-                tern_status status = linear_part_bytes(b, &plans[k], part, &n, err);
-                if (status != TERN_OK) return status;
-                bool is_ternary = held == DENSE_N_TYPES && matrix_is_ternary(plans[k].source[source]);
-                uint64_t *class = is_ternary ? &plan->bytes_ternary : &plan->bytes_dense;
-                if (!add(class, n)) return error_set(err, TERN_LIMIT, "the model's weights are too large");
-            }
-        }
-    }
-    const matrix_source *tables[2] = {&model->embedding, &model->head};
-    uint64_t *classes[2] = {&plan->bytes_embedding, &plan->bytes_head};
-    for (int i = 0; i < (hp->is_tied ? 1 : 2); i++) {
-        linear_plan one;
-        linear_plan_make(&tables[i], 1, held, &one);
-        tern_status status = linear_part_bytes(b, &one, 0, classes[i], err);
-        if (status != TERN_OK) return status;
-    }
-    plan->bytes_norms = resident_norm_floats(model) * sizeof(float);
-    uint64_t head = hp->is_tied ? plan->bytes_embedding : plan->bytes_head;
-    plan->bytes_per_token = plan->bytes_ternary + plan->bytes_dense + head + plan->bytes_norms;
-    return TERN_OK;
-}
-
-// The largest multiple of 64 positions whose plan fits, 0 if not even one block does.
-static uint32_t largest_context(const hparams *hp, const tern_plan *plan)
-{
-    uint32_t low = 0, high = MAX_CONTEXT / KV_BLOCK; // in blocks; low fits
-    while (low < high) {
-        uint32_t middle = low + (high - low + 1) / 2;
-        tern_plan p = *plan;
-        p.n_ctx = middle * KV_BLOCK;
-        bool fits = context_bytes(hp, &p, NULL) == TERN_OK && sum_total(&p) && p.bytes_total <= p.memory_budget;
-        if (fits)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low * KV_BLOCK;
-}
-
-static double mib(uint64_t bytes) { return (double)bytes / (1 << 20); }
-
-// What did not fit, and flags that would make it fit where there are any.
-static tern_status does_not_fit(const hparams *hp, const tern_plan *plan, tern_error *err)
-{
-    char advice[256] = "no context fits: use a smaller model or a device with more memory";
-    tern_plan narrow = *plan;
-    narrow.kv_k = narrow.kv_v = TERN_KV_INT8;
-    if (plan->n_ctx_max >= KV_BLOCK) {
-        snprintf(advice, sizeof advice, "-c %u would fit", plan->n_ctx_max);
-        uint32_t with_int8 = largest_context(hp, &narrow);
-        if (with_int8 > plan->n_ctx_max)
-            snprintf(advice, sizeof advice, "-c %u would fit, or with -ctk int8 up to -c %u", plan->n_ctx_max,
-                     with_int8);
-    } else { // smaller batches, which the workspace grows with
-        uint32_t n_ctx = 0;
-        while (narrow.n_batch > 1 && n_ctx < KV_BLOCK) {
-            narrow.n_batch = (narrow.n_batch + 3) / 4;
-            n_ctx = largest_context(hp, &narrow);
-        }
-        if (n_ctx >= KV_BLOCK)
-            snprintf(advice, sizeof advice, "-b %u -ctk int8 -c %u would fit", narrow.n_batch, n_ctx);
-    }
-    return error_set(
-        err, TERN_BUDGET,
-        "the model needs %llu bytes (%.0f MiB: weights %.0f, KV %.0f for %u positions of %s/%s, workspace %.0f) on %s "
-        "but %llu bytes (%.0f MiB) are free: %s",
-        (unsigned long long)plan->bytes_total, mib(plan->bytes_total),
-        mib(plan->bytes_total - plan->bytes_kv - plan->bytes_workspace), mib(plan->bytes_kv), plan->n_ctx,
-        kv_name(plan->kv_k), kv_name(plan->kv_v), mib(plan->bytes_workspace), plan->device,
-        (unsigned long long)plan->memory_budget, mib(plan->memory_budget), advice);
+    *out = (device_facts){.memory_total = card->memory,
+                          .memory_free = card->memory,
+                          .bytes_context = CARD_RESERVE_BYTES,
+                          .blas_type = DENSE_F16,
+                          .blas_name = "BLAS"};
+    snprintf(out->name, sizeof out->name, "%s", card->name);
+    snprintf(out->description, sizeof out->description, "%s", card->title);
 }
 
 static tern_status check_options(const tern_plan_options *o, tern_error *err)
@@ -153,17 +50,25 @@ static tern_status check_options(const tern_plan_options *o, tern_error *err)
         return error_set(err, TERN_INVALID_ARGUMENT, "n_batch is %u, expected 1 to 65536", o->n_batch);
     if (o->n_ctx > MAX_CONTEXT)
         return error_set(err, TERN_INVALID_ARGUMENT, "n_ctx is %u, expected at most %u", o->n_ctx, MAX_CONTEXT);
-    if ((unsigned)o->kv_k > TERN_KV_INT8 || (unsigned)o->kv_v > TERN_KV_INT8)
+    if ((unsigned)o->kv_k > TERN_KV_INT4 || (unsigned)o->kv_v > TERN_KV_INT4)
         return error_set(err, TERN_INVALID_ARGUMENT, "unknown KV type");
     if ((unsigned)o->weights > TERN_WEIGHTS_F16)
         return error_set(err, TERN_INVALID_ARGUMENT, "weights is %d, expected 0 (stored) or 1 (f16)", (int)o->weights);
+    if ((unsigned)o->head > TERN_HEAD_INT4)
+        return error_set(err, TERN_INVALID_ARGUMENT, "head is %d, expected 0 (stored) to 3 (int4)", (int)o->head);
+    if (o->head != TERN_HEAD_STORED && o->weights != TERN_WEIGHTS_STORED)
+        return error_set(err, TERN_INVALID_ARGUMENT,
+                         "a float twin's head is held as its other matrices are: leave the head as stored");
+    if ((unsigned)o->layout > TERN_LAYOUT_T80)
+        return error_set(err, TERN_INVALID_ARGUMENT, "layout is %d, expected 0 (auto), 1 (T64) or 2 (T80)",
+                         (int)o->layout);
+    if ((unsigned)o->embedding > TERN_EMBEDDING_HOST)
+        return error_set(err, TERN_INVALID_ARGUMENT, "embedding is %d, expected 0 (auto), 1 (device) or 2 (host)",
+                         (int)o->embedding);
+    if (o->n_gpu_layers < TERN_LAYERS_ALL || (o->n_streamed < 0 && o->n_streamed != TERN_LAYERS_AUTO))
+        return error_set(err, TERN_INVALID_ARGUMENT, "%d layers on the device, %d of them streamed: expected counts",
+                         o->n_gpu_layers, o->n_streamed);
     return TERN_OK;
-}
-
-dense_type plan_held_type(const device_facts *facts, tern_weights kind)
-{
-    if (kind == TERN_WEIGHTS_STORED) return DENSE_N_TYPES;
-    return facts->blas_name != NULL ? facts->blas_type : DENSE_F16;
 }
 
 // How products are computed, in words.
@@ -178,42 +83,99 @@ static void set_products(const device_facts *facts, tern_weights kind, tern_plan
                  dense_formats[plan_held_type(facts, kind)].name);
 }
 
-void plan_card_facts(const tern_card *card, device_facts *out)
+// Everything that does not depend on whether it fits.
+static tern_plan begin(const hparams *hp, const device_facts *facts, const tern_plan_options *o)
 {
-    *out = (device_facts){.memory_total = card->memory,
-                          .memory_free = card->memory,
-                          .bytes_open = CARD_RESERVE_BYTES,
-                          .blas_type = DENSE_F16,
-                          .blas_name = "BLAS"};
-    snprintf(out->name, sizeof out->name, "%s", card->name);
-    snprintf(out->description, sizeof out->description, "%s", card->title);
-}
-
-tern_status plan_make(const model_source *model, const backend *b, const device_facts *facts,
-                      const tern_plan_options *options, tern_plan *out, tern_error *err)
-{
-    tern_status status = check_options(options, err);
-    if (status != TERN_OK) return status;
-    const hparams *hp = &model->hp;
-    tern_plan plan = {.n_ctx = options->n_ctx != 0 ? options->n_ctx : hp->n_ctx_train,
-                      .n_sequences = options->n_sequences,
-                      .n_batch = options->n_batch,
-                      .n_threads = options->n_threads != 0 ? options->n_threads : facts->n_threads,
-                      .kv_k = options->kv_k,
-                      .kv_v = options->kv_v,
-                      .bytes_device = facts->bytes_open};
+    tern_plan plan = {.n_ctx = o->n_ctx != 0 ? o->n_ctx : hp->n_ctx_train,
+                      .n_sequences = o->n_sequences,
+                      .n_batch = o->n_batch,
+                      .n_threads = o->n_threads != 0 ? o->n_threads : facts->n_threads,
+                      .kv_k = o->kv_k,
+                      .kv_v = o->kv_v,
+                      .head = o->head};
     snprintf(plan.device, sizeof plan.device, "%s", facts->name);
     if (plan.n_batch > plan.n_ctx) plan.n_batch = plan.n_ctx;
-    plan.memory_budget = options->memory_budget != 0 && options->memory_budget < facts->memory_free
-                             ? options->memory_budget
-                             : facts->memory_free;
-    set_products(facts, options->weights, &plan);
-    status = weight_bytes(model, b, plan_held_type(facts, options->weights), &plan, err);
-    if (status == TERN_OK) status = context_bytes(hp, &plan, err);
+    plan.memory_budget = o->memory_budget != 0 && o->memory_budget < facts->memory_free ? o->memory_budget
+                                                                                        : facts->memory_free;
+    if (o->n_gpu_layers >= 0 && (uint32_t)o->n_gpu_layers < hp->n_layers)
+        plan.n_layers_cpu = hp->n_layers - (uint32_t)o->n_gpu_layers;
+    // A token reads one row of the table, which the link does in microseconds; but a tied table is read whole, as head.
+    bool is_apart = !hp->is_tied && facts->n_threads == 0 && plan.n_layers_cpu == 0;
+    bool wants_host = o->embedding == TERN_EMBEDDING_AUTO ? is_apart : o->embedding == TERN_EMBEDDING_HOST;
+    plan.embedding = wants_host && plan.n_layers_cpu == 0 ? TERN_EMBEDDING_HOST : TERN_EMBEDDING_DEVICE;
+    set_products(facts, o->weights, &plan);
+    return plan;
+}
+
+static tern_status measure(const model_source *model, const plan_places *where, tern_layout layout, uint32_t n_streamed,
+                           tern_plan *plan, tern_error *err)
+{
+    uint32_t n_device = model->hp.n_layers - plan->n_layers_cpu;
+    plan->layout = layout;
+    plan->n_layers_streamed = n_streamed < n_device ? n_streamed : n_device;
+    plan->n_layers_device = n_device - plan->n_layers_streamed;
+    return plan_measure(model, where, plan, err);
+}
+
+// The fewest streamed layers with which the plan fits. False when there is no such number.
+static bool stream_some(const model_source *model, const plan_places *where, tern_layout layout, tern_plan *plan)
+{
+    uint32_t low = LEAST_STREAMED, high = model->hp.n_layers - plan->n_layers_cpu;
+    if (high < low || measure(model, where, layout, high, plan, NULL) != TERN_OK || !plan_fits(where, plan))
+        return false;
+    while (low < high) { // high fits
+        uint32_t middle = low + (high - low) / 2;
+        if (measure(model, where, layout, middle, plan, NULL) == TERN_OK && plan_fits(where, plan))
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return measure(model, where, layout, high, plan, NULL) == TERN_OK;
+}
+
+tern_status plan_decide(const model_source *model, const plan_places *where, const tern_plan_options *options,
+                        tern_plan *out, bool *fits, tern_error *err)
+{
+    const tern_layout first = options->layout == TERN_LAYOUT_T80 ? TERN_LAYOUT_T80 : TERN_LAYOUT_T64;
+    uint32_t n_streamed = options->n_streamed > 0 ? (uint32_t)options->n_streamed : 0;
+    tern_plan plan = begin(&model->hp, where->facts, options);
+    tern_status status = measure(model, where, first, n_streamed, &plan, err);
     if (status != TERN_OK) return status;
-    if (!sum_total(&plan)) return error_set(err, TERN_LIMIT, "the plan's sizes overflow");
-    plan.n_ctx_max = largest_context(hp, &plan);
-    if (plan.bytes_total > plan.memory_budget && !options->is_estimate) return does_not_fit(hp, &plan, err);
+    *fits = plan_fits(where, &plan);
+    bool is_t64_too_large = false, is_resident_too_large = false;
+    if (!*fits && options->layout == TERN_LAYOUT_AUTO) {
+        // Also where layers must be streamed: fewer bytes go over the link. A backend may have no such layout.
+        tern_plan packed = plan;
+        if (measure(model, where, TERN_LAYOUT_T80, n_streamed, &packed, NULL) == TERN_OK &&
+            packed.bytes_total + packed.pinned.total < plan.bytes_total + plan.pinned.total) {
+            *fits = plan_fits(where, &packed);
+            if (*fits || options->n_streamed == TERN_LAYERS_AUTO) {
+                is_t64_too_large = true;
+                plan = packed;
+            }
+        }
+    }
+    if (!*fits && options->n_streamed == TERN_LAYERS_AUTO) {
+        tern_plan streamed = plan;
+        *fits = stream_some(model, where, plan.layout, &streamed);
+        if (*fits) plan = streamed;
+        is_resident_too_large = *fits;
+    }
+    plan.n_ctx_max = plan_largest_context(&model->hp, where, &plan);
+    plan_explain(model, options, is_t64_too_large, is_resident_too_large, &plan);
+    *out = plan;
+    return TERN_OK;
+}
+
+tern_status plan_make(const model_source *model, const plan_places *where, const tern_plan_options *options,
+                      tern_plan *out, tern_error *err)
+{
+    tern_plan plan = {0};
+    bool fits = false;
+    tern_status status = check_options(options, err);
+    if (status == TERN_OK) status = plan_decide(model, where, options, &plan, &fits, err);
+    if (status != TERN_OK) return status;
+    if (!fits && !options->is_estimate) return plan_refuse(model, where, options, &plan, err);
     *out = plan;
     return TERN_OK;
 }

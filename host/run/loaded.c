@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu.h"
 #include "fpenv.h"
 #include "options.h"
 
@@ -34,10 +35,19 @@ tern_status tern_model_open(tern_engine *engine, const char *path, const tern_mo
 
 void loaded_retain(tern_model *model) { __atomic_add_fetch(&model->references, 1, __ATOMIC_RELAXED); }
 
+static void free_residents(tern_model *model)
+{
+    for (uint32_t i = 0; i < PLAN_MAX_SPANS; i++) {
+        resident_free(model->residents[i]);
+        model->residents[i] = NULL;
+    }
+    model->n_residents = 0;
+}
+
 void loaded_release(tern_model *model)
 {
     if (model == NULL || __atomic_sub_fetch(&model->references, 1, __ATOMIC_ACQ_REL) != 0) return;
-    resident_free(model->resident);
+    free_residents(model);
     model_free(model->source);
     engine_release(model->engine);
     free(model);
@@ -188,7 +198,16 @@ void tern_plan_options_init(tern_plan_options *options)
                                    .n_sequences = 1,
                                    .n_batch = 512,
                                    .kv_k = TERN_KV_INT8,
-                                   .kv_v = TERN_KV_INT8};
+                                   .kv_v = TERN_KV_INT8,
+                                   .n_gpu_layers = TERN_LAYERS_AUTO,
+                                   .n_streamed = TERN_LAYERS_AUTO};
+}
+
+// The CPU beside a device; its facts in *facts.
+static tern_status find_host(device_ref *out, device_facts *facts, tern_error *err)
+{
+    tern_status status = registry_find(engine_backends, "cpu", out, err);
+    return status == TERN_OK ? out->backend->device_describe(out->index, facts, err) : status;
 }
 
 // Weights take the same room on every GPU backend, and the first one listed stands for them.
@@ -205,7 +224,8 @@ static tern_status plan_for_card(const tern_model *model, const tern_plan_option
     }
     device_facts facts;
     plan_card_facts(card, &facts);
-    return plan_make(model->source, engine_backends[0], &facts, options, out, err);
+    const plan_places where = {.backend = engine_backends[0], .facts = &facts, .cpu = &cpu_backend};
+    return plan_make(model->source, &where, options, out, err);
 }
 
 tern_status tern_plan_make(const tern_model *model, const tern_plan_options *options, tern_plan *out, tern_error *err)
@@ -218,12 +238,16 @@ tern_status tern_plan_make(const tern_model *model, const tern_plan_options *opt
     if (status == TERN_OK && o.card != NULL) return plan_for_card(model, &o, out, err);
     if (status == TERN_OK) status = registry_find(engine_backends, o.device != NULL ? o.device : "auto", &where, err);
     if (status == TERN_OK) status = where.backend->device_describe(where.index, &facts, err);
-    return status == TERN_OK ? plan_make(model->source, where.backend, &facts, &o, out, err) : status;
+    device_ref host;
+    device_facts host_facts = {0};
+    if (status == TERN_OK) status = find_host(&host, &host_facts, err);
+    if (status != TERN_OK) return status;
+    const plan_places places = {where.backend, &facts, host.backend, &host_facts};
+    return plan_make(model->source, &places, &o, out, err);
 }
 
 // The same options must give the same plan: anything else was made for another model, or by hand.
-static tern_status check_plan(const tern_model *model, const backend *b, const device_facts *facts,
-                              const tern_plan *plan, tern_error *err)
+static tern_status check_plan(const tern_model *model, const plan_places *where, const tern_plan *plan, tern_error *err)
 {
     tern_plan_options options;
     tern_plan_options_init(&options);
@@ -234,44 +258,109 @@ static tern_status check_plan(const tern_model *model, const backend *b, const d
     options.kv_k = plan->kv_k;
     options.kv_v = plan->kv_v;
     options.weights = plan->weights;
+    options.head = plan->head;
+    options.layout = plan->layout;
+    options.embedding = plan->embedding;
+    options.n_gpu_layers = (int32_t)(plan->n_layers_device + plan->n_layers_streamed);
+    options.n_streamed = (int32_t)plan->n_layers_streamed;
     tern_plan again;
-    tern_status status = plan_make(model->source, b, facts, &options, &again, err);
+    tern_status status = plan_make(model->source, where, &options, &again, err);
     if (status == TERN_BUDGET) error_prefix(err, "memory became scarce since the plan was made");
     if (status != TERN_OK) return status;
-    if (again.bytes_total != plan->bytes_total)
+    if (again.bytes_total != plan->bytes_total || again.pinned.total != plan->pinned.total ||
+        again.cpu.total != plan->cpu.total)
         return error_set(err, TERN_INVALID_ARGUMENT,
                          "the plan is for %llu bytes, this model takes %llu: make a new plan",
                          (unsigned long long)plan->bytes_total, (unsigned long long)again.bytes_total);
     return TERN_OK;
 }
 
+// The resident whose device the plan is about.
+static const resident *main_resident(const tern_model *model)
+{
+    return model->n_residents > 0 ? model->residents[model->n_residents - 1] : NULL;
+}
+
+void tern_model_memory(const tern_model *model, uint64_t *planned, uint64_t *now, uint64_t *peak)
+{
+    const resident *r = main_resident(model);
+    const tern_plan *plan = &model->plan;
+    device_usage usage = {0};
+    if (r != NULL) r->backend->device_allocated(r->device, &usage);
+    bool is_on_cpu = plan->n_layers_device + plan->n_layers_streamed == 0;
+    if (planned != NULL) *planned = is_on_cpu ? plan->cpu.total : plan->bytes_total - plan->bytes_context;
+    if (now != NULL) *now = usage.now;
+    if (peak != NULL) *peak = usage.peak;
+}
+
+#define ROUNDING ((uint64_t)64 << 10) // of small models' buffers, which is no reason to speak
+
+// What the device holds now against what the plan says of weights. Less is normal where an encoding may have finer
+// scales than a file turns out to have; more would break the budget.
+static void compare_with_plan(const tern_model *model)
+{
+    const tern_plan *plan = &model->plan;
+    uint64_t planned, now;
+    tern_model_memory(model, &planned, &now, NULL);
+    bool is_on_cpu = plan->n_layers_device + plan->n_layers_streamed == 0;
+    planned -= is_on_cpu ? plan->cpu.kv + plan->cpu.workspace : plan->bytes_kv + plan->bytes_workspace;
+    uint64_t off = planned > now ? planned - now : now - planned;
+    if (off > planned / 50 + ROUNDING)
+        log_message(&model->engine->log, now > planned ? LOG_WARN : LOG_DEBUG, "%s holds %llu bytes for the weights, %llu were planned",
+                    plan->device, (unsigned long long)now, (unsigned long long)planned);
+}
+
+static tern_status load_spans(tern_model *model, const plan_places *places, const device_ref where[2],
+                              const tern_plan *plan, load_progress *progress, tern_error *err)
+{
+    plan_span spans[PLAN_MAX_SPANS];
+    uint32_t n = plan_spans(&model->source->hp, plan, spans);
+    for (uint32_t i = 0; i < n; i++) progress->total += resident_source_bytes(model->source, &spans[i].span);
+    tern_status status = TERN_OK;
+    for (uint32_t i = 0; i < n && status == TERN_OK; i++) {
+        const device_facts *facts = spans[i].is_on_cpu ? places->host : places->facts;
+        const resident_options options = {.span = spans[i].span,
+                                          .n_ctx = plan->n_ctx,
+                                          .n_threads = plan->n_threads,
+                                          .cache_dir = model->engine->cache_dir,
+                                          .held = plan_held_type(facts, plan->weights),
+                                          .head_held = plan_head_type(facts, plan->weights, plan->head),
+                                          .layout = plan_layout(plan->layout),
+                                          .uses_blas = plan->uses_blas && !spans[i].is_on_cpu};
+        status = resident_load(model->source, &where[spans[i].is_on_cpu], &options, progress, &model->residents[i],
+                               err);
+    }
+    if (status == TERN_OK)
+        model->n_residents = n;
+    else
+        free_residents(model);
+    return status;
+}
+
 tern_status tern_model_load(tern_model *model, const tern_plan *plan, tern_progress progress, void *user,
                             tern_error *err)
 {
-    if (model->resident != NULL) return error_set(err, TERN_BAD_STATE, "the model is already loaded");
-    device_ref where;
-    tern_status status = registry_find(engine_backends, plan->device, &where, err);
-    device_facts facts = {0};
-    if (status == TERN_OK) status = where.backend->device_describe(where.index, &facts, err);
-    if (status == TERN_OK) status = check_plan(model, where.backend, &facts, plan, err);
+    if (model->n_residents > 0) return error_set(err, TERN_BAD_STATE, "the model is already loaded");
+    device_ref where[2] = {{0}}; // the device, the CPU
+    device_facts facts = {0}, host = {0};
+    tern_status status = registry_find(engine_backends, plan->device, &where[0], err);
+    if (status == TERN_OK) status = where[0].backend->device_describe(where[0].index, &facts, err);
+    if (status == TERN_OK) status = find_host(&where[1], &host, err);
+    const plan_places places = {where[0].backend, &facts, where[1].backend, &host};
+    if (status == TERN_OK) status = check_plan(model, &places, plan, err);
     if (status != TERN_OK) return status;
-    resident_options options = {.n_ctx = plan->n_ctx,
-                                .n_threads = plan->n_threads,
-                                .cache_dir = model->engine->cache_dir,
-                                .held = plan_held_type(&facts, plan->weights),
-                                .uses_blas = plan->uses_blas,
-                                .progress = progress,
-                                .progress_user = user};
+    load_progress counted = {.report = progress, .user = user};
     fp_env env = fp_env_enter();
-    status = resident_load(model->source, &where, &options, &model->resident, err);
+    status = load_spans(model, &places, where, plan, &counted, err);
     fp_env_leave(env);
     if (status != TERN_OK) return status;
     model->plan = *plan;
-    if (!model->resident->is_reproducible)
+    if (!main_resident(model)->is_reproducible)
         log_message(&model->engine->log, LOG_WARN,
                     "%s is not reproducible: its arithmetic differs from the definition, so results may differ from "
                     "those of other devices",
                     plan->device);
+    compare_with_plan(model);
     log_message(&model->engine->log, LOG_INFO, "loaded %s on %s", model->source->name, plan->device);
     return TERN_OK;
 }

@@ -9,9 +9,10 @@
 struct tern_model {
     tern_engine *engine;
     model_source *source;
-    resident *resident; // NULL until tern_model_load
-    tern_plan plan;     // what it was loaded by
-    int references;     // sessions keep the model alive
+    resident *residents[PLAN_MAX_SPANS]; // one a device, in the order of layers
+    uint32_t n_residents;                // 0 until tern_model_load
+    tern_plan plan;                      // what it was loaded by
+    int references;                      // sessions keep the model alive
 };
 
 void loaded_retain(tern_model *model);

@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "half.h"
+#include "layer_stream.h"
 #include "rope.h"
 
 #define STAGING_BYTES ((size_t)4 << 20)
@@ -24,10 +25,12 @@ static bool can_stack(const matrix_source *a, const matrix_source *b, dense_type
     return matrix_scale_bound(a).group == 0 && matrix_scale_bound(b).group == 0;
 }
 
-void linear_plan_make(const matrix_source *const *sources, uint32_t n_sources, dense_type held, linear_plan *out)
+void linear_plan_make(const matrix_source *const *sources, uint32_t n_sources, dense_type held, ternary_layout layout,
+                      linear_plan *out)
 {
     memset(out, 0, sizeof *out);
     out->held = held;
+    out->layout = layout;
     out->n_sources = n_sources;
     for (uint32_t i = 0; i < n_sources; i++) {
         out->source[i] = sources[i];
@@ -36,12 +39,22 @@ void linear_plan_make(const matrix_source *const *sources, uint32_t n_sources, d
     }
 }
 
-void layer_linear_plans(const layer_source *layer, dense_type held, linear_plan out[LAYER_N_LINEARS])
+void layer_linear_plans(const layer_source *layer, dense_type held, ternary_layout layout,
+                        linear_plan out[LAYER_N_LINEARS])
 {
-    linear_plan_make((const matrix_source *const[]){&layer->q, &layer->k, &layer->v}, 3, held, &out[0]);
-    linear_plan_make((const matrix_source *const[]){&layer->o}, 1, held, &out[1]);
-    linear_plan_make((const matrix_source *const[]){&layer->gate, &layer->up}, 2, held, &out[2]);
-    linear_plan_make((const matrix_source *const[]){&layer->down}, 1, held, &out[3]);
+    linear_plan_make((const matrix_source *const[]){&layer->q, &layer->k, &layer->v}, 3, held, layout, &out[0]);
+    linear_plan_make((const matrix_source *const[]){&layer->o}, 1, held, layout, &out[1]);
+    linear_plan_make((const matrix_source *const[]){&layer->gate, &layer->up}, 2, held, layout, &out[2]);
+    linear_plan_make((const matrix_source *const[]){&layer->down}, 1, held, layout, &out[3]);
+}
+
+bool linear_part_is_grouped(const linear_plan *plan, uint32_t part)
+{
+    for (uint32_t i = 0; i < plan->n_sources; i++)
+        if (plan->part_of[i] == part && plan->held == DENSE_N_TYPES && matrix_is_ternary(plan->source[i]) &&
+            matrix_scale_bound(plan->source[i]).group != 0)
+            return true;
+    return false;
 }
 
 // The form of one part, its scale left open.
@@ -59,22 +72,43 @@ static weights_desc part_desc(const linear_plan *plan, uint32_t part)
         desc.is_ternary = false;
         desc.type = plan->held;
     }
+    if (desc.is_ternary && !linear_part_is_grouped(plan, part)) desc.layout = plan->layout;
     return desc;
+}
+
+// The shape of a part's scales at the finest, as stack_scales makes it; `begin` is room for its row ranges.
+static ternary_scale finest_scale(const linear_plan *plan, uint32_t part, uint32_t n_rows, uint32_t n_cols,
+                                  uint32_t begin[LINEAR_MAX_PARTS * MATRIX_MAX_RANGES])
+{
+    ternary_scale shape = {.group = n_cols, .n_groups = 1};
+    bool per_row = false;
+    for (uint32_t i = 0; i < plan->n_sources; i++) {
+        if (plan->part_of[i] != part) continue;
+        scale_bound bound = matrix_scale_bound(plan->source[i]);
+        per_row |= bound.per_row;
+        shape.n_sets += bound.n_ranges;
+        if (bound.group == 0) continue;
+        shape.group = bound.group;
+        shape.n_groups = (n_cols + bound.group - 1) / bound.group;
+    }
+    if (per_row || shape.n_sets > n_rows) {
+        shape.n_sets = n_rows;
+    } else if (shape.n_sets > 1) {
+        for (uint32_t i = 0; i < shape.n_sets; i++) begin[i] = i;
+        shape.set_begin = begin;
+    }
+    return shape;
 }
 
 tern_status linear_part_bytes(const backend *b, const linear_plan *plan, uint32_t part, uint64_t *out, tern_error *err)
 {
     weights_desc desc = part_desc(plan, part);
-    ternary_scale shape = {.n_sets = 1, .group = desc.n_cols, .n_groups = 1};
-    for (uint32_t i = 0; i < plan->n_sources; i++) {
-        if (plan->part_of[i] != part || !desc.is_ternary) continue;
-        scale_bound bound = matrix_scale_bound(plan->source[i]);
-        if (bound.per_row) shape.n_sets = desc.n_rows;
-        if (bound.group == 0) continue;
-        shape.group = bound.group;
-        shape.n_groups = (desc.n_cols + bound.group - 1) / bound.group;
+    uint32_t begin[LINEAR_MAX_PARTS * MATRIX_MAX_RANGES];
+    ternary_scale shape = {0};
+    if (desc.is_ternary) {
+        shape = finest_scale(plan, part, desc.n_rows, desc.n_cols, begin);
+        desc.scale = &shape;
     }
-    desc.scale = &shape;
     return b->weights_bytes(NULL, &desc, out, err);
 }
 
@@ -88,14 +122,36 @@ static uint64_t input_norm_floats(const layer_source *layer)
     return n;
 }
 
-uint64_t resident_norm_floats(const model_source *model)
+uint64_t resident_norm_floats(const model_source *model, const model_span *span)
 {
     const hparams *hp = &model->hp;
     uint64_t layer = 2 * padded_floats(hp->n_embd);
     if (hp->has_sub_norm) layer += padded_floats(hp->n_heads * hp->head_dim) + padded_floats(hp->n_ff);
     if (hp->has_qk_norm) layer += 2 * padded_floats(hp->head_dim);
-    uint64_t n = hp->n_layers * layer + padded_floats(hp->n_embd);
-    for (uint32_t i = 0; i < hp->n_layers; i++) n += input_norm_floats(&model->layers[i]);
+    uint64_t n = span->n_layers * layer + (span->has_head ? padded_floats(hp->n_embd) : 0);
+    for (uint32_t i = 0; i < span->n_layers; i++) n += input_norm_floats(&model->layers[span->first_layer + i]);
+    return n;
+}
+
+// The table that logits are computed with.
+static const matrix_source *head_source(const model_source *model)
+{
+    return model->hp.is_tied ? &model->embedding : &model->head;
+}
+
+// Embedding and head of a span are one matrix on the device.
+static bool shares_table(const model_source *model, const model_span *span)
+{
+    return model->hp.is_tied && span->has_embedding && span->has_head && !span->is_embedding_on_host;
+}
+
+uint64_t resident_source_bytes(const model_source *model, const model_span *span)
+{
+    uint64_t n = span->has_embedding ? model->embedding.n_bytes : 0;
+    if (span->has_head && !shares_table(model, span)) n += head_source(model)->n_bytes;
+    for (uint32_t layer = 0; layer < span->n_layers; layer++)
+        for (int i = 0; i < LAYER_N_MATRICES; i++)
+            n += layer_matrix(&model->layers[span->first_layer + layer], i)->n_bytes;
     return n;
 }
 
@@ -104,16 +160,17 @@ uint64_t resident_norm_floats(const model_source *model)
 typedef struct loader {
     resident *r;
     const resident_options *options;
-    uint8_t *staging, *converted;     // stored rows, and the same in another type; STAGING_BYTES each
-    size_t norm_offset;               // of the next norm in the norms buffer
-    uint64_t bytes_done, bytes_total; // of the sources, for progress
+    uint8_t *staging, *converted; // stored rows, and the same in another type; STAGING_BYTES each
+    float *values;                // one row; STAGING_BYTES
+    size_t norm_offset;           // of the next norm in the norms buffer
+    load_progress *progress;
 } loader;
 
 static tern_status report_progress(loader *l, uint64_t n_bytes, tern_error *err)
 {
-    l->bytes_done += n_bytes;
-    if (l->options->progress == NULL) return TERN_OK;
-    if (l->options->progress(l->options->progress_user, l->bytes_done, l->bytes_total)) return TERN_OK;
+    load_progress *p = l->progress;
+    p->done += n_bytes;
+    if (p->report == NULL || p->report(p->user, p->done, p->total)) return TERN_OK;
     return error_set(err, TERN_CANCELLED, "loading was cancelled");
 }
 
@@ -123,29 +180,40 @@ static size_t stored_row_bytes(const matrix_source *source)
                                      : dense_row_bytes(source->dense, source->n_cols);
 }
 
-// `count` stored rows from l->staging (the first of them is row `first`) as rows of `held` in l->converted.
-static void convert_rows(loader *l, const matrix_source *source, const ternary_scale *scale, uint32_t first,
-                         uint32_t count, dense_type held)
+// One stored row as floats.
+static void row_values(const matrix_source *source, const ternary_scale *scale, uint32_t index, const uint8_t *row,
+                       float *out)
 {
+    if (!matrix_is_ternary(source)) {
+        dense_row_to_float(source->dense, row, source->n_cols, out);
+        return;
+    }
+    const float *scales = scale->values + (size_t)ternary_scale_set(scale, index) * scale->n_groups;
+    for (uint32_t c = 0; c < source->n_cols; c++) out[c] = scales[c / scale->group] * (float)(ternary_code(row, c) - 1);
+}
+
+// `count` stored rows from l->staging (the first of them is row `first`) as rows of `held` in l->converted.
+static tern_status convert_rows(loader *l, const matrix_source *source, const ternary_scale *scale, uint32_t first,
+                                uint32_t count, dense_type held, tern_error *err)
+{
+    size_t held_bytes = dense_row_bytes(held, source->n_cols);
     for (uint32_t r = 0; r < count; r++) {
-        const uint8_t *row = l->staging + r * stored_row_bytes(source);
-        float *values = (float *)l->converted + (size_t)r * source->n_cols;
-        if (matrix_is_ternary(source)) {
-            const float *scales = scale->values + (size_t)ternary_scale_set(scale, first + r) * scale->n_groups;
-            for (uint32_t c = 0; c < source->n_cols; c++)
-                values[c] = scales[c / scale->group] * (float)(ternary_code(row, c) - 1);
+        uint8_t *to = l->converted + r * held_bytes;
+        row_values(source, scale, first + r, l->staging + r * stored_row_bytes(source), l->values);
+        if (dense_is_integer(held)) {
+            if (!dense_quantize_row(held, l->values, source->n_cols, to))
+                return error_set(err, TERN_UNSUPPORTED, "%s: row %u holds a value that %s cannot", source->name,
+                                 first + r, dense_formats[held].name);
+        } else if (held == DENSE_F16) {
+            for (uint32_t c = 0; c < source->n_cols; c++) {
+                uint16_t bits = (uint16_t)half_from_float(l->values[c]);
+                memcpy(to + 2 * (size_t)c, &bits, sizeof bits);
+            }
         } else {
-            dense_row_to_float(source->dense, row, source->n_cols, values);
+            memcpy(to, l->values, held_bytes);
         }
     }
-    if (held == DENSE_F32) return;
-    // In place: a short value stands before the float it comes from.
-    for (size_t i = 0; i < (size_t)count * source->n_cols; i++) {
-        float value;
-        memcpy(&value, l->converted + 4 * i, sizeof value);
-        uint16_t bits = (uint16_t)half_from_float(value);
-        memcpy(l->converted + 2 * i, &bits, sizeof bits);
-    }
+    return TERN_OK;
 }
 
 static tern_status upload_source(loader *l, const matrix_source *source, const ternary_scale *scale, dense_type held,
@@ -161,7 +229,7 @@ static tern_status upload_source(loader *l, const matrix_source *source, const t
     for (uint32_t row = 0; row < source->n_rows; row += step) {
         uint32_t count = source->n_rows - row < step ? source->n_rows - row : step;
         tern_status status = matrix_read_rows(source, scale, row, count, l->staging, err);
-        if (status == TERN_OK && held != DENSE_N_TYPES) convert_rows(l, source, scale, row, count, held);
+        if (status == TERN_OK && held != DENSE_N_TYPES) status = convert_rows(l, source, scale, row, count, held, err);
         if (status == TERN_OK)
             status = b->weights_upload_rows(to, first_row + row, count,
                                             held != DENSE_N_TYPES ? l->converted : l->staging, err);
@@ -210,9 +278,29 @@ static tern_status stack_scales(const linear_plan *plan, uint32_t part, const te
     return TERN_OK;
 }
 
-static tern_status load_part(loader *l, const linear_plan *plan, uint32_t part, weights **out, tern_error *err)
+// Where the matrices of a linear map go.
+typedef struct placement {
+    weights_place place;
+    buffer *const *slots; // for each part of a streamed one
+} placement;
+
+// A matrix of a streamed layer is one on the host and one in the slot that it visits.
+static tern_status create_weights(loader *l, weights_desc *desc, const placement *where, uint32_t part, linear *out,
+                                  tern_error *err)
 {
     const backend *b = l->r->backend;
+    desc->place = where->place;
+    if (where->slots == NULL) return b->weights_create(l->r->device, desc, &out->part[part], err);
+    tern_status status = b->weights_create(l->r->device, desc, &out->home[part], err);
+    if (status != TERN_OK) return status;
+    desc->place = WEIGHTS_IN_SLOT;
+    desc->slot = where->slots[part];
+    return b->weights_create(l->r->device, desc, &out->part[part], err);
+}
+
+static tern_status load_part(loader *l, const linear_plan *plan, uint32_t part, const placement *where, linear *out,
+                             tern_error *err)
+{
     weights_desc desc = part_desc(plan, part);
     ternary_scale scales[LINEAR_MAX_PARTS] = {{0}}, stacked = {0};
     const ternary_scale *whole = NULL;
@@ -230,11 +318,12 @@ static tern_status load_part(loader *l, const linear_plan *plan, uint32_t part, 
         whole = &stacked;
     }
     desc.scale = desc.is_ternary ? whole : NULL;
-    if (status == TERN_OK) status = b->weights_create(l->r->device, &desc, out, err);
+    if (status == TERN_OK) status = create_weights(l, &desc, where, part, out, err);
+    weights *to = out->home[part] != NULL ? out->home[part] : out->part[part];
     uint32_t row = 0;
     for (uint32_t i = 0; i < plan->n_sources && status == TERN_OK; i++) {
         if (plan->part_of[i] != part) continue;
-        status = upload_source(l, plan->source[i], &scales[i], plan->held, *out, row, err);
+        status = upload_source(l, plan->source[i], &scales[i], plan->held, to, row, err);
         row += plan->source[i]->n_rows;
     }
     for (uint32_t i = 0; i < LINEAR_MAX_PARTS; i++) ternary_scale_free(&scales[i]);
@@ -255,17 +344,18 @@ static tern_status load_norm(loader *l, const tensor_ref *source, uint32_t n, vi
     return l->r->backend->buffer_write(l->r->stream, *out, values, n * sizeof *values, err);
 }
 
-static tern_status load_linear(loader *l, const linear_plan *plan, linear *out, tern_error *err)
+static tern_status load_linear(loader *l, const linear_plan *plan, const placement *where, linear *out, tern_error *err)
 {
     out->n_parts = plan->n_parts;
     for (uint32_t part = 0, source = 0; part < plan->n_parts; part++) {
         weights_desc desc = part_desc(plan, part);
         out->is_ternary[part] = desc.is_ternary;
+        out->type[part] = desc.type;
         out->n_rows[part] = desc.n_rows;
         out->n_cols = desc.n_cols;
         while (plan->part_of[source] != part) source++;
         const matrix_source *first = plan->source[source];
-        tern_status status = load_part(l, plan, part, &out->part[part], err);
+        tern_status status = load_part(l, plan, part, where, out, err);
         if (status == TERN_OK && has_input_norm(first))
             status = load_norm(l, &first->input_norm, desc.n_cols, &out->norm[part], err);
         if (status != TERN_OK) return status;
@@ -273,11 +363,14 @@ static tern_status load_linear(loader *l, const linear_plan *plan, linear *out, 
     return TERN_OK;
 }
 
-static tern_status load_matrix(loader *l, const matrix_source *source, linear *out, tern_error *err)
+// The embedding or the head.
+static tern_status load_matrix(loader *l, const matrix_source *source, weights_place place, linear *out,
+                               tern_error *err)
 {
     linear_plan plan;
-    linear_plan_make(&source, 1, l->options->held, &plan);
-    return load_linear(l, &plan, out, err);
+    const placement where = {.place = place};
+    linear_plan_make(&source, 1, l->options->head_held, l->options->layout, &plan);
+    return load_linear(l, &plan, &where, out, err);
 }
 
 static tern_status load_layer_norms(loader *l, const hparams *hp, const layer_source *from, resident_layer *to,
@@ -296,17 +389,23 @@ static tern_status load_layer_norms(loader *l, const hparams *hp, const layer_so
     return status;
 }
 
+// Layer i of the span.
 static tern_status load_layer(loader *l, const model_source *model, uint32_t i, tern_error *err)
 {
     const hparams *hp = &model->hp;
-    const layer_source *from = &model->layers[i];
-    resident_layer *to = &l->r->layers[i];
+    resident *r = l->r;
+    const layer_source *from = &model->layers[r->first_layer + i];
+    resident_layer *to = &r->layers[i];
     tern_status status = load_layer_norms(l, hp, from, to, err);
     linear_plan plans[LAYER_N_LINEARS];
-    layer_linear_plans(from, l->options->held, plans);
+    layer_linear_plans(from, l->options->held, l->options->layout, plans);
     linear *linears[LAYER_N_LINEARS] = {&to->qkv, &to->o, &to->gate_up, &to->down};
-    for (int k = 0; k < LAYER_N_LINEARS && status == TERN_OK; k++) status = load_linear(l, &plans[k], linears[k], err);
-    if (status != TERN_OK) error_prefix(err, "loading layer %u of %u", i, hp->n_layers);
+    for (int k = 0; k < LAYER_N_LINEARS && status == TERN_OK; k++) {
+        buffer *const *slots = layer_stream_slots(r->streamed, i, k);
+        const placement where = {.place = slots != NULL ? WEIGHTS_ON_HOST : WEIGHTS_ON_DEVICE, .slots = slots};
+        status = load_linear(l, &plans[k], &where, linears[k], err);
+    }
+    if (status != TERN_OK) error_prefix(err, "loading layer %u of %u", r->first_layer + i, hp->n_layers);
     return status;
 }
 
@@ -326,14 +425,6 @@ static tern_status load_rope(loader *l, const hparams *hp, tern_error *err)
     return status;
 }
 
-static uint64_t source_bytes(const model_source *model)
-{
-    uint64_t n = model->embedding.n_bytes + (model->hp.is_tied ? 0 : model->head.n_bytes);
-    for (uint32_t layer = 0; layer < model->hp.n_layers; layer++)
-        for (int i = 0; i < LAYER_N_MATRICES; i++) n += layer_matrix(&model->layers[layer], i)->n_bytes;
-    return n;
-}
-
 // That the device multiplies weights as they are held now; the head stands for all.
 static tern_status check_blas(const resident *r, tern_error *err)
 {
@@ -345,45 +436,79 @@ static tern_status check_blas(const resident *r, tern_error *err)
     return error_set(err, TERN_DEVICE_UNSUPPORTED, "%s: %s", op_kind_name(OP_BLAS_MM), reason);
 }
 
-tern_status resident_load(const model_source *model, const device_ref *where, const resident_options *options,
-                          resident **out, tern_error *err)
+static tern_status open_device(resident *r, const device_ref *where, const resident_options *options, tern_error *err)
 {
-    const hparams *hp = &model->hp;
     const backend *b = where->backend;
-    resident *r = calloc(1, sizeof *r);
-    loader l = {.r = r, .options = options, .staging = malloc(STAGING_BYTES), .bytes_total = source_bytes(model)};
-    if (options->held != DENSE_N_TYPES) l.converted = malloc(STAGING_BYTES);
-    linear embedding = {0};
-    tern_status status = TERN_OK;
-    if (r == NULL || l.staging == NULL || (options->held != DENSE_N_TYPES && l.converted == NULL) ||
-        (r->layers = calloc(hp->n_layers, sizeof *r->layers)) == NULL)
-        status = error_set(err, TERN_HOST_MEMORY, "out of memory while loading");
-    if (status == TERN_OK) {
-        r->backend = b;
-        r->n_layers = hp->n_layers;
-        r->uses_blas = options->uses_blas;
-        device_options device_opts = {.n_threads = options->n_threads, .cache_dir = options->cache_dir};
-        status = b->device_open(where->index, &device_opts, &r->device, err);
-    }
+    const device_options device_opts = {.n_threads = options->n_threads, .cache_dir = options->cache_dir};
+    tern_status status = b->device_open(where->index, &device_opts, &r->device, err);
     if (status == TERN_OK) status = b->device_probe(r->device, &r->is_reproducible, err);
     if (status == TERN_OK) status = b->stream_create(r->device, &r->stream, err);
-    if (status == TERN_OK)
-        status = b->buffer_create(r->device, resident_norm_floats(model) * sizeof(float), &r->norms, err);
-    if (status == TERN_OK) status = load_norm(&l, &model->output_norm, hp->n_embd, &r->output_norm, err);
-    if (status == TERN_OK) status = load_rope(&l, hp, err);
-    if (status == TERN_OK) status = load_matrix(&l, &model->embedding, &embedding, err);
-    if (r != NULL) r->embedding = embedding.part[0];
-    for (uint32_t i = 0; i < hp->n_layers && status == TERN_OK; i++) status = load_layer(&l, model, i, err);
-    if (status == TERN_OK) {
-        if (hp->is_tied)
-            r->head = embedding;
-        else
-            status = load_matrix(&l, &model->head, &r->head, err);
-    }
+    return status;
+}
+
+// The embedding and the head, or what the span has of them.
+static tern_status load_tables(loader *l, const model_source *model, tern_error *err)
+{
+    const model_span *span = &l->options->span;
+    resident *r = l->r;
+    linear embedding = {0};
+    tern_status status = TERN_OK;
+    if (span->has_embedding)
+        status = load_matrix(l, &model->embedding, span->is_embedding_on_host ? WEIGHTS_ON_HOST : WEIGHTS_ON_DEVICE,
+                             &embedding, err);
+    r->embedding = embedding.part[0];
+    if (status != TERN_OK || !span->has_head) return status;
+    if (shares_table(model, span))
+        r->head = embedding;
+    else
+        status = load_matrix(l, head_source(model), WEIGHTS_ON_DEVICE, &r->head, err);
+    if (status == TERN_OK) status = load_norm(l, &model->output_norm, model->hp.n_embd, &r->output_norm, err);
+    return status;
+}
+
+static tern_status load_all(loader *l, const model_source *model, tern_error *err)
+{
+    resident *r = l->r;
+    const backend *b = r->backend;
+    const model_span *span = &l->options->span;
+    size_t norm_bytes = (size_t)resident_norm_floats(model, span) * sizeof(float);
+    tern_status status = norm_bytes > 0 ? b->buffer_create(r->device, norm_bytes, &r->norms, err) : TERN_OK;
+    if (status == TERN_OK) status = load_rope(l, &model->hp, err);
+    if (status == TERN_OK) status = load_tables(l, model, err);
+    if (status == TERN_OK && span->n_streamed > 0)
+        status = layer_stream_create(r, model, l->options->held, l->options->layout, span->n_streamed, err);
+    for (uint32_t i = 0; i < r->n_layers && status == TERN_OK; i++) status = load_layer(l, model, i, err);
     if (status == TERN_OK) status = b->stream_sync(r->stream, err);
-    if (status == TERN_OK && r->uses_blas) status = check_blas(r, err);
+    if (status == TERN_OK && r->uses_blas && span->has_head) status = check_blas(r, err);
+    return status;
+}
+
+tern_status resident_load(const model_source *model, const device_ref *where, const resident_options *options,
+                          load_progress *progress, resident **out, tern_error *err)
+{
+    bool is_converted = options->held != DENSE_N_TYPES || options->head_held != DENSE_N_TYPES;
+    resident *r = calloc(1, sizeof *r);
+    loader l = {.r = r, .options = options, .staging = malloc(STAGING_BYTES), .progress = progress};
+    if (is_converted) {
+        l.converted = malloc(STAGING_BYTES);
+        l.values = malloc(STAGING_BYTES);
+    }
+    if (r != NULL) r->layers = calloc(options->span.n_layers, sizeof *r->layers);
+    tern_status status = TERN_OK;
+    if (r == NULL || r->layers == NULL || l.staging == NULL ||
+        (is_converted && (l.converted == NULL || l.values == NULL))) {
+        status = error_set(err, TERN_HOST_MEMORY, "out of memory while loading");
+    } else {
+        r->backend = where->backend;
+        r->first_layer = options->span.first_layer;
+        r->n_layers = options->span.n_layers;
+        r->uses_blas = options->uses_blas;
+        status = open_device(r, where, options, err);
+        if (status == TERN_OK) status = load_all(&l, model, err);
+    }
     free(l.staging);
     free(l.converted);
+    free(l.values);
     if (status != TERN_OK) {
         resident_free(r);
         return status;
@@ -392,17 +517,25 @@ tern_status resident_load(const model_source *model, const device_ref *where, co
     return TERN_OK;
 }
 
+static void free_layer(const backend *b, resident_layer *layer)
+{
+    linear *linears[LAYER_N_LINEARS] = {&layer->qkv, &layer->o, &layer->gate_up, &layer->down};
+    for (int k = 0; k < LAYER_N_LINEARS; k++)
+        for (uint32_t part = 0; part < LINEAR_MAX_PARTS; part++) {
+            b->weights_destroy(linears[k]->part[part]);
+            b->weights_destroy(linears[k]->home[part]);
+        }
+}
+
 void resident_free(resident *r)
 {
     if (r == NULL) return;
     const backend *b = r->backend;
     if (b != NULL && r->device != NULL) {
-        for (uint32_t i = 0; r->layers != NULL && i < r->n_layers; i++) {
-            resident_layer *layer = &r->layers[i];
-            linear *linears[LAYER_N_LINEARS] = {&layer->qkv, &layer->o, &layer->gate_up, &layer->down};
-            for (int k = 0; k < LAYER_N_LINEARS; k++)
-                for (uint32_t part = 0; part < LINEAR_MAX_PARTS; part++) b->weights_destroy(linears[k]->part[part]);
-        }
+        if (r->stream != NULL) b->stream_sync(r->stream, NULL); // pinned memory below may still be read
+        layer_stream_stop(r->streamed);
+        for (uint32_t i = 0; i < r->n_layers; i++) free_layer(b, &r->layers[i]);
+        layer_stream_free(r->streamed);
         if (r->head.part[0] != r->embedding) b->weights_destroy(r->head.part[0]);
         b->weights_destroy(r->embedding);
         b->buffer_destroy(r->norms);

@@ -6,7 +6,7 @@
 #include "check.h"
 #include "clock.h"
 #include "kv.h"
-#include "step_graph.h"
+#include "segment.h"
 
 typedef struct sequence {
     tern_token *tokens; // [n_ctx]
@@ -18,11 +18,10 @@ typedef struct sequence {
 
 struct tern_session {
     tern_model *model;
-    const backend *backend;
-    step step;
-    step_graphs graphs;
-    buffer *workspace;
-    buffer **kv; // per layer
+    const hparams *hp;
+    segment segments[PLAN_MAX_SPANS]; // one a device
+    uint32_t n_segments;
+    float *hidden; // [n_batch, n_embd] between segments; NULL if there is one
     uint32_t n_valid;
 
     sequence *sequences;
@@ -44,19 +43,30 @@ uint32_t session_n_vocab(const tern_session *session) { return session->model->s
 uint32_t session_n_valid(const tern_session *session) { return session->n_valid; }
 tern_model *session_model(const tern_session *session) { return session->model; }
 
+// The segment with the head, and so with all results.
+static const step *last_step(const tern_session *s) { return &s->segments[s->n_segments - 1].step; }
+
+static tern_status read_last(const tern_session *s, view from, void *to, size_t n_bytes, tern_error *err)
+{
+    const resident *r = last_step(s)->r;
+    return r->backend->buffer_read(r->stream, from, to, n_bytes, err);
+}
+
 // ------------------------------------------------------------------------------------------------------- life
 
 static tern_status create_sequences(tern_session *s, tern_error *err)
 {
     const tern_plan *plan = &s->model->plan;
-    const step_shape *shape = &s->step.shape;
+    const step_shape *shape = &last_step(s)->shape;
+    const step_buffers *buffers = &last_step(s)->buffers;
     s->sequences = calloc(plan->n_sequences, sizeof *s->sequences);
     s->free_blocks = malloc(shape->n_blocks * sizeof *s->free_blocks);
-    s->inputs = calloc(1, s->step.buffers.input_bytes);
+    s->inputs = calloc(1, buffers->input_bytes);
     s->host_logits = malloc((size_t)session_n_vocab(s) * sizeof *s->host_logits);
-    s->results = calloc(1, s->step.buffers.result_bytes);
+    s->results = calloc(1, buffers->result_bytes);
+    if (s->n_segments > 1) s->hidden = malloc((size_t)shape->n_batch * s->hp->n_embd * sizeof *s->hidden);
     bool ok = s->results != NULL && s->sequences != NULL && s->free_blocks != NULL && s->inputs != NULL &&
-              s->host_logits != NULL;
+              s->host_logits != NULL && (s->hidden != NULL || s->n_segments == 1);
     for (uint32_t i = 0; ok && i < plan->n_sequences; i++) {
         s->sequences[i].tokens = malloc(plan->n_ctx * sizeof(tern_token));
         s->sequences[i].blocks = malloc(shape->table_ld * sizeof(int32_t));
@@ -68,41 +78,32 @@ static tern_status create_sequences(tern_session *s, tern_error *err)
     return TERN_OK;
 }
 
-static tern_status create_device_state(tern_session *s, tern_error *err)
+static tern_status create_segments(tern_session *s, tern_error *err)
 {
-    const hparams *hp = s->step.hp;
-    step_shape *shape = &s->step.shape;
-    device *where = s->step.r->device;
-    step_buffers sizes;
-    tern_status status = step_layout(hp, shape, NULL, &sizes, err);
-    if (status == TERN_OK) status = s->backend->buffer_create(where, sizes.n_bytes, &s->workspace, err);
-    if (status == TERN_OK) status = step_layout(hp, shape, s->workspace, &s->step.buffers, err);
-    s->kv = calloc(hp->n_layers, sizeof *s->kv);
-    if (s->kv == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for the session");
-    s->step.kv = s->kv;
-    size_t layer_bytes = (size_t)kv_block_bytes(shape->k_type, shape->v_type, (int)hp->n_kv_heads, (int)hp->head_dim) *
-                         shape->n_blocks;
-    for (uint32_t i = 0; i < hp->n_layers && status == TERN_OK; i++)
-        status = s->backend->buffer_create(where, layer_bytes, &s->kv[i], err);
+    const tern_model *model = s->model;
+    tern_status status = TERN_OK;
+    for (uint32_t i = 0; i < model->n_residents && status == TERN_OK; i++) {
+        step_shape shape = plan_step_shape(s->hp, &model->plan, i + 1 == model->n_residents);
+        s->n_segments++;
+        status = segment_create(s->hp, model->residents[i], &shape, &s->cancel, &s->segments[i], err);
+    }
     return status;
 }
 
 tern_status tern_session_create(tern_model *model, tern_session **out, tern_error *err)
 {
-    if (model->resident == NULL)
+    if (model->n_residents == 0)
         return error_set(err, TERN_BAD_STATE, "the model is not loaded: call tern_model_load first");
     tern_session *s = calloc(1, sizeof *s);
     if (s == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for the session");
     loaded_retain(model);
     s->model = model;
-    s->backend = model->resident->backend;
-    const hparams *hp = &model->source->hp;
-    s->step = (step){.hp = hp, .r = model->resident, .shape = plan_step_shape(hp, &model->plan), .cancel = &s->cancel};
+    s->hp = &model->source->hp;
     const tern_tokenizer *tokenizer = model->source->tokenizer;
-    s->n_valid = hp->n_vocab;
-    if (tokenizer != NULL && tern_tokenizer_n_tokens(tokenizer) < hp->n_vocab)
+    s->n_valid = s->hp->n_vocab;
+    if (tokenizer != NULL && tern_tokenizer_n_tokens(tokenizer) < s->hp->n_vocab)
         s->n_valid = tern_tokenizer_n_tokens(tokenizer);
-    tern_status status = create_device_state(s, err);
+    tern_status status = create_segments(s, err);
     if (status == TERN_OK) status = create_sequences(s, err);
     if (status != TERN_OK) {
         tern_session_free(s);
@@ -115,14 +116,12 @@ tern_status tern_session_create(tern_model *model, tern_session **out, tern_erro
 void tern_session_free(tern_session *s)
 {
     if (s == NULL) return;
-    step_graphs_free(&s->graphs, &s->step);
-    for (uint32_t i = 0; s->kv != NULL && i < s->step.hp->n_layers; i++) s->backend->buffer_destroy(s->kv[i]);
-    s->backend->buffer_destroy(s->workspace);
+    for (uint32_t i = 0; i < s->n_segments; i++) segment_free(&s->segments[i]);
     for (uint32_t i = 0; s->sequences != NULL && i < s->model->plan.n_sequences; i++) {
         free(s->sequences[i].tokens);
         free(s->sequences[i].blocks);
     }
-    free(s->kv);
+    free(s->hidden);
     free(s->sequences);
     free(s->free_blocks);
     free(s->inputs);
@@ -169,14 +168,14 @@ tern_status tern_session_trim(tern_session *s, uint32_t id, size_t length, tern_
 
 static int32_t *input_at(tern_session *s, view v)
 {
-    return (int32_t *)(void *)(s->inputs + (v.offset - s->step.buffers.inputs.offset));
+    return (int32_t *)(void *)(s->inputs + (v.offset - last_step(s)->buffers.inputs.offset));
 }
 
 static tern_status check_rows(const tern_session *s, const tern_row *rows, size_t n_rows, tern_error *err)
 {
-    if (n_rows < 1 || n_rows > s->step.shape.n_batch)
+    if (n_rows < 1 || n_rows > last_step(s)->shape.n_batch)
         return error_set(err, TERN_INVALID_ARGUMENT, "%zu rows in one evaluation, expected 1 to %u", n_rows,
-                         s->step.shape.n_batch);
+                         last_step(s)->shape.n_batch);
     for (size_t i = 0; i < n_rows; i++) {
         tern_status status = check_sequence(s, rows[i].sequence, err);
         if (status != TERN_OK) return status;
@@ -209,10 +208,10 @@ static tern_status take_blocks(tern_session *s, tern_error *err)
     return TERN_OK;
 }
 
-// Row inputs as the step wants them; counts the rows that want logits.
+// Row inputs as the steps want them, all segments alike; counts the rows that want logits.
 static size_t fill_inputs(tern_session *s, const tern_row *rows, size_t n_rows)
 {
-    const step_buffers *b = &s->step.buffers;
+    const step_buffers *b = &last_step(s)->buffers;
     int32_t *ids = input_at(s, b->ids), *table = input_at(s, b->row_table), *position = input_at(s, b->row_position);
     int32_t *out_index = input_at(s, b->out_index), *tables = input_at(s, b->tables);
     for (uint32_t id = 0; id < s->model->plan.n_sequences; id++) s->sequences[id].n_pending = 0;
@@ -225,28 +224,33 @@ static size_t fill_inputs(tern_session *s, const tern_row *rows, size_t n_rows)
         if (rows[i].wants_logits) out_index[n_out++] = (int32_t)i;
     }
     for (uint32_t id = 0; id < s->model->plan.n_sequences; id++)
-        memcpy(tables + (size_t)id * s->step.shape.table_ld, s->sequences[id].blocks,
+        memcpy(tables + (size_t)id * last_step(s)->shape.table_ld, s->sequences[id].blocks,
                s->sequences[id].n_blocks * sizeof *tables);
     return n_out;
+}
+
+static tern_status check_flag(const tern_session *s, uint32_t flag, tern_error *err)
+{
+    if (flag == UINT32_MAX) return TERN_OK;
+    char place[64];
+    step_place_name(s->hp, flag, place, sizeof place);
+    return error_set(err, TERN_NUMERIC, "a value is not finite (or too large for an f16 KV cache) at %s", place);
 }
 
 // Waits for the step, reads its flag, or all its results, and turns a raised flag into NUMERIC.
 static tern_status finish(tern_session *s, bool with_top, tern_error *err)
 {
     uint32_t flag;
-    size_t n_bytes = with_top ? s->step.buffers.result_bytes : sizeof flag;
-    tern_status status = s->backend->buffer_read(s->step.r->stream, s->step.buffers.flag, s->results, n_bytes, err);
+    const step_buffers *b = &last_step(s)->buffers;
+    tern_status status = read_last(s, b->flag, s->results, with_top ? b->result_bytes : sizeof flag, err);
     memcpy(&flag, s->results, sizeof flag);
-    if (status != TERN_OK || flag == UINT32_MAX) return status;
-    char place[64];
-    step_place_name(s->step.hp, flag, place, sizeof place);
-    return error_set(err, TERN_NUMERIC, "a value is not finite (or too large for an f16 KV cache) at %s", place);
+    return status == TERN_OK ? check_flag(s, flag, err) : status;
 }
 
 // Rows [first, first + n) of the last evaluation whose logits are computed together with those of row i.
 static size_t head_block(const tern_session *s, size_t i, size_t *n)
 {
-    size_t block = s->step.shape.n_logits, first = i / block * block;
+    size_t block = last_step(s)->shape.n_logits, first = i / block * block;
     *n = s->n_out - first < block ? s->n_out - first : block;
     return first;
 }
@@ -259,7 +263,7 @@ static tern_status ensure_head(tern_session *s, size_t i, tern_error *err)
     if (i >= s->head_first && i < s->head_first + s->head_n) return TERN_OK;
     size_t n, first = head_block(s, i, &n);
     s->head_n = 0;
-    tern_status status = step_head(&s->step, (uint32_t)first, (uint32_t)n, err);
+    tern_status status = step_head(last_step(s), (uint32_t)first, (uint32_t)n, err);
     if (status == TERN_OK) status = finish(s, false, err);
     if (status != TERN_OK) return status;
     s->head_first = first;
@@ -267,10 +271,24 @@ static tern_status ensure_head(tern_session *s, size_t i, tern_error *err)
     return TERN_OK;
 }
 
+// The segments in order. What is raised in an earlier one lies before everything in a later one, so it is the answer.
+static tern_status run_segments(tern_session *s, const step_work *work, tern_error *err)
+{
+    tern_status status = TERN_OK;
+    for (uint32_t i = 0; i < s->n_segments && status == TERN_OK; i++) {
+        bool is_last = i + 1 == s->n_segments;
+        const step_work layers = {.m = work->m};
+        status = segment_run(&s->segments[i], s->inputs, s->hidden, is_last ? work : &layers, err);
+        if (is_last || status != TERN_OK) break;
+        uint32_t flag = UINT32_MAX;
+        status = segment_read_hidden(&s->segments[i], work->m, s->hidden, &flag, err);
+        if (status == TERN_OK) status = check_flag(s, flag, err);
+    }
+    return status;
+}
+
 static tern_status run_rows(tern_session *s, size_t n_rows, size_t n_out, tern_error *err)
 {
-    const step_buffers *b = &s->step.buffers;
-    tern_status status = s->backend->buffer_write(s->step.r->stream, b->inputs, s->inputs, b->input_bytes, err);
     size_t n_head = 0;
     s->n_out = n_out;
     if (n_out > 0) head_block(s, 0, &n_head);
@@ -279,7 +297,7 @@ static tern_status run_rows(tern_session *s, size_t n_rows, size_t n_out, tern_e
                             .n_head = (uint32_t)n_head,
                             .top_k = n_out == 1 ? s->top_k : 0,
                             .n_valid = s->n_valid};
-    if (status == TERN_OK) status = step_graphs_run(&s->graphs, &s->step, &work, err);
+    tern_status status = run_segments(s, &work, err);
     if (status == TERN_OK) status = finish(s, work.top_k > 0, err);
     if (status != TERN_OK) return status;
     s->head_first = 0;
@@ -309,8 +327,7 @@ tern_status tern_session_eval(tern_session *s, const tern_row *rows, size_t n_ro
         s->stats.n_rows += n_rows;
         s->stats.n_evals++;
         const tern_plan *plan = &s->model->plan;
-        uint64_t head = s->step.hp->is_tied ? plan->bytes_embedding : plan->bytes_head;
-        s->stats.bytes_weights += plan->bytes_per_token - (s->n_out == 0 ? head : 0);
+        s->stats.bytes_weights += plan->bytes_per_token - (s->n_out == 0 ? plan->bytes_head_per_token : 0);
     } else {
         s->n_out = s->head_n = 0;
         if (status == TERN_CANCELLED) __atomic_store_n(&s->cancel, false, __ATOMIC_RELAXED);
@@ -335,11 +352,11 @@ tern_status tern_session_sync(tern_session *s, uint32_t id, const tern_token *to
     if (keep == n) keep--; // the last token's logits are wanted again
     status = tern_session_trim(s, id, keep, err);
     if (n_reused != NULL) *n_reused = keep;
-    tern_row *rows = malloc(s->step.shape.n_batch * sizeof *rows);
+    tern_row *rows = malloc(last_step(s)->shape.n_batch * sizeof *rows);
     if (rows == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory for a batch");
     for (size_t i = keep; i < n && status == TERN_OK;) {
         size_t count = 0;
-        for (; count < s->step.shape.n_batch && i < n; count++, i++)
+        for (; count < last_step(s)->shape.n_batch && i < n; count++, i++)
             rows[count] = (tern_row){.sequence = id, .token = tokens[i], .wants_logits = i + 1 == n};
         status = tern_session_eval(s, rows, count, err);
     }
@@ -354,9 +371,9 @@ tern_status tern_session_logits(tern_session *s, size_t i, const float **out, te
     tern_status status = ensure_head(s, i, err);
     if (status != TERN_OK) return status;
     size_t row_bytes = (size_t)session_n_vocab(s) * sizeof(float);
-    view row = s->step.buffers.logits;
+    view row = last_step(s)->buffers.logits;
     row.offset += (i - s->head_first) * row_bytes;
-    status = s->backend->buffer_read(s->step.r->stream, row, s->host_logits, row_bytes, err);
+    status = read_last(s, row, s->host_logits, row_bytes, err);
     if (status == TERN_OK) *out = s->host_logits;
     return status;
 }
@@ -366,11 +383,11 @@ tern_status tern_session_top(tern_session *s, size_t i, size_t k, tern_token *id
     if (k < 1 || k > TOP_K_MAX || k > s->n_valid)
         return error_set(err, TERN_INVALID_ARGUMENT, "k is %zu, expected 1 to %d and at most the vocabulary of %u", k,
                          TOP_K_MAX, s->n_valid);
-    const step_buffers *b = &s->step.buffers;
+    const step_buffers *b = &last_step(s)->buffers;
     tern_status status = ensure_head(s, i, err);
     s->top_k = (uint32_t)k;
     if (status == TERN_OK && (i != 0 || k > s->n_top)) {
-        status = step_top(&s->step, (uint32_t)(i - s->head_first), s->n_valid, (uint32_t)k, err);
+        status = step_top(last_step(s), (uint32_t)(i - s->head_first), s->n_valid, (uint32_t)k, err);
         if (status == TERN_OK) status = finish(s, true, err);
         if (status == TERN_OK) s->n_top = i == 0 ? (uint32_t)k : 0;
     }

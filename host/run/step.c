@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "layer_stream.h"
 
 // Places inside a layer, in the order of work; the flag word reports layer << 8 | place.
 typedef enum step_place {
@@ -94,7 +95,7 @@ tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *work
     b.result_bytes = (size_t)l.offset - b.flag.offset;
     b.hidden = take(&l, m, hp->n_embd, 4);
     b.normed = take(&l, m, widest_input(hp), 4);
-    b.codes_ld = ternary_padded(widest_input(hp));
+    b.codes_ld = quantized_ld(widest_input(hp));
     b.codes = take(&l, m, b.codes_ld, 1);
     b.scale = take(&l, m, 1, 4);
     b.sum = take(&l, m, 1, 4);
@@ -107,7 +108,7 @@ tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *work
     b.gate_up = take(&l, m, 2 * (uint64_t)hp->n_ff, 4);
     b.gated = take(&l, m, hp->n_ff, 4);
     b.projected = take(&l, m, hp->n_embd, 4);
-    b.out_hidden = take(&l, m, hp->n_embd, 4);
+    b.out_hidden = take(&l, shape->n_logits > 0 ? m : 0, hp->n_embd, 4);
     b.logits = take(&l, shape->n_logits, hp->n_vocab, 4);
     if (l.overflow)
         return error_set(err, TERN_LIMIT, "the workspace of %u rows at a time is too large; use a smaller batch (-b)",
@@ -152,9 +153,16 @@ typedef struct operand {
 
 typedef enum operand_form { FORM_INT8, FORM_INT8X2, FORM_FLOAT, FORM_COUNT } operand_form;
 
+// INT8 and INT4 weights, of which products are exact sums whatever the model's activation mode.
+static bool is_integer(const linear *w, uint32_t part)
+{
+    return !w->is_ternary[part] && dense_is_integer(w->type[part]);
+}
+
 // How the input of a part enters its product, by its weights and the model's activation mode.
 static operand_form form_of(const linear *w, uint32_t part, act_quant quant)
 {
+    if (is_integer(w, part)) return FORM_INT8X2;
     if (!w->is_ternary[part] || quant == ACT_QUANT_F32) return FORM_FLOAT;
     return quant == ACT_QUANT_INT8X2 ? FORM_INT8X2 : FORM_INT8;
 }
@@ -173,7 +181,7 @@ static tern_status make_operand(const step *s, uint32_t m, uint32_t layer, step_
     const step_buffers *b = &s->buffers;
     bool has_norm = from->g.buffer != NULL;
     *out = (operand){.x = from->x, .ld_x = from->ld_x};
-    out->q = (quantized){.codes = b->codes, .scale = b->scale, .sum = b->sum, .ld = ternary_padded(from->n)};
+    out->q = (quantized){.codes = b->codes, .scale = b->scale, .sum = b->sum, .ld = quantized_ld(from->n)};
     op o = make_op(OP_QUANT, m, layer, place);
     if (form == FORM_INT8 && has_norm) {
         o.kind = OP_NORM_QUANT;
@@ -206,12 +214,19 @@ static tern_status make_operand(const step *s, uint32_t m, uint32_t layer, step_
     return enqueue(s, &o, err);
 }
 
-static tern_status product(const step *s, uint32_t m, uint32_t layer, step_place place, const weights *w,
-                           operand_form form, const operand *x, view y, uint32_t ld_y, tern_error *err)
+static tern_status product(const step *s, uint32_t m, uint32_t layer, step_place place, const linear *matrix,
+                           uint32_t part, operand_form form, const operand *x, view y, uint32_t ld_y, tern_error *err)
 {
     bool uses_blas = s->r->uses_blas;
-    op o = make_op(form != FORM_FLOAT ? OP_TERNARY_MM : uses_blas ? OP_BLAS_MM : OP_DENSE_MM, m, layer, place);
-    if (form == FORM_FLOAT)
+    const weights *w = matrix->part[part];
+    op o = make_op(is_integer(matrix, part) ? OP_INT_MM
+                   : form != FORM_FLOAT     ? OP_TERNARY_MM
+                   : uses_blas              ? OP_BLAS_MM
+                                            : OP_DENSE_MM,
+                   m, layer, place);
+    if (o.kind == OP_INT_MM)
+        o.int_mm = (op_int_mm){.w = w, .x = x->q, .y = y, .ld_y = ld_y, .check_finite = place == PLACE_HEAD};
+    else if (form == FORM_FLOAT)
         o.dense_mm = (op_dense_mm){.w = w,
                                    .x = x->x,
                                    .y = y,
@@ -248,11 +263,11 @@ static tern_status apply_linear(const step *s, uint32_t m, uint32_t layer, step_
                                .normed = s->buffers.own_normed};
             operand input;
             if (status == TERN_OK) status = make_operand(s, m, layer, in, &own, form, &input, err);
-            if (status == TERN_OK) status = product(s, m, layer, out, w->part[i], form, &input, y, ld_y, err);
+            if (status == TERN_OK) status = product(s, m, layer, out, w, i, form, &input, y, ld_y, err);
         } else {
             if (!made[form]) status = make_operand(s, m, layer, in, &from, form, &operands[form], err);
             made[form] = true;
-            if (status == TERN_OK) status = product(s, m, layer, out, w->part[i], form, &operands[form], y, ld_y, err);
+            if (status == TERN_OK) status = product(s, m, layer, out, w, i, form, &operands[form], y, ld_y, err);
         }
         y.offset += (size_t)w->n_rows[i] * sizeof(float);
     }
@@ -263,7 +278,7 @@ static tern_status apply_linear(const step *s, uint32_t m, uint32_t layer, step_
 static tern_status norm_heads(const step *s, uint32_t m, uint32_t layer, tern_error *err)
 {
     const hparams *hp = s->hp;
-    const resident_layer *w = &s->r->layers[layer];
+    const resident_layer *w = &s->r->layers[layer - s->r->first_layer];
     op o = make_op(OP_HEAD_NORM, m, layer, PLACE_QK_NORM);
     o.head_norm = (op_head_norm){.x = s->buffers.qkv,
                                  .g = w->q_norm,
@@ -289,7 +304,7 @@ static tern_status add_residual(const step *s, uint32_t m, uint32_t layer, step_
 
 static kv_cache layer_cache(const step *s, uint32_t layer)
 {
-    return (kv_cache){.blocks = {s->kv[layer], 0},
+    return (kv_cache){.blocks = {s->kv[layer - s->r->first_layer], 0},
                       .n_blocks = s->shape.n_blocks,
                       .n_kv_heads = s->hp->n_kv_heads,
                       .head_dim = s->hp->head_dim,
@@ -302,7 +317,7 @@ static tern_status attention_half(const step *s, uint32_t m, uint32_t layer, ter
 {
     const hparams *hp = s->hp;
     const step_buffers *b = &s->buffers;
-    const resident_layer *w = &s->r->layers[layer];
+    const resident_layer *w = &s->r->layers[layer - s->r->first_layer];
     kv_rows rows = {
         .row_table = b->row_table, .row_position = b->row_position, .tables = b->tables, .table_ld = s->shape.table_ld};
     tern_status status = apply_linear(s, m, layer, PLACE_ATTN_NORM, PLACE_QKV, b->hidden, hp->n_embd, w->attn_norm,
@@ -343,7 +358,7 @@ static tern_status ffn_half(const step *s, uint32_t m, uint32_t layer, tern_erro
 {
     const hparams *hp = s->hp;
     const step_buffers *b = &s->buffers;
-    const resident_layer *w = &s->r->layers[layer];
+    const resident_layer *w = &s->r->layers[layer - s->r->first_layer];
     tern_status status = apply_linear(s, m, layer, PLACE_FFN_NORM, PLACE_GATE_UP, b->hidden, hp->n_embd, w->ffn_norm,
                                       &w->gate_up, hp->quant, b->gate_up, 2 * hp->n_ff, err);
     if (status == TERN_OK) {
@@ -363,22 +378,36 @@ static tern_status ffn_half(const step *s, uint32_t m, uint32_t layer, tern_erro
     return status;
 }
 
+static tern_status embed(const step *s, uint32_t m, tern_error *err)
+{
+    op o = make_op(OP_EMBED, m, 0, PLACE_EMBED);
+    o.embed = (op_embed){
+        .table = s->r->embedding, .ids = s->buffers.ids, .y = s->buffers.hidden, .ld_y = s->hp->n_embd};
+    return enqueue(s, &o, err);
+}
+
+// Layer i of the resident.
+static tern_status layer_ops(const step *s, uint32_t m, uint32_t i, tern_error *err)
+{
+    if (s->cancel != NULL && __atomic_load_n(s->cancel, __ATOMIC_RELAXED))
+        return error_set(err, TERN_CANCELLED, "evaluation was cancelled");
+    uint32_t layer = s->r->first_layer + i;
+    tern_status status = layer_stream_before(s->r, i, err);
+    if (status == TERN_OK) status = attention_half(s, m, layer, err);
+    if (status == TERN_OK) status = ffn_half(s, m, layer, err);
+    return status == TERN_OK ? layer_stream_after(s->r, i, err) : status;
+}
+
 tern_status step_layers(const step *s, uint32_t m, uint32_t n_out, tern_error *err)
 {
     const hparams *hp = s->hp;
     const step_buffers *b = &s->buffers;
     tern_status status = s->r->backend->buffer_fill(s->r->stream, b->flag, 0xff, 4, err);
-    if (status == TERN_OK) {
-        op o = make_op(OP_EMBED, m, 0, PLACE_EMBED);
-        o.embed = (op_embed){.table = s->r->embedding, .ids = b->ids, .y = b->hidden, .ld_y = hp->n_embd};
-        status = enqueue(s, &o, err);
-    }
-    for (uint32_t layer = 0; layer < hp->n_layers && status == TERN_OK; layer++) {
-        if (s->cancel != NULL && __atomic_load_n(s->cancel, __ATOMIC_RELAXED))
-            return error_set(err, TERN_CANCELLED, "evaluation was cancelled");
-        status = attention_half(s, m, layer, err);
-        if (status == TERN_OK) status = ffn_half(s, m, layer, err);
-    }
+    if (status == TERN_OK && s->r->embedding != NULL) status = embed(s, m, err);
+    if (status != TERN_OK) return status;
+    status = layer_stream_begin(s->r, err);
+    for (uint32_t i = 0; i < s->r->n_layers && status == TERN_OK; i++) status = layer_ops(s, m, i, err);
+    layer_stream_end(s->r);
     if (status == TERN_OK && n_out > 0) {
         op o = make_op(OP_GATHER, n_out, hp->n_layers, PLACE_OUTPUT_NORM);
         o.gather = (op_gather){.x = b->hidden,

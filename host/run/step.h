@@ -8,7 +8,7 @@ typedef struct step_shape {
     uint32_t n_batch;   // rows at the most
     uint32_t n_tables;  // sequences
     uint32_t table_ld;  // blocks of the longest sequence
-    uint32_t n_logits;  // rows of logits computed together at the most
+    uint32_t n_logits;  // rows of logits computed together at the most; 0: another device has the head
     int k_type, v_type; // KV_*
     uint32_t n_blocks;  // of each layer's KV cache
 } step_shape;
@@ -29,7 +29,7 @@ typedef struct step_buffers {
     view codes, scale, sum;          // the quantised input of ternary products
     view lo_codes, lo_scale, lo_sum; // its second term
     view qkv, attention, gate_up, gated, projected;
-    view out_hidden; // [n_batch, n_embd] rows whose logits are wanted
+    view out_hidden; // [n_batch, n_embd] rows whose logits are wanted; empty without logits
     view logits;     // [n_logits, n_vocab]
     uint32_t codes_ld;
     size_t n_bytes; // of the whole workspace
@@ -44,15 +44,15 @@ uint32_t step_logit_rows(const hparams *hp, uint32_t n_batch);
 
 typedef struct step {
     const hparams *hp;
-    const resident *r;
+    const resident *r; // whose layers the step is over
     step_shape shape;
     step_buffers buffers;
-    buffer *const *kv;  // one buffer per layer
+    buffer *const *kv;  // one buffer per layer of the resident
     const bool *cancel; // looked at between layers (atomic load); may be NULL
 } step;
 
-// Enqueues embedding and all layers for `m` rows whose inputs were written, then gathers the `n_out` rows named by
-// out_index into out_hidden. CANCELLED between layers.
+// Enqueues the embedding, where the resident has it (else `hidden` was written), and all its layers for `m` rows whose
+// inputs were written, then gathers the `n_out` rows named by out_index into out_hidden. CANCELLED between layers.
 tern_status step_layers(const step *s, uint32_t m, uint32_t n_out, tern_error *err);
 
 // Final norm and head for rows [first, first + n) of out_hidden, into logits. n <= n_logits.

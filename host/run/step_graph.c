@@ -49,7 +49,8 @@ tern_status step_graphs_run(step_graphs *graphs, const step *s, const step_work 
 {
     if (s->cancel != NULL && __atomic_load_n(s->cancel, __ATOMIC_RELAXED))
         return error_set(err, TERN_CANCELLED, "evaluation was cancelled");
-    if (work->m > MAX_ROWS || graphs->is_refused) return enqueue_work(s, work, err);
+    // Streamed layers come by copies on another stream, which a recording does not hold.
+    if (work->m > MAX_ROWS || graphs->is_refused || s->r->streamed != NULL) return enqueue_work(s, work, err);
     step_graph *entry = find(graphs, work);
     if (entry == NULL) {
         remember(graphs, s, work);

@@ -5,6 +5,7 @@
 
 #define ATTENTION_FLOOR  0x1p-100f
 #define BLOCKS_PER_GROUP 4
+#define GROUPS_MAX       (HEAD_DIM_MAX / KV_INT4_GROUP) // of values of a head that share scales
 
 // The state of some positions: x their maximum score, y the sum of their weights; the weighted sum of V lies in local
 // memory.
@@ -44,13 +45,50 @@ static char2 floor_codes(float x, uint largest, float2 terms)
 
 typedef struct query {
     const __local float *q;      // f32, f16 K
-    const __local char *hi, *lo; // int8 K
+    const __local char *hi, *lo; // int8 and int4 K; see int4_order
     float2 terms;
     float scale; // 1 / sqrt(head_dim)
 } query;
 
+// Where the code of value i of the query stands for int4 K: four bits of a word are its values 0, 2, 4, 6 (low) and 1,
+// 3, 5, 7 (high). Rows that are no whole words are read value by value.
+static uint int4_order(uint i, uint head_dim) { return head_dim % 8 == 0 ? i / 8 * 8 + i % 2 * 4 + i % 8 / 2 : i; }
+
+static int int4_at(const __global uchar *part, uint slot, uint d, uint head_dim)
+{
+    int byte = part[kv_int4_byte((int)head_dim, (int)slot, (int)d)];
+    return (d % 2 == 0 ? byte & 15 : byte >> 4) - INT4_BIAS;
+}
+
+static float score_int4(query q, const __global uchar *k, uint slot, uint head_dim)
+{
+    const __global ushort *scales = (const __global ushort *)(k + kv_int4_scales((int)head_dim));
+    float s = 0.0f;
+    for (uint first = 0; first < head_dim; first += KV_INT4_GROUP) {
+        uint end = min(first + KV_INT4_GROUP, head_dim);
+        int hi = 0, lo = 0;
+        if (head_dim % 8 == 0)
+            for (uint i = first; i < end; i += 8) {
+                uint word = *(const __global uint *)(k + kv_int4_byte((int)head_dim, (int)slot, (int)i));
+                uint even = int4_signed_codes(word), odd = int4_signed_codes(word >> 4);
+                const __local uint *q_hi = (const __local uint *)(q.hi + i), *q_lo = (const __local uint *)(q.lo + i);
+                hi = dot_ss(odd, q_hi[1], dot_ss(even, q_hi[0], hi));
+                lo = dot_ss(odd, q_lo[1], dot_ss(even, q_lo[0], lo));
+            }
+        else
+            for (uint i = first; i < end; i++) {
+                hi += int4_at(k, slot, i, head_dim) * q.hi[i];
+                lo += int4_at(k, slot, i, head_dim) * q.lo[i];
+            }
+        float ak = load_half(scales + kv_int4_scale_index((int)slot, (int)(first / KV_INT4_GROUP)));
+        s = scalar_fma(scalar_fma((float)hi, q.terms.x, (float)lo * q.terms.y), ak, s);
+    }
+    return q.scale * s;
+}
+
 static float score(query q, const __global uchar *k, int type, uint slot, uint head_dim)
 {
+    if (type == KV_INT4) return score_int4(q, k, slot, head_dim);
     if (type == KV_INT8) {
         const __global char *codes = (const __global char *)k + slot * head_dim;
         float ak = ((const __global float *)(k + KV_BLOCK * head_dim))[slot];
@@ -81,7 +119,8 @@ static float score(query q, const __global uchar *k, int type, uint slot, uint h
 typedef struct scratch {
     __local float *p;      // [64]
     __local uint *lanes;   // [64]
-    __local char *hi, *lo; // [64]
+    __local char *hi, *lo; // [group][64]; int8 V has one group
+    __local float2 *terms; // [group]
 } scratch;
 
 // The state of one block of which the first n positions are present; its sums go to o.
@@ -108,7 +147,7 @@ static state attend_block(query q, const __global uchar *k, const __global uchar
     local_.p[j] = p;
     state out = (state)(largest_score, sum_floats(p, lanes, 64));
 
-    if (v_type != KV_INT8) {
+    if (!kv_is_integer(v_type)) {
         for (uint d = j; d < head_dim; d += 64) {
             float sum = 0.0f;
             for (uint i = 0; i < n; i++) {
@@ -122,23 +161,32 @@ static state attend_block(query q, const __global uchar *k, const __global uchar
         BARRIER();
         return out;
     }
-    const __global float *scales = (const __global float *)(v + KV_BLOCK * head_dim);
-    float w = is_present ? p * scales[j] : 0.0f;
-    uint largest = max_lanes(scalar_magnitude(w), local_.lanes, 64);
-    if (j == 0 && !scalar_is_finite(scalar_as_float(largest))) raise_flag(flag, place);
-    float2 terms = floor_scales(largest);
-    char2 codes = floor_codes(w, largest, terms);
-    local_.hi[j] = codes.x;
-    local_.lo[j] = codes.y;
+    // Weights times the scales of each group, quantised; then the sums.
+    bool is_int8 = v_type == KV_INT8;
+    uint group = is_int8 ? head_dim : KV_INT4_GROUP;
+    for (uint g = 0; g * group < head_dim; g++) {
+        float scale = is_int8 ? ((const __global float *)(v + KV_BLOCK * head_dim))[j]
+                              : load_half((const __global ushort *)(v + kv_int4_scales((int)head_dim)) +
+                                          kv_int4_scale_index((int)j, (int)g));
+        float w = is_present ? p * scale : 0.0f;
+        uint largest = max_lanes(scalar_magnitude(w), local_.lanes, 64);
+        if (j == 0 && !scalar_is_finite(scalar_as_float(largest))) raise_flag(flag, place);
+        float2 terms = floor_scales(largest);
+        char2 codes = floor_codes(w, largest, terms);
+        local_.hi[64 * g + j] = codes.x;
+        local_.lo[64 * g + j] = codes.y;
+        if (j == 0) local_.terms[g] = terms;
+    }
     BARRIER();
     for (uint d = j; d < head_dim; d += 64) {
+        uint g = d / group;
         int hi = 0, lo = 0;
         for (uint i = 0; i < n; i++) {
-            int x = ((const __global char *)v)[i * head_dim + d];
-            hi += local_.hi[i] * x;
-            lo += local_.lo[i] * x;
+            int x = is_int8 ? ((const __global char *)v)[i * head_dim + d] : int4_at(v, i, d, head_dim);
+            hi += local_.hi[64 * g + i] * x;
+            lo += local_.lo[64 * g + i] * x;
         }
-        o[d] = scalar_fma((float)hi, terms.x, (float)lo * terms.y);
+        o[d] = scalar_fma((float)hi, local_.terms[g].x, (float)lo * local_.terms[g].y);
     }
     BARRIER();
     return out;
@@ -157,7 +205,8 @@ __kernel GROUP(64) void attention(const __global float *q, ulong q_at, __global 
     __local float *result_o = work + 3 * head_dim;
     __local float p[64];
     __local uint lanes[64], q_hi[HEAD_DIM_MAX / 4], q_lo[HEAD_DIM_MAX / 4]; // words, for their alignment
-    __local char w_hi[64], w_lo[64];
+    __local char w_hi[64 * GROUPS_MAX], w_lo[64 * GROUPS_MAX];
+    __local float2 w_terms[GROUPS_MAX];
     uint lane = get_local_id(0), h = (uint)get_group_id(0), n_splits = (uint)get_num_groups(2);
     size_t m = get_group_id(1);
     uint position = (uint)row_position[row_position_at + m], last_block = position / KV_BLOCK;
@@ -178,13 +227,14 @@ __kernel GROUP(64) void attention(const __global float *q, ulong q_at, __global 
         largest = max(largest, scalar_magnitude(head[i]));
     }
     largest = max_lanes(largest, lanes, 64);
-    if (k_type == KV_INT8) {
+    if (kv_is_integer(k_type)) {
         if (lane == 0 && !scalar_is_finite(scalar_as_float(largest))) raise_flag(flag + flag_at, place);
         query_.terms = floor_scales(largest);
         for (uint i = lane; i < head_dim; i += 64) {
             char2 codes = floor_codes(values[i], largest, query_.terms);
-            ((__local char *)q_hi)[i] = codes.x;
-            ((__local char *)q_lo)[i] = codes.y;
+            uint at = k_type == KV_INT4 ? int4_order(i, head_dim) : i;
+            ((__local char *)q_hi)[at] = codes.x;
+            ((__local char *)q_lo)[at] = codes.y;
         }
         BARRIER();
     }
@@ -194,6 +244,7 @@ __kernel GROUP(64) void attention(const __global float *q, ulong q_at, __global 
     local_.lanes = lanes;
     local_.hi = w_hi;
     local_.lo = w_lo;
+    local_.terms = w_terms;
     const __global int *table = tables + tables_at + (size_t)row_table[row_table_at + m] * table_ld;
     uint kv_head = h / (n_heads / n_kv_heads);
     state group = (state)(0.0f, 0.0f), result = group;

@@ -1,6 +1,6 @@
 // Dense matrix products (dot64 of ops.h) and embedding rows, for one encoding of the weights a program: WEIGHT_TYPE is
-// a dense_type (common/dense.h, where the blocks are described), or WEIGHT_TERNARY for scale * trit of a T64 matrix;
-// NAME(x) makes x's kernel name end with the encoding.
+// a dense_type (common/dense.h, where the blocks are described), or WEIGHT_TERNARY for scale * trit of a packed matrix;
+// NAME(x) makes x's kernel name end with the encoding. Products with INT8 and INT4 are in int.cl.
 
 #define WEIGHT_F32     0
 #define WEIGHT_F16     1
@@ -10,16 +10,18 @@
 #define WEIGHT_Q4_K    5
 #define WEIGHT_Q5_K    6
 #define WEIGHT_Q6_K    7
-#define WEIGHT_TERNARY 8
+#define WEIGHT_INT8    8
+#define WEIGHT_INT4    9
+#define WEIGHT_TERNARY 10
 
-#define JOIN_(a, b) a##b
-#define JOIN(a, b)  JOIN_(a, b)
-#define NAME(x)     JOIN(x, WEIGHT_NAME)
+#define WEIGHT_IS_INTEGER (WEIGHT_TYPE == WEIGHT_INT8 || WEIGHT_TYPE == WEIGHT_INT4)
+
+#define NAME(x) JOIN(x, WEIGHT_NAME)
 
 typedef struct row_of_weights {
     const __global uchar *data; // dense: the row's first block; ternary: the whole matrix
     uint row, n_granules, group;
-    const __global float *scales; // ternary: one a group
+    const __global float *scales; // ternary: one a group; INT8: one; INT4: fp16, one for 64 columns
 } row_of_weights;
 
 static float half_at(const __global uchar *p) { return load_half((const __global ushort *)p); }
@@ -30,6 +32,19 @@ static int2 k_scale(const __global uchar *s, uint j)
     if (j < 4) return (int2)(s[j] & 63, s[j + 4] & 63);
     return (int2)((s[j + 4] & 15) | (s[j - 4] >> 6) << 4, (s[j + 4] >> 4) | (s[j] >> 6) << 4);
 }
+
+#if WEIGHT_TYPE == WEIGHT_TERNARY
+// The code in a field of a byte.
+static uint code_of(uint byte, uint field)
+{
+#if defined(TERN_T80)
+    for (uint m = 0; m < field; m++) byte = byte * 3 & 255u;
+    return byte * 3 >> 8;
+#else
+    return byte >> (2 * field) & 3u;
+#endif
+}
+#endif
 
 // Elements [i, i + 8) of a row, i a multiple of 8; of the first n only.
 static void load8(row_of_weights w, uint i, uint n, float out[8])
@@ -71,14 +86,17 @@ static void load8(row_of_weights w, uint i, uint n, float out[8])
     float scale = half_at(block + 208) * (float)(char)block[192 + 8 * part + 2 * span + at / 16];
     for (uint e = 0; e < 8; e++)
         out[e] = scale * (float)((int)((ql[e] >> (span < 2 ? 0 : 4) & 15) | (qh[e] >> (2 * span) & 3) << 4) - 32);
+#elif WEIGHT_TYPE == WEIGHT_INT8
+    for (uint e = 0; e < 8; e++) out[e] = (float)(char)w.data[i + e] * w.scales[0];
+#elif WEIGHT_TYPE == WEIGHT_INT4
+    const __global uchar *q = w.data + i / 64 * 32 + i % 32;
+    float d = load_half((const __global ushort *)w.scales + i / 64);
+    uint shift = i % 64 < 32 ? 0 : 4;
+    for (uint e = 0; e < 8; e++) out[e] = (float)((int)(q[e] >> shift & 15) - INT4_BIAS) * d;
 #else
-    uint c = i % 64; // eight columns are one field of two neighbouring words
-    const __global uint *words = (const __global uint *)w.data + 4 * t64_granule(w.n_granules, w.row, i / 64);
-    for (uint e = 0; e < n; e++) {
-        uint word = words[2 * (c / 32) + e / 4];
-        int trit = (int)(word >> (8 * (e % 4) + 2 * (c % 32 / 8)) & 3u) - 1;
-        out[e] = w.scales[(i + e) / w.group] * (float)trit;
-    }
+    uint c = i % GRANULE, field = c % (GRANULE / 2) / 8; // eight columns are one field of two neighbouring words
+    const __global uchar *bytes = w.data + 16 * granule_index(w.n_granules, w.row, i / GRANULE) + c / (GRANULE / 2) * 8;
+    for (uint e = 0; e < n; e++) out[e] = w.scales[(i + e) / w.group] * (float)((int)code_of(bytes[e], field) - 1);
 #endif
 }
 
@@ -90,7 +108,7 @@ static row_of_weights open_row(MATRIX, uint row)
 {
     row_of_weights r;
     r.row = row;
-    r.n_granules = (n_cols + 63) / 64;
+    r.n_granules = (n_cols + GRANULE - 1) / GRANULE;
     r.group = group;
 #if WEIGHT_TYPE == WEIGHT_TERNARY
     r.data = w;
@@ -98,7 +116,8 @@ static row_of_weights open_row(MATRIX, uint row)
                (size_t)scale_set(row, n_sets, has_ranges, (const __global uint *)(w + begin_at)) * n_groups;
 #else
     r.data = w + (size_t)row * row_bytes;
-    r.scales = 0;
+    r.scales = WEIGHT_IS_INTEGER ? (const __global float *)(r.data + (WEIGHT_TYPE == WEIGHT_INT8 ? n_cols : n_cols / 2))
+                                 : 0;
 #endif
     return r;
 }
@@ -118,6 +137,8 @@ __kernel GROUP(64) void NAME(embed_)(MATRIX, const __global int *ids, ulong ids_
     load8(OPEN_ROW((uint)ids[ids_at + m]), i, n, values);
     for (uint e = 0; e < n; e++) y[y_at + m * ld_y + i + e] = values[e];
 }
+
+#if !WEIGHT_IS_INTEGER
 
 // 8 rows a work-group, 8 lanes a row: lane l holds accumulators 8l .. 8l + 7 for each of T tokens (dimension 1 counts
 // tiles of T). The tree of dot64: lanes l + 4, + 2, + 1, then elements e + 4, + 2, + 1; lane e folds element e.
@@ -165,3 +186,5 @@ __kernel GROUP(64) void NAME(embed_)(MATRIX, const __global int *ids, ulong ids_
 
 DENSE_MM(NAME(dense_mm_m1_), 1)
 DENSE_MM(NAME(dense_mm_m4_), 4)
+
+#endif

@@ -4,11 +4,15 @@
 //   TERN_DOT_VECTOR      a CPU: granules are multiplied 16 bytes at a time, everything else by plain code
 //   TERN_DOT_SIGNED      only signed operands: codes times 4^3 = 128 do not fit (set with _AMD_SIGNED, or to test it)
 //   TERN_SUBGROUPS       lanes exchange values by shuffles (_EMULATED: by local memory, in the same places)
+//   TERN_T80             ternary matrices are in T80, not T64
 //   TERN_FP16            conversion of stored halves is an instruction
 //
 // Operands are a buffer and an element offset, because sub-buffers demand more alignment than operands have.
 #define GROUP(n)  __attribute__((reqd_work_group_size(n, 1, 1)))
 #define BARRIER() barrier(CLK_LOCAL_MEM_FENCE)
+
+#define JOIN_(a, b) a##b
+#define JOIN(a, b)  JOIN_(a, b)
 
 // Lowers the step's flag word to the op's place.
 static void raise_flag(volatile __global uint *flag, uint place) { atomic_min(flag, place); }
@@ -110,13 +114,23 @@ REDUCTION(sum_floats, float, a + b)
 REDUCTION(sum_lanes, int, a + b)
 REDUCTION(max_lanes, uint, max(a, b))
 
-// ---- T64 (common/ternary.h)
+// ---- packed ternary matrices (common/ternary.h): T80 with TERN_T80, else T64
 
 #define TILE_ROWS     16u
 #define TILE_GRANULES 4u
+#if defined(TERN_T80)
+#define GRANULE   80u // columns
+#define FIELDS    5u  // codes of a byte
+#define ZERO_WORD 0x80808080u
+#else
+#define GRANULE   64u
+#define FIELDS    4u
+#define ZERO_WORD 0x55555555u
+#endif
+#define EVEN_BYTES 0x00ff00ffu
 
 // Index, in granules of 16 bytes, of granule `granule` of row `row` in a matrix of n granules a row.
-static size_t t64_granule(uint n, uint row, uint granule)
+static size_t granule_index(uint n, uint row, uint granule)
 {
     uint tile = granule / TILE_GRANULES, in_tile = min(n - tile * TILE_GRANULES, TILE_GRANULES);
     return (size_t)(row / TILE_ROWS) * TILE_ROWS * n + tile * TILE_ROWS * TILE_GRANULES +

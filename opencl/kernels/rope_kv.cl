@@ -13,12 +13,34 @@ static size_t kv_part(const __global int *table, uint position, uint head, uint 
     return is_v ? at + (size_t)kv_part_bytes(k_type, (int)head_dim) : at;
 }
 
+// The int4 form: a lane a group.
+static void store_int4(__global uchar *part, uint slot, uint head_dim, const __local float *x,
+                       volatile __global uint *flag, uint place)
+{
+    __global ushort *scales = (__global ushort *)(part + kv_int4_scales((int)head_dim));
+    for (uint g = get_local_id(0); g < (uint)kv_int4_groups((int)head_dim); g += 64) {
+        uint first = g * KV_INT4_GROUP, end = min(first + KV_INT4_GROUP, head_dim), largest = 0;
+        for (uint i = first; i < end; i++) largest = max(largest, scalar_magnitude(x[i]));
+        uint bits = int4_scale(scalar_as_float(largest));
+        float d = half_to_float(bits);
+        scales[kv_int4_scale_index((int)slot, (int)g)] = (ushort)bits;
+        for (uint i = first; i < end; i += 2)
+            part[kv_int4_byte((int)head_dim, (int)slot, (int)i)] = (uchar)((int4_code(x[i], d) + INT4_BIAS) |
+                                                                           (int4_code(x[i + 1], d) + INT4_BIAS) << 4);
+        if (!int4_scale_is_finite(bits)) raise_flag(flag, place);
+    }
+}
+
 // Stores a head's values (local memory) in a slot of a part; raises the flag for what cannot be stored as a finite
 // number.
 static void store(__global uchar *part, int type, bool is_k, uint slot, uint head_dim, const __local float *x,
                   __local uint *lanes, volatile __global uint *flag, uint place)
 {
     uint lane = get_local_id(0), largest = 0;
+    if (type == KV_INT4) {
+        store_int4(part, slot, head_dim, x, flag, place);
+        return;
+    }
     for (uint i = lane; i < head_dim; i += 64) largest = max(largest, scalar_magnitude(x[i]));
     float m = scalar_as_float(max_lanes(largest, lanes, 64));
     if (type == KV_INT8) {

@@ -1,23 +1,76 @@
-// Products of T64 matrices with quantised rows (common/ops.h, ternary_mm). A "column" is one term of one token: column
-// c is term c % n_terms of token c / n_terms. Sums of codes times activations are exact int32 in any order; the sum of
-// the activations comes off before the one conversion to fp32.
+// Products of packed ternary matrices with quantised rows (common/ops.h, ternary_mm). A "column" is one term of one
+// token: column c is term c % n_terms of token c / n_terms. Sums of codes times activations are exact int32 in any
+// order; the sum of the activations comes off before the one conversion to fp32.
 //
-// A granule's word j, field m holds columns 32*(j/2) + 8*m + 4*(j%2) .. + 3, that is word 8*(j/2) + 2*m + j%2 of the 16
-// words of 64 activations. Fields are masked, not shifted: field m gives 4^m times the product, and one exact shift of
-// the granule's sum takes that back.
+// A granule's word j, field m holds four columns from GRANULE/2*(j/2) + 8*m + 4*(j%2) on, that is word 2*FIELDS*(j/2) +
+// 2*m + j%2 of the activations. T64: fields are masked, not shifted; field m gives 4^m times the product, and one exact
+// shift of the granule's sum takes that back. T80: digits are taken off one after the other (common/ternary.h).
+
+#if defined(TERN_T80)
+#define TMM(name) JOIN(tmm_t80_, name)
+#else
+#define TMM(name) JOIN(tmm_t64_, name)
+#endif
 
 typedef struct activations {
-    uint4 x[4];
+    uint4 x[GRANULE / 16];
 } activations;
 
 static activations load_activations(const __global char *x, uint granule)
 {
-    const __global uint4 *from = (const __global uint4 *)x + 4 * (size_t)granule;
+    const __global uint4 *from = (const __global uint4 *)x + GRANULE / 16 * (size_t)granule;
     activations a;
-    for (int i = 0; i < 4; i++) a.x[i] = from[i];
+    for (uint i = 0; i < GRANULE / 16; i++) a.x[i] = from[i];
     return a;
 }
 
+#if defined(TERN_T80) && defined(TERN_DOT_VECTOR)
+// Sum of codes times activations over a granule: minus a digit is the sum of two comparisons, and what is left of a
+// byte is three times it, modulo 256. Five products of codes 0..2 with int8 fit 16 bits.
+#define ADD_FIELD(first, second)                                                                                       \
+    sum -= convert_short16((y > (uchar16)(85)) + (y > (uchar16)(170))) *                                               \
+           convert_short16(as_char16((uint4)(first, second)));                                                         \
+    y += y + y;
+
+static int granule_dot(uint4 w, activations a)
+{
+    uchar16 y = as_uchar16(w);
+    short16 sum = (short16)(0);
+    ADD_FIELD(a.x[0].s01, a.x[2].s23)
+    ADD_FIELD(a.x[0].s23, a.x[3].s01)
+    ADD_FIELD(a.x[1].s01, a.x[3].s23)
+    ADD_FIELD(a.x[1].s23, a.x[4].s01)
+    ADD_FIELD(a.x[2].s01, a.x[4].s23)
+    short8 s8 = sum.lo + sum.hi; // at most 2 * 5 * 254
+    short4 s4 = s8.lo + s8.hi;
+    short2 s2 = s4.lo + s4.hi; // at most 8 * 5 * 254 = 10,160
+    return s2.x + s2.y;
+}
+#elif defined(TERN_T80)
+// The same by packed dot products of four bytes. Bytes stand in 16 bits each, so that the number of the first n digits
+// is the upper byte after n multiplications by 3; a digit is what that number has more than three times the one before.
+static uint4 prefixes(uint4 even, uint4 odd) { return (even >> 8 & EVEN_BYTES) | (odd & ~EVEN_BYTES); }
+
+#define ADD_FIELD(first, second)                                                                                       \
+    even *= 3;                                                                                                         \
+    odd *= 3;                                                                                                          \
+    digits = prefixes(even, odd) - 3 * before;                                                                         \
+    before = prefixes(even, odd);                                                                                      \
+    sum = dot_us(digits.s0, (first).x, dot_us(digits.s1, (first).y, sum));                                             \
+    sum = dot_us(digits.s2, (second).x, dot_us(digits.s3, (second).y, sum));
+
+static int granule_dot(uint4 w, activations a)
+{
+    uint4 even = w & EVEN_BYTES, odd = w >> 8 & EVEN_BYTES, before = (uint4)(0), digits;
+    int sum = 0;
+    ADD_FIELD(a.x[0].s01, a.x[2].s23)
+    ADD_FIELD(a.x[0].s23, a.x[3].s01)
+    ADD_FIELD(a.x[1].s01, a.x[3].s23)
+    ADD_FIELD(a.x[1].s23, a.x[4].s01)
+    ADD_FIELD(a.x[2].s01, a.x[4].s23)
+    return sum;
+}
+#else
 static int dot_field(uint4 w, uint mask, uint a, uint b, uint c, uint d)
 {
     return dot_us(w.s0 & mask, a, dot_us(w.s1 & mask, b, dot_us(w.s2 & mask, c, dot_us(w.s3 & mask, d, 0))));
@@ -53,16 +106,7 @@ static int granule_dot(uint4 w, activations a)
     return p0 + (p1 >> 2) + (p2 >> 4) + (p3 >> 6);
 }
 #endif
-
-static int granule_sum(activations a)
-{
-    int sum = 0;
-    for (int i = 0; i < 4; i++) {
-        sum = dot_us(0x01010101u, a.x[i].s0, dot_us(0x01010101u, a.x[i].s1, sum));
-        sum = dot_us(0x01010101u, a.x[i].s2, dot_us(0x01010101u, a.x[i].s3, sum));
-    }
-    return sum;
-}
+#endif
 
 // Both terms of the quantised rows; the second is given again as the first where there is only one.
 #define QUANTISED_ROWS                                                                                                 \
@@ -109,7 +153,7 @@ static int granule_sum(activations a)
 
 // Sums of row r, column c, part p are at sums[(p * 16 + r) * C + c].
 #define GEMV(C)                                                                                                        \
-    __kernel GROUP(128) void tmm_t64_m##C(MATRIX_AND_RESULT, QUANTISED_ROWS, uint n_columns)                           \
+    __kernel GROUP(128) void TMM(m##C)(MATRIX_AND_RESULT, QUANTISED_ROWS, uint n_columns)                              \
     {                                                                                                                  \
         __local int sums[GEMV_PARTS * 16 * C], exchange[GEMV_EXCHANGE];                                                \
         uint lane = get_local_id(0), span = lane / 32, g = lane % 32 / 4, t = lane % 4;                                \
@@ -173,11 +217,27 @@ GEMV(8)
 
 // ---- more columns: tiles of 64 rows and 16*P columns through local memory
 //
-// 256 lanes, lane (i, j) = (lane / 16, lane % 16) sums rows i + 16*a and columns j + 16*b. Each step decodes 64 columns
-// of K: code words in the order of the activations, a row padded to 17 words so that the 16 rows of a span lie in
+// 256 lanes, lane (i, j) = (lane / 16, lane % 16) sums rows i + 16*a and columns j + 16*b. Each step decodes a granule
+// of K: code words in the order of the activations, a row padded by a word so that the 16 rows of a span lie in
 // different banks.
 
-#define STEP_LD 17
+#define STEP_WORDS (GRANULE / 4)
+#define STEP_LD    (STEP_WORDS + 1)
+
+// The code words of a packed word: word m at to[2 * m].
+static void decode_word(uint packed, __local uint *to)
+{
+#if defined(TERN_T80)
+    uint even = packed & EVEN_BYTES, odd = packed >> 8 & EVEN_BYTES;
+    for (uint m = 0; m < FIELDS; m++) {
+        even = (even & EVEN_BYTES) * 3;
+        odd = (odd & EVEN_BYTES) * 3;
+        to[2 * m] = (even >> 8 & EVEN_BYTES) | (odd & ~EVEN_BYTES);
+    }
+#else
+    for (uint m = 0; m < FIELDS; m++) to[2 * m] = packed >> (2 * m) & 0x03030303u;
+#endif
+}
 
 #define GEMM(name, P)                                                                                                  \
     __kernel GROUP(256) void name(MATRIX_AND_RESULT, QUANTISED_ROWS, uint n_columns)                                   \
@@ -191,19 +251,19 @@ GEMV(8)
             for (int b = 0; b < P; b++) sum[a][b] = 0;                                                                 \
         for (uint granule = 0; granule < n_granules; granule++) {                                                      \
             uint r = lane / 4, word = lane % 4; /* a word of a granule of each row */                                  \
-            uint packed = 0x55555555u;                                                                                 \
+            uint packed = ZERO_WORD;                                                                                   \
             if (row0 + r < n_padded)                                                                                   \
-                packed = ((const __global uint *)w)[4 * t64_granule(n_granules, row0 + r, granule) + word];            \
-            for (uint m = 0; m < 4; m++)                                                                               \
-                codes[r * STEP_LD + 8 * (word / 2) + 2 * m + word % 2] = packed >> (2 * m) & 0x03030303u;              \
-            for (uint k = lane; k < 16 * P * 16; k += 256) {                                                           \
-                uint c = k / 16;                                                                                       \
-                x[c * STEP_LD + k % 16] = column0 + c < n_columns                                                      \
-                                              ? ((const __global uint *)COLUMN(column0 + c))[16 * granule + k % 16]    \
-                                              : 0;                                                                     \
+                packed = ((const __global uint *)w)[4 * granule_index(n_granules, row0 + r, granule) + word];          \
+            decode_word(packed, codes + r * STEP_LD + 2 * FIELDS * (word / 2) + word % 2);                             \
+            for (uint k = lane; k < 16 * P * STEP_WORDS; k += 256) {                                                   \
+                uint c = k / STEP_WORDS;                                                                               \
+                x[c * STEP_LD + k % STEP_WORDS] = column0 + c < n_columns                                              \
+                                                      ? ((const __global uint *)COLUMN(                                \
+                                                            column0 + c))[STEP_WORDS * granule + k % STEP_WORDS]       \
+                                                      : 0;                                                             \
             }                                                                                                          \
             BARRIER();                                                                                                 \
-            for (uint k = 0; k < 16; k++) {                                                                            \
+            for (uint k = 0; k < STEP_WORDS; k++) {                                                                    \
                 uint cw[4], xw[P];                                                                                     \
                 for (int a = 0; a < 4; a++) cw[a] = codes[(i + 16 * a) * STEP_LD + k];                                 \
                 for (int b = 0; b < P; b++) xw[b] = x[(j + 16 * b) * STEP_LD + k];                                     \
@@ -228,13 +288,24 @@ GEMV(8)
             }                                                                                                          \
     }
 
-GEMM(tmm_t64_gemm16, 1)
-GEMM(tmm_t64_gemm64, 4)
+GEMM(TMM(gemm16), 1)
+GEMM(TMM(gemm64), 4)
 
+#if !defined(TERN_T80)
 // ---- several scales along K, groups of whole granules
 //
 // 8 rows a work-group, 8 lanes a row: lane p walks part p of the groups (ops.h), a chain of fma. Dimension 1 is the
 // token.
+
+static int granule_sum(activations a)
+{
+    int sum = 0;
+    for (int i = 0; i < 4; i++) {
+        sum = dot_us(0x01010101u, a.x[i].s0, dot_us(0x01010101u, a.x[i].s1, sum));
+        sum = dot_us(0x01010101u, a.x[i].s2, dot_us(0x01010101u, a.x[i].s3, sum));
+    }
+    return sum;
+}
 
 // The next step of a part's chain: the sums of a group's terms, the activation scales, the group's scale.
 static float fold_group(float acc, int sum, int sum2, uint n_terms, float a, float b, float d)
@@ -263,7 +334,7 @@ __kernel GROUP(64) void tmm_t64_groups(MATRIX_AND_RESULT, QUANTISED_ROWS, uint g
             int sum = 0, sum2 = 0;
             uint last = min((g + 1) * group_granules, n_granules);
             for (uint granule = g * group_granules; granule < last; granule++) {
-                uint4 codes = ((const __global uint4 *)w)[t64_granule(n_granules, row, granule)];
+                uint4 codes = ((const __global uint4 *)w)[granule_index(n_granules, row, granule)];
                 activations v = load_activations(x, granule);
                 sum += granule_dot(codes, v) - granule_sum(v);
                 if (n_terms == 1) continue;
@@ -291,7 +362,7 @@ __kernel GROUP(64) void tmm_t64_ragged(MATRIX_AND_RESULT, QUANTISED_ROWS, uint g
             int sum = 0, sum2 = 0;
             for (uint c = g * group; c < min((g + 1) * group, n_cols); c++) {
                 uint k = c % 64;
-                const __global uchar *granule = w + 16 * t64_granule(n_granules, row, c / 64);
+                const __global uchar *granule = w + 16 * granule_index(n_granules, row, c / 64);
                 int trit = (granule[8 * (k / 32) + 4 * (k / 4 % 2) + k % 4] >> (2 * (k % 32 / 8)) & 3) - 1;
                 sum += trit * x[c];
                 sum2 += trit * x2[c];
@@ -302,3 +373,4 @@ __kernel GROUP(64) void tmm_t64_ragged(MATRIX_AND_RESULT, QUANTISED_ROWS, uint g
     float result = parts_tree(parts, lane, acc);
     if (row < n_rows && p == 0) y[y_at + (size_t)m * ld_y + row] = result;
 }
+#endif

@@ -37,6 +37,13 @@ same() {
     [ "$2" = "$3" ] || failed "$1: '$2', expected '$3'"
 }
 
+# json WHAT: standard output of the last run is JSON.
+json() {
+    command -v python3 >/dev/null 2>&1 || return 0
+    n_checks=$((n_checks + 1))
+    python3 -m json.tool "$out" >/dev/null 2>&1 || failed "not JSON: $*"
+}
+
 finish() {
     echo "$n_checks checks, $n_failed failed"
     [ "$n_failed" -eq 0 ]

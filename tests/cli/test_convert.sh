@@ -37,6 +37,25 @@ expect 2 convert "$model" "$work/no.gguf" --head-type q4_0
 expect 2 convert "$model" "$work/no.gguf" --type q8_0
 expect 3 convert synthetic:1.3b "$work/no.gguf" --type tq1_0
 says "$err" "it fits: I2_S, F16"
+# A synthetic model as a file has the weights of the shape, and says what it is.
+expect 0 synth tiny "$work/tiny.gguf" -s 3
+says "$err" "(synthetic weights)"
+expect 0 logits "$work/tiny.gguf" --tokens 1,2,3 --out "$work/file.npy"
+expect 0 logits synthetic:tiny,seed=3 --tokens 1,2,3 --out "$work/shape.npy"
+n_checks=$((n_checks + 1))
+cmp -s "$work/file.npy" "$work/shape.npy" || failed "a synthetic model and its file have different logits"
+expect 0 info "$work/tiny.gguf"
+says "$out" "synthetic"
+expect 3 synth no-such-shape "$work/no.gguf"
+says "$err" "70b-v32k"
+expect 2 synth tiny
+head -c 100 /dev/zero >"$work/other.gguf.part"
+expect 3 synth tiny "$work/other.gguf"
+says "$err" "is the beginning of another file"
+n_checks=$((n_checks + 1))
+[ "$(wc -c <"$work/other.gguf.part")" -eq 100 ] || failed "a file that is not ours was touched"
+rm -f "$work/other.gguf.part"
+
 n_checks=$((n_checks + 1))
 [ -z "$(find "$work" -name '*.part')" ] && [ ! -e "$work/no.gguf" ] || failed "files are left behind"
 

@@ -86,11 +86,12 @@ static void test_every_op_equals_reference(void **state)
     check_cases(80, MAX_MACS, -1, 1);
 }
 
-// What depends on the generation are the ternary products.
+// What depends on the generation are the ternary products and the attention of prompts.
 static void test_other_generations(void **state)
 {
     (void)state;
     check_cases(75, MAX_MACS / 8, OP_TERNARY_MM, 1);
+    check_cases(75, MAX_MACS / 4, OP_ATTENTION, 3);
     check_cases(90, MAX_MACS / 8, OP_TERNARY_MM, 1);
     check_cases(120, MAX_MACS / 8, -1, 7);
 }

@@ -56,6 +56,90 @@ static void stories(void **state)
     shim_set_capability(80);
 }
 
+// Layers on the CPU before those of the device, and layers that visit the device: the shim runs a copy only when
+// something waits for it, and device memory starts as NaN, so an order that events do not give shows.
+static void spread_models(void **state)
+{
+    (void)state;
+    static const placement places[] = {
+        {.n_gpu_layers = TERN_LAYERS_ALL, .n_streamed = 5, .embedding = TERN_EMBEDDING_HOST},
+        {.n_gpu_layers = 4, .n_streamed = 3},
+        {.n_gpu_layers = 2},
+        {.n_gpu_layers = TERN_LAYERS_ALL, .n_streamed = 1},
+    };
+    tern_token ids[9];
+    for (size_t i = 0; i < 9; i++) ids[i] = (tern_token)(i * 37 % 500);
+    for (size_t p = 0; p < sizeof places / sizeof places[0]; p++)
+        check_equal(STORIES, (setup){.kv = TERN_KV_INT8, .n_ctx = 64, .place = &places[p]}, ids, 9, p == 0 ? 1 : 4,
+                    "spread");
+}
+
+// What the backend holds is what was planned.
+static void memory_is_as_planned(void **state)
+{
+    (void)state;
+    static const placement places[] = {
+        {.n_gpu_layers = TERN_LAYERS_ALL}, {.n_gpu_layers = 3}, {.n_gpu_layers = TERN_LAYERS_ALL, .n_streamed = 4}};
+    for (size_t p = 0; p < sizeof places / sizeof places[0]; p++) {
+        running r = start(STORIES, (setup){.kv = TERN_KV_INT8, .device = "cuda0", .place = &places[p]});
+        uint64_t planned, now, peak;
+        tern_model_memory(r.model, &planned, &now, &peak);
+        uint64_t off = planned > now ? planned - now : now - planned;
+        if (off > planned / 50 || peak > planned + planned / 50)
+            fail_msg("%llu planned, %llu there, %llu at most", (unsigned long long)planned, (unsigned long long)now,
+                     (unsigned long long)peak);
+        stop(&r);
+    }
+}
+
+// Opens, loads and evaluates the tiny model with some of it on the host; the first failure.
+static tern_status live_once(tern_error *err)
+{
+    tern_engine *engine = NULL;
+    tern_model *model = NULL;
+    tern_session *session = NULL;
+    tern_plan plan;
+    tern_plan_options options;
+    tern_plan_options_init(&options);
+    options.device = "cuda0";
+    options.n_ctx = 64;
+    options.n_batch = 1;
+    options.n_streamed = 2;
+    options.embedding = TERN_EMBEDDING_HOST;
+    tern_status status = tern_engine_open(NULL, &engine, err);
+    if (status == TERN_OK) status = tern_model_open(engine, "synthetic:tiny", NULL, &model, err);
+    if (status == TERN_OK) status = tern_plan_make(model, &options, &plan, err);
+    if (status == TERN_OK) status = tern_model_load(model, &plan, NULL, NULL, err);
+    if (status == TERN_OK) status = tern_session_create(model, &session, err);
+    const tern_row row = {.token = 1, .wants_logits = true};
+    if (status == TERN_OK) status = tern_session_eval(session, &row, 1, err);
+    tern_session_free(session);
+    tern_model_close(model);
+    tern_engine_close(engine);
+    return status;
+}
+
+// Each allocation of the runtime fails once: a clear status, and nothing is left.
+static void every_allocation_fails_once(void **state)
+{
+    (void)state;
+    tern_error err = {0};
+    long before = shim_allocations();
+    if (live_once(&err) != TERN_OK) fail_msg("%s", err.message);
+    long n = shim_allocations() - before;
+    assert_true(n > 30);
+    for (long i = 0; i < n; i++) {
+        err = (tern_error){0};
+        shim_fail_after(i);
+        tern_status status = live_once(&err);
+        shim_fail_after(-1);
+        assert_int_equal(shim_live(), 0);
+        if (status == TERN_OK || status == TERN_DEVICE_LOST || err.message[0] == 0)
+            fail_msg("allocation %ld of %ld failing: %s, \"%s\"", i, n, tern_status_name(status), err.message);
+    }
+    if (live_once(&err) != TERN_OK) fail_msg("%s", err.message);
+}
+
 // Greedy text: the device's top k chooses each token.
 static void stories_greedy(void **state)
 {
@@ -126,6 +210,9 @@ FIXTURE(bonsai_unpacked, "bonsai-unpacked", "")
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(spread_models),
+        T(memory_is_as_planned),
+        T(every_allocation_fails_once),
         T(stories),
         T(stories_greedy),
         T(hf_bitnet_packed),

@@ -168,6 +168,12 @@ static void test_wide_rows(void **state)
     c.n_terms = 1;
     c.k = TERNARY_MAX_COLUMNS;
     run_shape(TMM_STREAM_DP4A, 75, c);
+    c.layout = TERNARY_T80;
+    run_shape(TMM_STREAM_DP4A, 75, c);
+    run_shape(TMM_BLOCK_8, 80, c);
+    c.k = 70000;
+    c.n_terms = 2;
+    run_shape(TMM_STREAM_DP4A, 75, c);
     // Groups of columns that are not whole granules.
     c = (op_case){.kind = OP_TERNARY_MM, .m = 3, .n = 37, .k = 331, .is_ternary = true, .n_terms = 2};
     c.scale = SCALE_ROWS;

@@ -63,36 +63,51 @@ static void test_offsets(void **state)
     } shapes[] = {{57344, 8192}, {8192, 28672}, {300000, 28672}, {1048576, 28672 + 64}, {37, 200}, {16, 528416}};
     uint64_t largest = 0;
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        uint32_t n_granules = ternary_padded(shapes[i].n_cols) / TERNARY_GRANULE;
+        ternary_layout layout = i % 2 == 0 ? TERNARY_T64 : TERNARY_T80; // the offsets are those of granules
+        uint32_t n_granules = ternary_granules(layout, shapes[i].n_cols);
         for (uint32_t row = 0; row < shapes[i].n_rows; row += row % 16 == 15 ? 1 + shapes[i].n_rows / 7 : 1)
             for (uint32_t granule = 0; granule < n_granules; granule++) {
                 uint32_t tile = granule / TMM_TILE_GRANULES, n = tmm_tile_granules(n_granules, tile);
                 size_t at = tmm_tile_offset(n_granules, row / TMM_TILE_ROWS, tile) +
                             tmm_granule_offset(n, row % 8, granule % TMM_TILE_GRANULES) +
                             row % 16 / 8 * 8 * TMM_GRANULE_BYTES * n;
-                assert_true(at == t64_granule_offset(shapes[i].n_cols, row, granule));
+                assert_true(at == ternary_granule_offset(n_granules, row, granule));
                 if (at > largest) largest = at;
             }
     }
     assert_true(largest > UINT64_C(1) << 32);
 }
 
-// Every chunk has one place, and the eight lanes served at once (two columns x four granules) find eight bank groups.
+// Every chunk has one place, and the eight lanes served at once (two columns x four granules) find eight bank groups:
+// of T64 for any distance of columns, of T80 for that of whole columns and that in a stage, one tile.
 static void test_chunk_places(void **state)
 {
     (void)state;
-    for (uint32_t column = 0; column < 8; column++) {
-        uint32_t seen = 0;
-        for (uint32_t chunk = 0; chunk < 16; chunk++) seen |= 1u << tmm_chunk_place(column, chunk);
-        assert_int_equal(seen, 0xffff);
-    }
-    for (uint32_t g = 0; g < 8; g += 2)
-        for (uint32_t q = 0; q < 4; q++) {
-            uint32_t groups = 0;
-            for (uint32_t lane = 0; lane < 8; lane++)
-                groups |= 1u << tmm_chunk_place(g + lane / 4, 4 * (lane % 4) + q) % 8;
-            assert_int_equal(groups, 0xff);
+    for (ternary_layout l = TERNARY_T64; l < TERNARY_N_LAYOUTS; l++) {
+        const uint32_t n_chunks = tmm_tile_columns(l) / 16, of_granule = n_chunks / 4;
+        assert_int_equal(tmm_tile_columns(l), 4 * ternary_granule(l));
+        for (uint32_t column = 0; column < 8; column++) {
+            uint32_t seen = 0;
+            for (uint32_t chunk = 0; chunk < n_chunks; chunk++) seen |= 1u << tmm_chunk_place(l, column, chunk);
+            assert_int_equal(seen, (1u << n_chunks) - 1);
         }
+        for (uint32_t n_tiles = 1; n_tiles < 40; n_tiles++) {
+            uint32_t stride = tmm_column_stride(l, n_tiles);
+            assert_true(stride >= n_tiles * tmm_tile_columns(l) && stride % 16 == 0);
+            for (uint32_t g = 0; g < 8; g += 2)
+                for (uint32_t q = 0; q < of_granule; q++) {
+                    uint32_t groups = 0;
+                    for (uint32_t lane = 0; lane < 8; lane++) {
+                        uint32_t column = g + lane / 4;
+                        groups |= 1u << (column * stride / 16 +
+                                         tmm_chunk_place(l, column, of_granule * (lane % 4) + q)) %
+                                            8;
+                    }
+                    assert_int_equal(groups, 0xff);
+                }
+        }
+        assert_int_equal(tmm_column_stride(l, 1), tmm_tile_columns(l)); // what a stage has
+    }
 }
 
 int main(void)

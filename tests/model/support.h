@@ -98,6 +98,14 @@ static inline id_list json_ids(const json_t *object, const char *key)
     return list;
 }
 
+// Where layers and tables go, as in tern_plan_options.
+typedef struct placement {
+    int32_t n_gpu_layers, n_streamed;
+    tern_layout layout;
+    tern_embedding embedding;
+    uint64_t budget;
+} placement;
+
 typedef struct setup {
     const char *device; // NULL: "cpu"
     tern_kv_type kv;
@@ -105,6 +113,8 @@ typedef struct setup {
     uint32_t n_batch, n_threads, n_ctx, n_sequences; // 0: 512, 1, the model's own, 1
     const char *cache_dir;                           // of compiled kernels; NULL: none
     tern_weights weights;
+    tern_head head;
+    const placement *place; // NULL: the default
 } setup;
 
 typedef struct running {
@@ -134,7 +144,15 @@ static inline running start(const char *path, setup s)
     options.n_threads = s.n_threads != 0 ? s.n_threads : 1;
     options.n_ctx = s.n_ctx;
     options.weights = s.weights;
+    options.head = s.head;
     options.n_sequences = s.n_sequences != 0 ? s.n_sequences : 1;
+    if (s.place != NULL) {
+        options.n_gpu_layers = s.place->n_gpu_layers;
+        options.n_streamed = s.place->n_streamed;
+        options.layout = s.place->layout;
+        options.embedding = s.place->embedding;
+        options.memory_budget = s.place->budget;
+    }
     CHECK(tern_plan_make(r.model, &options, &r.plan, err));
     CHECK(tern_model_load(r.model, &r.plan, NULL, NULL, err));
     CHECK(tern_session_create(r.model, &r.session, err));

@@ -58,7 +58,7 @@ static void same_bits_however_it_runs(void **state)
     (void)state;
     tern_token ids[N_LONG];
     long_sequence(ids);
-    for (int kv = TERN_KV_F32; kv <= TERN_KV_INT8; kv++) {
+    for (int kv = TERN_KV_F32; kv <= TERN_KV_INT4; kv++) {
         running reference = start(STORIES, (setup){.kv = (tern_kv_type)kv, .device = "cpuref"});
         matrix expected = all_logits(&reference, ids, N_LONG, 512);
         stop(&reference);
@@ -76,6 +76,34 @@ static void same_bits_however_it_runs(void **state)
             snprintf(what, sizeof what, "KV type %d, setup %zu", kv, i);
             assert_same_bits(&got, &expected, what);
             free(got.values);
+            stop(&r);
+        }
+        free(expected.values);
+    }
+}
+
+// The same for a head and embedding of every form. The float ops have no part in it beyond F16.
+static void heads_have_the_same_bits_however_they_run(void **state)
+{
+    (void)state;
+    tern_token ids[70];
+    for (size_t i = 0; i < 70; i++) ids[i] = (tern_token)((i * 7919 + 5) % 4093);
+    for (int head = TERN_HEAD_F16; head <= TERN_HEAD_INT4; head++) {
+        const setup base = {.kv = TERN_KV_INT8, .head = (tern_head)head};
+        setup setups[] = {base, base, base, base};
+        setups[0].device = "cpuref";
+        setups[2].n_threads = 2;
+        setups[3].n_batch = 1;
+        matrix expected = {0};
+        for (size_t i = 0; i < sizeof setups / sizeof *setups; i++) {
+            running r = start(STORIES, setups[i]);
+            assert_int_equal(r.plan.head, head);
+            matrix got = all_logits(&r, ids, 70, setups[i].n_batch != 0 ? setups[i].n_batch : 70);
+            char what[64];
+            snprintf(what, sizeof what, "head %d, setup %zu", head, i);
+            if (i > 0) assert_same_bits(&got, &expected, what);
+            if (i > 0) free(got.values);
+            if (i == 0) expected = got;
             stop(&r);
         }
         free(expected.values);
@@ -493,6 +521,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_as_expected),
         cmocka_unit_test(same_bits_however_it_runs),
+        cmocka_unit_test(heads_have_the_same_bits_however_they_run),
         cmocka_unit_test(master_gives_the_bits_of_packed),
         cmocka_unit_test(conversions_keep_the_model),
         cmocka_unit_test(sequences_do_not_touch_each_other),

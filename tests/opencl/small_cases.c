@@ -76,6 +76,7 @@ static bool cut(op_case *c)
     case OP_TERNARY_MM:
     case OP_EMBED:
     case OP_DENSE_MM:
+    case OP_INT_MM:
         cut_weights(c);
         is_wanted &= c->recipe == RECIPE_RANDOM && (c->k % 2 == 1 || c->k >= 128);
         break;
@@ -115,10 +116,10 @@ static bool is_alike(const op_case *a, const op_case *b)
     if (a->kind == OP_ROPE_KV) return a->k_type == b->k_type && a->v_type == b->v_type && a->adjacent == b->adjacent;
     if (a->kind == OP_ATTENTION)
         return a->k_type == b->k_type && a->v_type == b->v_type && (a->first < 64) == (b->first < 64);
-    if (a->kind != OP_TERNARY_MM && a->kind != OP_DENSE_MM && a->kind != OP_EMBED) return false;
+    if (a->kind != OP_TERNARY_MM && a->kind != OP_DENSE_MM && a->kind != OP_INT_MM && a->kind != OP_EMBED) return false;
     bool has_same_rows = a->kind == OP_TERNARY_MM ? a->m == b->m : (a->m == 1) == (b->m == 1);
-    return has_same_rows && a->is_ternary == b->is_ternary && a->dense == b->dense && a->scale == b->scale &&
-           (a->group == 0) == (b->group == 0) && a->n_terms == b->n_terms;
+    return has_same_rows && a->is_ternary == b->is_ternary && a->layout == b->layout && a->dense == b->dense &&
+           a->scale == b->scale && (a->group == 0) == (b->group == 0) && a->n_terms == b->n_terms;
 }
 
 static size_t cut_all(op_case *cases, size_t n)
@@ -275,7 +276,8 @@ static int run_broken(op_runner *reference, op_runner *subject, bool is_race, te
     cl_program program;
     tally t = {0};
     const char *options = is_race ? "-Dbarrier(x)=" : "-Dmin=max";
-    if (opencl_program_create(d, is_race ? TOPIC_NORM : TOPIC_T64, options, &program, err) != TERN_OK) return stop(err);
+    if (opencl_program_create(d, is_race ? TOPIC_NORM : TOPIC_PACK, options, &program, err) != TERN_OK)
+        return stop(err);
     opencl_kernel kernel = is_race ? KERNEL_NORM : KERNEL_T64_PACK;
     cl_kernel good = d->kernels[kernel];
     d->kernels[kernel] = cl.clCreateKernel(program, is_race ? "norm" : "t64_pack", NULL);

@@ -48,6 +48,7 @@ static size_t n_forms(const op_case *c)
     case OP_TOP_K: return 1;
     case OP_TERNARY_MM:
     case OP_DENSE_MM:
+    case OP_INT_MM:
     case OP_EMBED:
     case OP_ATTENTION: return 3;
     default: return 2;
@@ -151,10 +152,11 @@ static cl_program swap_kernels(device *d, const mutation *m)
 {
     cl_program program;
     tern_error err = {0};
-    if (opencl_program_create(d, m->topic, "", &program, &err) != TERN_OK) fail_msg("%s", err.message);
+    const char *options = m->topic == TOPIC_T80 ? "-DTERN_T80" : "";
+    if (opencl_program_create(d, m->topic, options, &program, &err) != TERN_OK) fail_msg("%s", err.message);
     for (int k = m->first; k <= (int)m->last; k++) {
         launch l = launch_begin(d, (opencl_kernel)k);
-        cl.clReleaseKernel(d->kernels[k]);
+        if (d->kernels[k] != NULL) cl.clReleaseKernel(d->kernels[k]); // those of T80 come with weights
         d->kernels[k] = cl.clCreateKernel(program, l.name, NULL);
         assert_non_null(d->kernels[k]);
     }
@@ -192,6 +194,10 @@ static void test_broken_kernels_are_noticed(void **state)
         {TOPIC_TERNARY, KERNEL_TMM_M1, KERNEL_TMM_RAGGED, "convert_int4(as_char4(x))", "convert_int4(as_uchar4(x))",
          "ternary_mm M=17 N=37 K=200 tensor 2-term", "elements differ"},
         // The last code of a row is off by one.
+        {TOPIC_T80, KERNEL_T80_M1, KERNEL_T80_GEMM64, "prefixes(even, odd) - 3 * before",
+         "prefixes(even, odd) - before", "ternary_mm M=2 N=35 K=720 ranges t80 1-term", "elements differ"},
+        {TOPIC_PACK, KERNEL_T64_PACK, KERNEL_T80_UNPACK, "+ 242) / 243", ") / 243",
+         "ternary_mm M=2 N=35 K=720 ranges t80 1-term", "came back changed"},
         {TOPIC_NORM, KERNEL_NORM, KERNEL_QUANT2, "codes[i] = (char)code;", "codes[i] = (char)(code ^ (i + 1 == n));",
          "quant M=3 N=65", "elements differ"},
         // A rounding more.
@@ -209,7 +215,7 @@ static void test_broken_kernels_are_noticed(void **state)
         // Negative values in the wrong order.
         {TOPIC_TOP_K, KERNEL_TOP_K, KERNEL_TOP_K_MERGE, "? ~bits :", "? bits :", "top_k M=3 N=257 k=40",
          "elements differ"},
-        {TOPIC_T64, KERNEL_T64_PACK, KERNEL_T64_UNPACK, "spread << (2 * (q % 8 / 2))", "spread << (2 * (q % 4))",
+        {TOPIC_PACK, KERNEL_T64_PACK, KERNEL_T80_UNPACK, "spread << (2 * (q % 8 / 2))", "spread << (2 * (q % 4))",
          "ternary_mm M=3 N=37 K=200 tensor 1-term", "came back changed"},
         {TOPIC_NORM, KERNEL_NORM, KERNEL_QUANT2, "raise_flag(flag, place);", ";", "head_norm M=2 H=20 D=128 nan",
          "flag word"},
@@ -288,24 +294,26 @@ static void test_packed_layout_is_that_of_the_host(void **state)
     static const uint32_t steps[] = {5, 16, 1, 9, 3, 31};
     op_runner subject = open_subject(NULL, NULL, "packing");
     tern_error err = {0};
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        uint32_t n_rows = shapes[i][0], n_cols = shapes[i][1], n_steps = 0;
-        size_t row_bytes = ternary_row_bytes(n_cols), n_packed = (size_t)t64_bytes(n_rows, n_cols);
+    for (size_t i = 0; i < 2 * sizeof shapes / sizeof shapes[0]; i++) {
+        ternary_layout layout = i % 2 == 0 ? TERNARY_T64 : TERNARY_T80;
+        uint32_t n_rows = shapes[i / 2][0], n_cols = shapes[i / 2][1], n_steps = 0;
+        size_t row_bytes = ternary_row_bytes(n_cols), n_packed = (size_t)ternary_packed_bytes(layout, n_rows, n_cols);
         uint8_t *rows = malloc(n_rows * row_bytes), *back = calloc(n_rows, row_bytes);
         uint8_t *expected = malloc(n_packed), *packed = malloc(n_packed);
         assert_true(rows != NULL && back != NULL && expected != NULL && packed != NULL);
         fill_rows(rows, n_rows, n_cols);
-        t64_init(expected, n_rows, n_cols);
+        memset(expected, ternary_zero_byte(layout), n_packed);
         ternary_scale scale = {0};
         weights *w = NULL;
         assert_int_equal(ternary_scale_tensor(0.5f, n_cols, &scale, &err), TERN_OK);
-        const weights_desc desc = {.n_rows = n_rows, .n_cols = n_cols, .is_ternary = true, .scale = &scale};
+        const weights_desc desc = {
+            .n_rows = n_rows, .n_cols = n_cols, .is_ternary = true, .layout = layout, .scale = &scale};
         assert_int_equal(opencl_weights_create(subject.device, &desc, &w, &err), TERN_OK);
         buffer memory = {.device = subject.device, .mem = w->mem, .n_bytes = w->n_bytes};
         for (uint32_t first = 0, count; first < n_rows; first += count) {
             count = steps[n_steps++ % 6];
             if (count > n_rows - first) count = n_rows - first;
-            t64_pack_rows(expected, n_rows, n_cols, first, count, rows + first * row_bytes);
+            ternary_pack_rows(layout, expected, n_rows, n_cols, first, count, rows + first * row_bytes);
             assert_int_equal(opencl_weights_upload_rows(w, first, count, rows + first * row_bytes, &err), TERN_OK);
             assert_int_equal(opencl_buffer_read(subject.stream, (view){&memory, 0}, packed, n_packed, &err), TERN_OK);
             assert_memory_equal(packed, expected, n_packed); // rows not yet given are code 1

@@ -21,6 +21,8 @@ typedef enum watched {
     WATCH_FINISH,
     WATCH_WAIT,
     WATCH_MARKER,
+    WATCH_COPY,
+    WATCH_BARRIER,
     WATCH_COUNT
 } watched;
 
@@ -169,6 +171,19 @@ static cl_int marker(cl_command_queue q, cl_uint n_wait, const cl_event *wait, c
     return counted(real.clEnqueueMarkerWithWaitList(q, n_wait, wait, done), done);
 }
 
+static cl_int copy(cl_command_queue q, cl_mem from, cl_mem to, size_t from_at, size_t to_at, size_t n, cl_uint n_wait,
+                   const cl_event *wait, cl_event *done)
+{
+    if (must_fail(WATCH_COPY)) return fault_code;
+    return counted(real.clEnqueueCopyBuffer(q, from, to, from_at, to_at, n, n_wait, wait, done), done);
+}
+
+static cl_int barrier(cl_command_queue q, cl_uint n_wait, const cl_event *wait, cl_event *done)
+{
+    if (must_fail(WATCH_BARRIER)) return fault_code;
+    return counted(real.clEnqueueBarrierWithWaitList(q, n_wait, wait, done), done);
+}
+
 static cl_int finish(cl_command_queue q) { return must_fail(WATCH_FINISH) ? fault_code : real.clFinish(q); }
 
 static cl_int wait_for(cl_uint n, const cl_event *events)
@@ -205,6 +220,8 @@ static void watch_begin(void)
     cl.clEnqueueUnmapMemObject = unmap;
     cl.clEnqueueNDRangeKernel = launch_kernel;
     cl.clEnqueueMarkerWithWaitList = marker;
+    cl.clEnqueueCopyBuffer = copy;
+    cl.clEnqueueBarrierWithWaitList = barrier;
     cl.clFinish = finish;
     cl.clWaitForEvents = wait_for;
     cl.clReleaseEvent = release_event;

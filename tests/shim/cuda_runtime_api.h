@@ -61,6 +61,7 @@ typedef enum cudaDeviceAttr {
 #define cudaEventDefault       0u
 #define cudaEventDisableTiming 2u
 #define cudaHostAllocDefault   0u
+#define cudaHostAllocMapped    2u
 
 typedef struct cudaStream *cudaStream_t;
 typedef struct cudaEvent *cudaEvent_t;

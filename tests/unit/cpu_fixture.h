@@ -72,7 +72,7 @@ static inline view fixture_random_floats(fixture *f, size_t n)
 
 static inline quantized fixture_quantized(fixture *f, uint32_t m, uint32_t n, bool is_two_term)
 {
-    uint32_t ld = ternary_padded(n);
+    uint32_t ld = quantized_ld(n);
     quantized q = {.ld = ld};
     q.codes = fixture_room(f, (size_t)m * ld);
     q.scale = fixture_room(f, m * sizeof(float));

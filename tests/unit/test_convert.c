@@ -433,6 +433,40 @@ static void test_cancel(void **state)
     model_free(model);
 }
 
+// A synthetic model's file, interrupted anywhere and written on, is the file of an uninterrupted run.
+static void test_resume(void **state)
+{
+    (void)state;
+    model_source *model = open_model("synthetic:tiny,seed=5");
+    const char *path = scratch_path("out.gguf");
+    progress_log all = {0}, log = {0};
+    convert_options options = {.type = ENCODE_I2_S, .is_resumable = true, .progress = log_progress, .user = &all};
+    tern_error err = {0};
+    assert_ok(model_convert(model, path, &options, NULL, &err), &err);
+    size_t n, n_again;
+    uint8_t *whole = read_file(path, &n);
+    unlink(path);
+    options.user = &log;
+    for (uint64_t stop = all.n_calls * 2 / 3; stop <= all.n_calls; stop += all.n_calls / 6 + 1) {
+        log = (progress_log){.stop_at = stop};
+        error_clear(&err);
+        assert_int_equal(model_convert(model, path, &options, NULL, &err), TERN_CANCELLED);
+        assert_non_null(strstr(err.message, "out.gguf.part"));
+        assert_int_equal(count_files(), 1);
+        log = (progress_log){0};
+        error_clear(&err);
+        assert_ok(model_convert(model, path, &options, NULL, &err), &err);
+        assert_true(log.last == log.total);
+        uint8_t *again = read_file(path, &n_again);
+        assert_int_equal(n, n_again);
+        assert_memory_equal(whole, again, n);
+        free(again);
+        unlink(path);
+    }
+    free(whole);
+    model_free(model);
+}
+
 static void test_bad_destination(void **state)
 {
     (void)state;
@@ -477,8 +511,7 @@ static void test_destination_in_directory(void **state)
     }
     model_source *model = open_model(scratch);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        assert_int_equal(convert(model, scratch_path(names[i]), ENCODE_I2_S, NULL),
-                         TERN_INVALID_ARGUMENT);
+        assert_int_equal(convert(model, scratch_path(names[i]), ENCODE_I2_S, NULL), TERN_INVALID_ARGUMENT);
     for (int i = 0; i < 2; i++) { // a .gguf beside them is fine, and so is replacing it
         tern_error err = {0};
         assert_ok(convert(model, scratch_path("model.gguf"), ENCODE_I2_S, &err), &err);
@@ -504,6 +537,7 @@ int main(void)
         cmocka_unit_test_setup(test_dense, clean_scratch),
         cmocka_unit_test_setup(test_rope_divisors, clean_scratch),
         cmocka_unit_test_setup(test_cancel, clean_scratch),
+        cmocka_unit_test_setup(test_resume, clean_scratch),
         cmocka_unit_test_setup(test_bad_destination, clean_scratch),
         cmocka_unit_test_setup(test_destination_in_directory, clean_scratch),
     };

@@ -28,6 +28,11 @@ static double stored(const kv_cache *c, int32_t block, uint32_t head, bool is_v,
                           (size_t)block * (size_t)kv_block_bytes(c->k_type, c->v_type, (int)c->n_kv_heads, hd) +
                           head * (size_t)kv_head_bytes(c->k_type, c->v_type, hd) +
                           (is_v ? (size_t)kv_part_bytes(c->k_type, hd) : 0);
+    if (type == KV_INT4) {
+        int byte = part[slot * (c->head_dim / 2) + d / 2], code = (d % 2 == 0 ? byte & 15 : byte >> 4) - 8;
+        const uint16_t *halves = (const uint16_t *)(const void *)(part + 32 * c->head_dim);
+        return code * (double)half_to_float(halves[d / 32 * 64 + slot]);
+    }
     size_t slot_major = slot * c->head_dim + d, d_major = d * 64 + slot,
            index = is_v || type == KV_INT8 ? slot_major : d_major;
     if (type == KV_F32) return (double)((const float *)(const void *)part)[index];
@@ -84,8 +89,8 @@ static void test_stored_forms(void **state)
     memcpy(row + 8, values, sizeof values);
     memcpy(row + 16, values, sizeof values);
     view rope = PUT_FLOATS(f, 1, 0);
-    for (int k_type = KV_F32; k_type <= KV_INT8; k_type++)
-        for (int v_type = KV_F32; v_type <= KV_INT8; v_type++) {
+    for (int k_type = KV_F32; k_type <= KV_INT4; k_type++)
+        for (int v_type = KV_F32; v_type <= KV_INT4; v_type++) {
             view x = fixture_put(f, row, sizeof row);
             kv_cache cache = make_cache(f, 1, 1, 8, k_type, v_type);
             op o = {.kind = OP_ROPE_KV,
@@ -102,9 +107,11 @@ static void test_stored_forms(void **state)
             for (uint32_t d = 0; d < 8; d++)
                 for (int is_v = 0; is_v < 2; is_v++) {
                     int type = is_v ? v_type : k_type;
-                    double expected = type == KV_F32   ? (double)values[d]
-                                      : type == KV_F16 ? (double)half_to_float(half_from_float(values[d]))
-                                                       : nearbyint((double)values[d]); // absmax 127: scale 1
+                    double step = (double)half_to_float(half_from_float(127.0f / 7.0f));
+                    double expected = type == KV_F32    ? (double)values[d]
+                                      : type == KV_F16  ? (double)half_to_float(half_from_float(values[d]))
+                                      : type == KV_INT8 ? nearbyint((double)values[d]) // absmax 127: scale 1
+                                                        : nearbyint((double)values[d] / step) * step;
                     assert_true(stored(&cache, 0, 0, is_v, 0, d) == expected);
                 }
         }
@@ -138,6 +145,9 @@ static void test_kv_flags(void **state)
     assert_int_equal(store_one(f, KV_INT8, KV_INT8, 1e30f, 1e30f), NO_FLAG);
     assert_int_equal(store_one(f, KV_INT8, KV_F32, INFINITY, 0), PLACE);
     assert_int_equal(store_one(f, KV_F32, KV_INT8, 0, NAN), PLACE);
+    assert_int_equal(store_one(f, KV_INT4, KV_INT4, 458639.9f, -458639.9f), NO_FLAG);
+    assert_int_equal(store_one(f, KV_INT4, KV_F32, -458640.0f, 0), PLACE);
+    assert_int_equal(store_one(f, KV_F32, KV_INT4, 0, NAN), PLACE);
 }
 
 // ---- attention
@@ -200,10 +210,10 @@ static void check_attention(fixture *f, int k_type, int v_type)
 
     // K and V are compared as stored, so their quantisation does not count. fp32: scores are below 10 with errors of
     // some 16 * 2^-24 of that, exp within 1 ulp, sums of positive weights: relative 1e-5 of the largest |v| is
-    // generous. int8 K: q in steps of absmax / (127 * 254) changes a score by at most head_dim * 3 * 4 / (2 * 127 *
-    // 254) / 4 = 7.4e-4, so a weight by that much of itself. int8 V: a weight by half a step of the block's largest: 64
-    // / (2 * 127 * 254) = 1e-3.
-    double tolerance = 1e-5 + (k_type == KV_INT8 ? 1.5e-3 : 0) + (v_type == KV_INT8 ? 1e-3 : 0);
+    // generous. int8 and int4 K: q in steps of absmax / (127 * 254) changes a score by at most head_dim * 3 * 4 / (2 *
+    // 127 * 254) / 4 = 7.4e-4, so a weight by that much of itself. int8 and int4 V: a weight by half a step of the
+    // block's largest: 64 / (2 * 127 * 254) = 1e-3.
+    double tolerance = 1e-5 + (kv_is_integer(k_type) ? 1.5e-3 : 0) + (kv_is_integer(v_type) ? 1e-3 : 0);
     for (uint32_t r = 0; r < m; r++)
         for (uint32_t h = 0; h < HEADS; h++) {
             double p[900], l = 0, max = -INFINITY, v_max = 0;
@@ -234,8 +244,8 @@ static void check_attention(fixture *f, int k_type, int v_type)
 
 static void test_attention(void **state)
 {
-    for (int k_type = KV_F32; k_type <= KV_INT8; k_type++)
-        for (int v_type = KV_F32; v_type <= KV_INT8; v_type++) check_attention(*state, k_type, v_type);
+    for (int k_type = KV_F32; k_type <= KV_INT4; k_type++)
+        for (int v_type = KV_F32; v_type <= KV_INT4; v_type++) check_attention(*state, k_type, v_type);
 }
 
 // With q = 0 every weight is 1 and the output is the sum of V, divided by the count: the order of that sum shows.

@@ -103,15 +103,14 @@ static void test_buffers_streams_events(void **state)
 
 // ---- weights
 
-static void test_weights_round_trip(void **state)
+static void check_ternary_round_trip(fixture *f, ternary_layout layout)
 {
-    fixture *f = *state;
-    const uint32_t n_rows = 21, n_cols = 200;
+    const weights_desc desc = {.n_rows = 21, .n_cols = 200, .is_ternary = true, .layout = layout};
+    const uint32_t n_rows = desc.n_rows, n_cols = desc.n_cols;
     ternary_scale scale;
     ternary_scale_create(n_rows, false, 0, n_cols, &scale, NULL);
     uint8_t *rows = fixture_random_ternary(f, n_rows, n_cols), back[21 * 64];
-    weights *w = fixture_weights(f, (weights_desc){.n_rows = n_rows, .n_cols = n_cols, .is_ternary = true}, &scale,
-                                 rows);
+    weights *w = fixture_weights(f, desc, &scale, rows);
     size_t row_bytes = ternary_row_bytes(n_cols);
     assert_int_equal(B->weights_download_rows(w, 0, n_rows, back, NULL), TERN_OK);
     assert_true(memcmp(back, rows, n_rows * row_bytes) == 0);
@@ -120,15 +119,23 @@ static void test_weights_round_trip(void **state)
     weights_desc shape;
     B->weights_shape(w, &shape);
     assert_true(shape.n_rows == n_rows && shape.n_cols == n_cols && shape.is_ternary && shape.scale == NULL);
+    assert_int_equal(shape.layout, layout);
 
     tern_error err = {0};
     rows[3 * row_bytes] |= 3;
-    expect_error(B->weights_upload_rows(w, 0, n_rows, rows, &err), TERN_INVALID_ARGUMENT, &err, "row 3");
+    expect_error(B->weights_upload_rows(w, 0, n_rows, rows, &err), TERN_INVALID_ARGUMENT, &err, "row 3 holds code 3");
     error_clear(&err);
     expect_error(B->weights_upload_rows(w, 20, 2, rows, &err), TERN_INVALID_ARGUMENT, &err, "20");
     assert_int_equal(B->weights_download_rows(w, UINT32_MAX, 2, back, NULL), TERN_INVALID_ARGUMENT);
     free(rows);
+}
 
+static void test_weights_round_trip(void **state)
+{
+    fixture *f = *state;
+    check_ternary_round_trip(f, TERNARY_T64);
+    check_ternary_round_trip(f, TERNARY_T80);
+    weights *w = NULL;
     for (int type = 0; type < DENSE_N_TYPES; type++) {
         uint8_t dense[3 * 1024], dense_back[3 * 1024];
         size_t bytes = dense_row_bytes((dense_type)type, 256);
@@ -150,13 +157,17 @@ static void test_weights_refusals(void **state)
         B->weights_bytes(f->device, &(weights_desc){.n_rows = 17, .n_cols = 65, .is_ternary = true}, &bytes, NULL),
         TERN_OK);
     assert_int_equal(bytes, 32 * 2 * 16 + 64 + 4); // rows padded to 16, columns to 64, readable padding, one scale
+    const weights_desc t80 = {.n_rows = 17, .n_cols = 161, .is_ternary = true, .layout = TERNARY_T80};
+    assert_int_equal(B->weights_bytes(f->device, &t80, &bytes, NULL), TERN_OK);
+    assert_int_equal(bytes, 32 * 3 * 16 + 64 + 4); // columns padded to 80
     assert_int_equal(
         B->weights_bytes(f->device, &(weights_desc){.n_rows = 2, .n_cols = 512, .type = DENSE_Q6_K}, &bytes, NULL),
         TERN_OK);
-    assert_int_equal(bytes, 2 * 420 + 64);
+    assert_int_equal(bytes, (2 * 420 + 64 + 63) / 64 * 64); // what follows starts on 64 bytes
 
     float values[8] = {0};
     uint32_t begin[2] = {0, 9};
+    ternary_scale two_groups = {.n_sets = 1, .group = 64, .n_groups = 2, .values = values};
     ternary_scale bad_groups = {.n_sets = 1, .group = 64, .n_groups = 1, .values = values};
     ternary_scale bad_sets = {.n_sets = 2, .group = 128, .n_groups = 1, .values = values};
     ternary_scale bad_ranges = {.n_sets = 2, .set_begin = begin, .group = 128, .n_groups = 1, .values = values};
@@ -170,6 +181,15 @@ static void test_weights_refusals(void **state)
         {{.n_rows = 4, .n_cols = 100, .type = DENSE_Q8_0}, TERN_INVALID_ARGUMENT, "Q8_0"},
         {{.n_rows = 4, .n_cols = 128, .type = DENSE_Q4_K}, TERN_INVALID_ARGUMENT, "Q4_K"},
         {{.n_rows = 4, .n_cols = 128, .type = DENSE_N_TYPES}, TERN_INVALID_ARGUMENT, "type"},
+        {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .layout = TERNARY_N_LAYOUTS},
+         TERN_INVALID_ARGUMENT,
+         "layout"},
+        {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .layout = TERNARY_T80, .scale = &two_groups},
+         TERN_UNSUPPORTED,
+         "has a scale for every 64 columns: use T64"},
+        {{.n_rows = 4, .n_cols = 96, .type = DENSE_INT4}, TERN_INVALID_ARGUMENT, "INT4"},
+        {{.n_rows = 4, .n_cols = 133184, .type = DENSE_INT8}, TERN_DEVICE_UNSUPPORTED, "133120"},
+        {{.n_rows = 4, .n_cols = 133184, .type = DENSE_INT4}, TERN_DEVICE_UNSUPPORTED, "133120"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_groups}, TERN_INVALID_ARGUMENT, "groups"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_sets}, TERN_INVALID_ARGUMENT, "2 sets"},
         {{.n_rows = 4, .n_cols = 128, .is_ternary = true, .scale = &bad_ranges}, TERN_INVALID_ARGUMENT, "row 9"},
@@ -235,15 +255,25 @@ static void kv_operands(sample *s, fixture *f, kv_rows *rows, kv_cache *cache)
     rows->table_ld = 1;
 }
 
-static weights *sample_weights(fixture *f, bool is_ternary)
+static weights *sample_ternary(fixture *f, ternary_layout layout)
 {
     uint8_t rows[N * N / 8] = {0};
     ternary_scale scale;
     ternary_scale_tensor(1.0f, N, &scale, NULL);
-    if (is_ternary)
-        return fixture_weights(f, (weights_desc){.n_rows = 8, .n_cols = N, .is_ternary = true}, &scale, rows);
-    ternary_scale_free(&scale);
+    const weights_desc desc = {.n_rows = 8, .n_cols = N, .is_ternary = true, .layout = layout};
+    return fixture_weights(f, desc, &scale, rows);
+}
+
+static weights *sample_dense(fixture *f)
+{
+    uint8_t rows[N * N / 8] = {0};
     return fixture_weights(f, (weights_desc){.n_rows = 4, .n_cols = N, .type = DENSE_F16}, NULL, rows);
+}
+
+static weights *sample_integer(fixture *f)
+{
+    uint8_t rows[4 * (N + 4)] = {0};
+    return fixture_weights(f, (weights_desc){.n_rows = 4, .n_cols = N, .type = DENSE_INT8}, NULL, rows);
 }
 
 static void make_sample(sample *s, fixture *f, op_kind kind)
@@ -251,11 +281,12 @@ static void make_sample(sample *s, fixture *f, op_kind kind)
     *s = (sample){.o = {.kind = kind, .m = M}};
     op *o = &s->o;
     bool has_flag = kind == OP_NORM || kind == OP_HEAD_NORM || kind == OP_NORM_QUANT || kind == OP_QUANT ||
-                    kind == OP_QUANT2 || kind == OP_DENSE_MM || kind == OP_ROPE_KV || kind == OP_ATTENTION;
+                    kind == OP_QUANT2 || kind == OP_DENSE_MM || kind == OP_INT_MM || kind == OP_ROPE_KV ||
+                    kind == OP_ATTENTION;
     if (has_flag) operand(s, f, "flag", &o->flag, 4);
     switch (kind) {
     case OP_EMBED:
-        o->embed = (op_embed){.table = sample_weights(f, false), .ld_y = N};
+        o->embed = (op_embed){.table = sample_dense(f), .ld_y = N};
         operand(s, f, "ids", &o->embed.ids, M * 4);
         operand(s, f, "y", &o->embed.y, M * N * 4);
         break;
@@ -283,12 +314,12 @@ static void make_sample(sample *s, fixture *f, op_kind kind)
         quantized_operands(s, f, &o->quant.y, kind == OP_QUANT2);
         break;
     case OP_TERNARY_MM:
-        o->ternary_mm = (op_ternary_mm){.w = sample_weights(f, true), .ld_y = 8};
+        o->ternary_mm = (op_ternary_mm){.w = sample_ternary(f, TERNARY_T64), .ld_y = 8};
         quantized_operands(s, f, &o->ternary_mm.x, true);
         operand(s, f, "y", &o->ternary_mm.y, M * 8 * 4);
         break;
     case OP_DENSE_MM:
-        o->dense_mm = (op_dense_mm){.w = sample_weights(f, false), .ld_x = N, .ld_y = 4, .check_finite = true};
+        o->dense_mm = (op_dense_mm){.w = sample_dense(f), .ld_x = N, .ld_y = 4, .check_finite = true};
         operand(s, f, "x", &o->dense_mm.x, M * N * 4);
         operand(s, f, "y", &o->dense_mm.y, M * 4 * 4);
         break;
@@ -325,6 +356,11 @@ static void make_sample(sample *s, fixture *f, op_kind kind)
         operand(s, f, "x", &o->top_k.x, M * N * 4);
         operand(s, f, "ids", &o->top_k.ids, M * 5 * 4);
         operand(s, f, "values", &o->top_k.values, M * 5 * 4);
+        break;
+    case OP_INT_MM:
+        o->int_mm = (op_int_mm){.w = sample_integer(f), .ld_y = 4, .check_finite = true};
+        quantized_operands(s, f, &o->int_mm.x, true);
+        operand(s, f, "y", &o->int_mm.y, M * 4 * 4);
         break;
     case OP_BLAS_MM:
     case OP_N_KINDS: break;
@@ -453,17 +489,24 @@ static void test_supports(void **state)
     REFUSE(OP_NORM, norm.eps = 0, "epsilon");
     REFUSE(OP_HEAD_NORM, head_norm.n_heads = 3, "stride");
     REFUSE(OP_NORM_QUANT, norm_quant.y.ld = N + 1, "64");
-    REFUSE(OP_QUANT, quant.y.ld = 2 * N, "64");
+    REFUSE(OP_QUANT, quant.y.ld = 0, "64");
+    REFUSE(OP_QUANT, quant.y.ld = 1u << 30, "too long");
     REFUSE(OP_QUANT, quant.n = N + 1, "stride");
     REFUSE(OP_TERNARY_MM, ternary_mm.w = NULL, "missing");
-    REFUSE(OP_TERNARY_MM, ternary_mm.w = sample_weights(f, false), "dense_mm");
+    REFUSE(OP_TERNARY_MM, ternary_mm.w = sample_dense(f), "dense_mm");
     REFUSE(OP_TERNARY_MM, ternary_mm.x.ld = 32, "64");
+    REFUSE(OP_TERNARY_MM, ternary_mm.w = sample_ternary(f, TERNARY_T80), "rounded up to 320");
     REFUSE(OP_DENSE_MM, dense_mm.w = NULL, "missing");
     REFUSE(OP_DENSE_MM, dense_mm.ld_y = 3, "stride");
+    REFUSE(OP_DENSE_MM, dense_mm.w = sample_integer(f), "int_mm");
+    REFUSE(OP_INT_MM, int_mm.w = NULL, "missing");
+    REFUSE(OP_INT_MM, int_mm.w = sample_dense(f), "INT8");
+    REFUSE(OP_INT_MM, int_mm.x.ld = 32, "64");
+    REFUSE(OP_INT_MM, int_mm.ld_y = 3, "stride");
     REFUSE(OP_ROPE_KV, rope_kv.n_dims = 7, "even");
     REFUSE(OP_ROPE_KV, rope_kv.n_dims = 10, "head dimension");
     REFUSE(OP_ROPE_KV, rope_kv.ld_x = 31, "stride");
-    REFUSE(OP_ROPE_KV, rope_kv.cache.k_type = 3, "KV type");
+    REFUSE(OP_ROPE_KV, rope_kv.cache.k_type = 4, "KV type");
     REFUSE(OP_ROPE_KV, rope_kv.rows.table_ld = 0, "table");
     REFUSE(OP_ATTENTION, attention.cache.head_dim = 7, "even");
     REFUSE(OP_ATTENTION, attention.cache.head_dim = 2 * OP_MAX_HEAD_DIM, "1024");

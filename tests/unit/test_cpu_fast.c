@@ -82,7 +82,7 @@ static uint32_t padded(uint32_t n) { return (n + 63) / 64 * 64; }
 // Rows of codes for m tokens; `extreme`: all of them 127 or -127, by row.
 static quantized quantized_rows(uint32_t m, uint32_t n, bool is_two_term, bool extreme)
 {
-    quantized q = {.ld = padded(n)};
+    quantized q = {.ld = quantized_ld(n)};
     view *codes[2] = {&q.codes, &q.lo_codes}, *scales[2] = {&q.scale, &q.lo_scale}, *sums[2] = {&q.sum, &q.lo_sum};
     for (int term = 0; term < (is_two_term ? 2 : 1); term++) {
         *codes[term] = make_view((size_t)m * q.ld);
@@ -104,17 +104,19 @@ static quantized quantized_rows(uint32_t m, uint32_t n, bool is_two_term, bool e
 }
 
 // n_sets: 1 tensor, n_rows per row, else row ranges. constant_code < 0: random codes.
-static weights *ternary_weights(uint32_t n_rows, uint32_t n_cols, uint32_t n_sets, uint32_t group, int constant_code)
+static weights *ternary_weights(ternary_layout layout, uint32_t n_rows, uint32_t n_cols, uint32_t n_sets,
+                                uint32_t group, int constant_code)
 {
     weights *w = own(sizeof *w);
     memset(w, 0, sizeof *w);
     w->n_rows = n_rows;
     w->n_cols = n_cols;
     w->is_ternary = true;
-    w->n_bytes = (size_t)t64_bytes(n_rows, n_cols);
+    w->layout = layout;
+    w->n_bytes = (size_t)ternary_packed_bytes(layout, n_rows, n_cols);
     w->row_bytes = ternary_row_bytes(n_cols);
     w->data = own(w->n_bytes);
-    t64_init(w->data, n_rows, n_cols);
+    memset(w->data, ternary_zero_byte(layout), w->n_bytes);
     uint8_t *row = own(ternary_row_bytes(n_cols));
     seed++;
     for (uint32_t r = 0; r < n_rows; r++) {
@@ -125,7 +127,7 @@ static weights *ternary_weights(uint32_t n_rows, uint32_t n_cols, uint32_t n_set
                 row[b] |= (uint8_t)((constant_code >= 0 ? (uint32_t)constant_code : random % 3) << (2 * i));
         }
         ternary_pad_row(row, n_cols);
-        t64_pack_rows(w->data, n_rows, n_cols, r, 1, row);
+        ternary_pack_rows(layout, w->data, n_rows, n_cols, r, 1, row);
     }
     bool has_ranges = n_sets != 1 && n_sets != n_rows;
     assert_int_equal(ternary_scale_create(n_sets, has_ranges, group, n_cols, &w->scale, NULL), TERN_OK);
@@ -147,6 +149,13 @@ static weights *dense_weights(dense_type type, uint32_t n_rows, uint32_t n_cols)
     seed++;
     for (size_t i = 0; i < w->n_bytes; i++) w->data[i] = (uint8_t)rng_u64(seed, i);
     // Random bytes, but with scales (or the values themselves) that are finite: the exponent's top bit is cleared.
+    if (dense_is_integer(type)) {
+        size_t tail = dense_column_offset(type, n_cols);
+        for (uint32_t r = 0; r < n_rows; r++)
+            for (size_t i = tail + (type == DENSE_INT8 ? 3 : 1); i < w->row_bytes; i += type == DENSE_INT8 ? 4 : 2)
+                w->data[r * w->row_bytes + i] &= 0xbf;
+        return w;
+    }
     uint32_t block_bytes = dense_formats[type].block_bytes;
     for (size_t b = 0; b < w->n_bytes / block_bytes; b++) {
         uint8_t *block = w->data + b * block_bytes;
@@ -222,11 +231,11 @@ static void compare(const op *o, const view *outputs, size_t n_outputs, bool exp
 
 // ---- ternary_mm ----
 
-static void case_ternary(uint32_t m, uint32_t n_rows, uint32_t n_cols, uint32_t n_sets, uint32_t group,
-                         bool is_two_term, int constant_code)
+static void case_ternary(ternary_layout layout, uint32_t m, uint32_t n_rows, uint32_t n_cols, uint32_t n_sets,
+                         uint32_t group, bool is_two_term, int constant_code)
 {
     op o = make_op(OP_TERNARY_MM, m);
-    weights *w = ternary_weights(n_rows, n_cols, n_sets, group, constant_code);
+    weights *w = ternary_weights(layout, n_rows, n_cols, n_sets, group, constant_code);
     uint32_t ld_y = n_rows + 3;
     o.ternary_mm = (op_ternary_mm){.w = w,
                                    .x = quantized_rows(m, n_cols, is_two_term, constant_code >= 0),
@@ -242,13 +251,14 @@ static void ternary_one_scale(void **state)
     (void)state;
     static const uint32_t shapes[][2] = {{1, 1},    {16, 64},   {17, 65},   {33, 192},
                                          {70, 256}, {129, 320}, {50, 1000}, {96, 2112}};
-    for (size_t i = 0; i < COUNT(shapes); i++)
-        for (size_t r = 0; r < COUNT(rows_list); r++) {
-            uint32_t n = shapes[i][0], k = shapes[i][1];
-            case_ternary(rows_list[r], n, k, 1, 0, r % 2 == 1, -1);
-            case_ternary(rows_list[r], n, k, n, 0, r % 2 == 0, -1);
-            if (n > 3) case_ternary(rows_list[r], n, k, 3, 0, r % 3 == 0, -1);
-        }
+    for (ternary_layout l = TERNARY_T64; l < TERNARY_N_LAYOUTS; l++)
+        for (size_t i = 0; i < COUNT(shapes); i++)
+            for (size_t r = 0; r < COUNT(rows_list); r++) {
+                uint32_t n = shapes[i][0], k = shapes[i][1];
+                case_ternary(l, rows_list[r], n, k, 1, 0, r % 2 == 1, -1);
+                case_ternary(l, rows_list[r], n, k, n, 0, r % 2 == 0, -1);
+                if (n > 3) case_ternary(l, rows_list[r], n, k, 3, 0, r % 3 == 0, -1);
+            }
 }
 
 static void ternary_groups(void **state)
@@ -259,8 +269,8 @@ static void ternary_groups(void **state)
     for (size_t i = 0; i < COUNT(shapes); i++)
         for (size_t r = 0; r < COUNT(rows_list); r++) {
             uint32_t n = shapes[i][0], k = shapes[i][1], group = shapes[i][2];
-            case_ternary(rows_list[r], n, k, n, group, false, -1);
-            case_ternary(rows_list[r], n, k, r % 2 == 0 ? 1 : 2, group, true, -1);
+            case_ternary(TERNARY_T64, rows_list[r], n, k, n, group, false, -1);
+            case_ternary(TERNARY_T64, rows_list[r], n, k, r % 2 == 0 ? 1 : 2, group, true, -1);
         }
 }
 
@@ -269,8 +279,9 @@ static void ternary_long(void **state)
 {
     (void)state;
     for (uint32_t m = 1; m <= 8; m += m) {
-        case_ternary(m, 81, 17000, 81, 0, false, -1);
-        case_ternary(m, 20, 16448, 1, 192, m == 4, -1);
+        case_ternary(TERNARY_T64, m, 81, 17000, 81, 0, false, -1);
+        case_ternary(TERNARY_T80, m, 81, 17000, 81, 0, false, -1);
+        case_ternary(TERNARY_T64, m, 20, 16448, 1, 192, m == 4, -1);
     }
 }
 
@@ -280,8 +291,9 @@ static void ternary_worst_case(void **state)
     (void)state;
     for (int code = 0; code <= 2; code += 2)
         for (uint32_t m = 1; m <= 8; m++) {
-            case_ternary(m, 16, 20480, 1, 0, false, code);
-            case_ternary(m, 16, 8256, 1, 4096, true, code);
+            case_ternary(TERNARY_T64, m, 16, 20480, 1, 0, false, code);
+            case_ternary(TERNARY_T80, m, 16, 20480, 1, 0, m % 2 == 0, code);
+            case_ternary(TERNARY_T64, m, 16, 8256, 1, 4096, true, code);
         }
 }
 
@@ -309,7 +321,7 @@ static void case_dense(weights *w, uint32_t m)
 static void dense_types(void **state)
 {
     (void)state;
-    for (int type = 0; type < DENSE_N_TYPES; type++) {
+    for (int type = 0; type < DENSE_N_FILE_TYPES; type++) {
         uint32_t block = dense_formats[type].block;
         uint32_t cols[] = {block, 3 * block, 256, 2048 + 256, block == 1 ? 67 : 768, block == 1 ? 2050 : 2304};
         for (size_t c = 0; c < COUNT(cols); c++)
@@ -318,12 +330,35 @@ static void dense_types(void **state)
     }
 }
 
+static void case_int(weights *w, uint32_t m)
+{
+    uint32_t ld_y = w->n_rows + 3;
+    op o = make_op(OP_INT_MM, m);
+    o.int_mm = (op_int_mm){.w = w,
+                           .x = quantized_rows(m, w->n_cols, true, m == 4),
+                           .y = make_view(m * ld_y * sizeof(float)),
+                           .ld_y = ld_y,
+                           .check_finite = true};
+    compare(&o, &o.int_mm.y, 1, false);
+    free_owned();
+}
+
+static void integer_types(void **state)
+{
+    (void)state;
+    static const uint32_t cols[] = {64, 192, 512, 576, 1088, 2560, 64 * 131};
+    for (int type = DENSE_INT8; type <= DENSE_INT4; type++)
+        for (size_t c = 0; c < COUNT(cols); c++)
+            for (uint32_t m = 1; m <= 10; m++) case_int(dense_weights((dense_type)type, 19, cols[c]), m);
+}
+
 static void dense_ternary(void **state)
 {
     (void)state;
     for (size_t r = 0; r < COUNT(rows_list); r++) {
-        case_dense(ternary_weights(21, 2200, 21, 0, -1), rows_list[r]);
-        case_dense(ternary_weights(9, 320, 1, 96, -1), rows_list[r]);
+        case_dense(ternary_weights(TERNARY_T80, 21, 2200, 21, 0, -1), rows_list[r]);
+        case_dense(ternary_weights(TERNARY_T64, 21, 2200, 21, 0, -1), rows_list[r]);
+        case_dense(ternary_weights(TERNARY_T64, 9, 320, 1, 96, -1), rows_list[r]);
     }
 }
 
@@ -333,7 +368,7 @@ static void embed(void **state)
     for (int type = 0; type <= DENSE_N_TYPES; type++) {
         op o = make_op(OP_EMBED, 5);
         weights *w = type < DENSE_N_TYPES ? dense_weights((dense_type)type, 9, 512)
-                                          : ternary_weights(9, 509, 9, 128, -1);
+                                          : ternary_weights(TERNARY_T64, 9, 509, 9, 128, -1);
         const int32_t ids[5] = {8, 0, 3, 3, 7};
         o.embed = (op_embed){.table = w, .ids = int32s(ids, 5), .y = make_view(5 * 520 * sizeof(float)), .ld_y = 520};
         compare(&o, &o.embed.y, 1, false);
@@ -540,8 +575,8 @@ static void kv_ops(void **state)
 {
     (void)state;
     static const uint32_t heads[][3] = {{4, 2, 64}, {5, 1, 100}, {2, 2, 128}, {3, 3, 34}};
-    static const int types[][2] = {
-        {KV_F32, KV_F32}, {KV_F16, KV_F16}, {KV_INT8, KV_INT8}, {KV_F16, KV_INT8}, {KV_INT8, KV_F32}};
+    static const int types[][2] = {{KV_F32, KV_F32},  {KV_F16, KV_F16},   {KV_INT8, KV_INT8}, {KV_F16, KV_INT8},
+                                   {KV_INT8, KV_F32}, {KV_INT4, KV_INT4}, {KV_INT4, KV_F16},  {KV_INT8, KV_INT4}};
     static const uint32_t lasts[] = {0, 40, 63, 64, 300, 640};
     for (size_t h = 0; h < COUNT(heads); h++)
         for (size_t t = 0; t < COUNT(types); t++)
@@ -550,11 +585,11 @@ static void kv_ops(void **state)
                         t % 2 == 1);
 }
 
-// A value that f16 cannot hold, and a NaN for int8, lower the flag.
+// A value that f16 cannot hold, and a NaN for int8 and int4, lower the flag.
 static void kv_flag(void **state)
 {
     (void)state;
-    for (int type = KV_F16; type <= KV_INT8; type++) {
+    for (int type = KV_F16; type <= KV_INT4; type++) {
         const int32_t zero = 0;
         kv_rows rows = {int32s(&zero, 1), int32s(&zero, 1), int32s(&zero, 1), 1};
         kv_cache cache = {.n_blocks = 1, .n_kv_heads = 1, .head_dim = 64, .k_type = type, .v_type = type};
@@ -594,6 +629,7 @@ int main(void)
         cmocka_unit_test(ternary_long),
         cmocka_unit_test(ternary_worst_case),
         cmocka_unit_test(dense_types),
+        cmocka_unit_test(integer_types),
         cmocka_unit_test(dense_ternary),
         cmocka_unit_test(embed),
         cmocka_unit_test(norms),

@@ -111,7 +111,8 @@ static void test_quant(void **state)
     assert_int_equal(fixture_run(f, o), NO_FLAG);
     const int8_t expected[3][8] = {{127, 0, 2, 2, 0, -2, -127, 3}, {0}, {13, -64}}; // 12.7, -63.5 rounds to even
     for (int r = 0; r < 3; r++)
-        for (int i = 0; i < 64; i++) assert_int_equal(fixture_codes(q.codes)[64 * r + i], i < 8 ? expected[r][i] : 0);
+        for (uint32_t i = 0; i < q.ld; i++)
+            assert_int_equal(fixture_codes(q.codes)[q.ld * (uint32_t)r + i], i < 8 ? expected[r][i] : 0);
     assert_true(fixture_floats(q.scale)[0] == 1.0f);
     assert_true(fixture_floats(q.scale)[1] == 1e-5f / 127.0f && fixture_floats(q.scale)[2] == 1e-5f / 127.0f);
     assert_int_equal(fixture_ints(q.sum)[0], 5);
@@ -198,8 +199,8 @@ static float expected_groups(const float *v, const float *d, uint32_t n)
     return a + c;
 }
 
-static void check_ternary_mm(fixture *f, uint32_t n_rows, uint32_t n_cols, uint32_t n_sets, uint32_t group,
-                             bool is_two_term)
+static void check_ternary_mm(fixture *f, ternary_layout layout, uint32_t n_rows, uint32_t n_cols, uint32_t n_sets,
+                             uint32_t group, bool is_two_term)
 {
     const uint32_t m = 3;
     ternary_scale scale;
@@ -210,8 +211,8 @@ static void check_ternary_mm(fixture *f, uint32_t n_rows, uint32_t n_cols, uint3
     for (uint32_t i = 0; i < n_sets * n_groups; i++) values[i] = scale.values[i] = 0.01f + rng_unit(3, f->counter++);
     for (uint32_t i = 1; has_ranges && i < n_sets; i++) scale.set_begin[i] = 3 * i;
     uint8_t *rows = fixture_random_ternary(f, n_rows, n_cols);
-    weights *w = fixture_weights(f, (weights_desc){.n_rows = n_rows, .n_cols = n_cols, .is_ternary = true}, &scale,
-                                 rows);
+    const weights_desc desc = {.n_rows = n_rows, .n_cols = n_cols, .is_ternary = true, .layout = layout};
+    weights *w = fixture_weights(f, desc, &scale, rows);
 
     view x = fixture_random_floats(f, m * n_cols), y = fixture_room(f, sizeof(float) * m * n_rows);
     quantized q = fixture_quantized(f, m, n_cols, is_two_term);
@@ -251,11 +252,13 @@ static void test_ternary_mm(void **state)
     const uint32_t n_rows = 19, columns[] = {5, 64, 200, 1000};
     for (size_t i = 0; i < 4; i++)
         for (int two = 0; two < 2; two++) {
-            check_ternary_mm(f, n_rows, columns[i], 1, 0, two);      // tensor
-            check_ternary_mm(f, n_rows, columns[i], n_rows, 0, two); // per row
-            check_ternary_mm(f, n_rows, columns[i], 4, 0, two);      // row ranges
-            check_ternary_mm(f, n_rows, columns[i], n_rows, 64, two);
-            check_ternary_mm(f, n_rows, columns[i], 1, 37, two); // groups across granules
+            for (ternary_layout l = TERNARY_T64; l < TERNARY_N_LAYOUTS; l++) {
+                check_ternary_mm(f, l, n_rows, columns[i], 1, 0, two);      // tensor
+                check_ternary_mm(f, l, n_rows, columns[i], n_rows, 0, two); // per row
+                check_ternary_mm(f, l, n_rows, columns[i], 4, 0, two);      // row ranges
+            }
+            check_ternary_mm(f, TERNARY_T64, n_rows, columns[i], n_rows, 64, two);
+            check_ternary_mm(f, TERNARY_T64, n_rows, columns[i], 1, 37, two); // groups across granules
         }
     // By hand: (1, 0, -1, 1) . (127, 64, -127, 0) = 254; a = 1 / 127, w = 0.5.
     const uint8_t row[16] = {2 | 1 << 2 | 0 << 4 | 2 << 6,
@@ -289,8 +292,8 @@ static void test_dense_mm_and_embed(void **state)
 {
     fixture *f = *state;
     const uint32_t n_rows = 5, n_cols = 512, m = 2;
-    for (int type = 0; type <= DENSE_N_TYPES; type++) { // the last round: ternary weights
-        bool is_ternary = type == DENSE_N_TYPES;
+    for (int type = 0; type <= DENSE_N_FILE_TYPES; type++) { // the last round: ternary weights
+        bool is_ternary = type == DENSE_N_FILE_TYPES;
         float decoded[5 * 512];
         weights *w;
         if (is_ternary) {

@@ -242,8 +242,10 @@ static void test_round_trip(void **state)
         tensor_type stored;
         uint32_t n_rows, n_cols;
     } cases[] = {
-        {ENCODE_I2_S, MATRIX_I2_S, TENSOR_I2_S, 7, 384},     {ENCODE_I2_S, MATRIX_I2_S, TENSOR_I2_S, 1, 128},
-        {ENCODE_TQ1_0, MATRIX_TQ1_0, TENSOR_TQ1_0, 5, 768},  {ENCODE_TQ2_0, MATRIX_TQ2_0, TENSOR_TQ2_0, 6, 512},
+        {ENCODE_I2_S, MATRIX_I2_S, TENSOR_I2_S, 7, 384},
+        {ENCODE_I2_S, MATRIX_I2_S, TENSOR_I2_S, 1, 128},
+        {ENCODE_TQ1_0, MATRIX_TQ1_0, TENSOR_TQ1_0, 5, 768},
+        {ENCODE_TQ2_0, MATRIX_TQ2_0, TENSOR_TQ2_0, 6, 512},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint32_t n_rows = cases[i].n_rows, n_cols = cases[i].n_cols;
@@ -253,10 +255,19 @@ static void test_round_trip(void **state)
         uint8_t *rows = random_rows(n_rows, n_cols, 100 + i);
         size_t n;
         uint8_t *bytes = encode(cases[i].type, n_rows, n_cols, &scale, rows, &n);
-        tensor t = {.name = "t", .type = cases[i].stored, .type_name = encode_formats[cases[i].type].name, .n_dims = 2,
-                    .dims = {n_cols, n_rows, 1, 1}, .data = bytes, .n_bytes = n};
-        matrix_source m = {.name = "t", .n_rows = n_rows, .n_cols = n_cols, .encoding = cases[i].encoding,
-                           .weights = &t, .n_bytes = n};
+        tensor t = {.name = "t",
+                    .type = cases[i].stored,
+                    .type_name = encode_formats[cases[i].type].name,
+                    .n_dims = 2,
+                    .dims = {n_cols, n_rows, 1, 1},
+                    .data = bytes,
+                    .n_bytes = n};
+        matrix_source m = {.name = "t",
+                           .n_rows = n_rows,
+                           .n_cols = n_cols,
+                           .encoding = cases[i].encoding,
+                           .weights = &t,
+                           .n_bytes = n};
         size_t row_bytes = ternary_row_bytes(n_cols);
         uint8_t *back = calloc(n_rows, row_bytes);
         assert_ok(matrix_scale(&m, &read_scale, &err), &err);
@@ -274,12 +285,9 @@ static void test_round_trip(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors),
-        cmocka_unit_test(test_base3_constants),
-        cmocka_unit_test(test_i2s_straddling),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_scale_sets),
-        cmocka_unit_test(test_zero_scales),
+        cmocka_unit_test(test_vectors),        cmocka_unit_test(test_base3_constants),
+        cmocka_unit_test(test_i2s_straddling), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_scale_sets),     cmocka_unit_test(test_zero_scales),
         cmocka_unit_test(test_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -140,11 +140,73 @@ static void test_writer_failures(void **state)
     unlink(path);
 }
 
+// One tensor of 4 bytes, one of 5, one of 40.
+static tern_status begin_resumable(const char *path, const char *name, gguf_writer **w, tern_error *err)
+{
+    const uint64_t dims[] = {4}, five[] = {5}, forty[] = {40};
+    tern_status status = gguf_writer_create_resumable(path, w, err);
+    if (status != TERN_OK) return status;
+    gguf_writer_add_string(*w, "general.name", name);
+    gguf_writer_add_tensor(*w, "a", 24, 1, dims, 4);
+    gguf_writer_add_tensor(*w, "b", 24, 1, five, 5);
+    gguf_writer_add_tensor(*w, "c", 24, 1, forty, 40);
+    return gguf_writer_begin(*w, err);
+}
+
+static void test_writer_goes_on(void **state)
+{
+    (void)state;
+    tern_error err = {0};
+    const char *path = scratch_path("long.gguf");
+    static const char bytes[] = "0123456789012345678901234567890123456789012345678";
+    gguf_writer *w = NULL, *other = NULL;
+    assert_ok(begin_resumable(path, "one", &w, &err), &err);
+    assert_int_equal(gguf_writer_n_done(w), 0);
+    assert_ok(gguf_writer_data(w, bytes, 4, &err), &err);
+    assert_ok(gguf_writer_data(w, bytes + 4, 5, &err), &err);
+    assert_ok(gguf_writer_data(w, bytes + 9, 7, &err), &err);
+    assert_int_equal(gguf_writer_create_resumable(path, &other, &err), TERN_IO); // while it is being written
+    assert_non_null(strstr(err.message, "another process"));
+    error_clear(&err);
+    gguf_writer_free(w); // interrupted within c
+    assert_int_equal(count_files(), 1);
+
+    assert_int_equal(begin_resumable(path, "two", &w, &err), TERN_IO); // the part is of another file
+    assert_non_null(strstr(err.message, "long.gguf.part is the beginning of another file"));
+    error_clear(&err);
+    gguf_writer_free(w);
+    assert_int_equal(count_files(), 1);
+
+    assert_ok(begin_resumable(path, "one", &w, &err), &err);
+    assert_int_equal(gguf_writer_n_done(w), 2);
+    assert_ok(gguf_writer_data(w, bytes + 9, 40, &err), &err);
+    assert_ok(gguf_writer_finish(w, &err), &err);
+    gguf_writer_free(w);
+    assert_int_equal(count_files(), 1);
+    size_t n, n_whole;
+    uint8_t *resumed = read_file(path, &n);
+    unlink(path);
+
+    assert_ok(begin_resumable(path, "one", &w, &err), &err);
+    assert_ok(gguf_writer_data(w, bytes, 4, &err), &err);
+    assert_ok(gguf_writer_data(w, bytes + 4, 5, &err), &err);
+    assert_ok(gguf_writer_data(w, bytes + 9, 40, &err), &err);
+    assert_ok(gguf_writer_finish(w, &err), &err);
+    gguf_writer_free(w);
+    uint8_t *whole = read_file(path, &n_whole);
+    assert_int_equal(n, n_whole);
+    assert_memory_equal(resumed, whole, n);
+    free(resumed);
+    free(whole);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_writer_round_trip, clean_scratch),
         cmocka_unit_test_setup(test_writer_failures, clean_scratch),
+        cmocka_unit_test_setup(test_writer_goes_on, clean_scratch),
     };
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
 }

@@ -460,8 +460,8 @@ static void wrong_paths_are_named(void **state)
 static void synthetic_models_open(void **state)
 {
     (void)state;
-    static const char *const shapes[] = {"tiny", "2b4t", "700m", "1.3b", "3b",  "3.9b",
-                                         "7b",   "8b",   "13b",  "30b",  "70b", "100b"};
+    static const char *const shapes[] = {"tiny", "2b4t", "700m", "1.3b", "3b",       "3.9b", "7b",
+                                         "8b",   "13b",  "30b",  "70b",  "70b-v32k", "100b"};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         char path[64];
         model_source *m = NULL;

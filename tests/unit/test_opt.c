@@ -95,11 +95,40 @@ static void test_kv_types(void **state)
         assert_int_equal(p.values.values[OPT_KV_V].integer, cases[i].expect_v);
         opt_free(&p.values);
     }
-    assert_refused(PARSE(COMMAND_RUN, "-ctk", "q4_0"), "-ctk: q4_0 is not supported yet; there are f32, f16 or int8",
-                   "");
-    assert_refused(PARSE(COMMAND_RUN, "-ctv", "int4"), "-ctv: int4 is not supported yet", "");
-    assert_refused(PARSE(COMMAND_RUN, "-ctv", "f64"), "-ctv takes f32, f16 or int8, not 'f64'", "");
+    assert_refused(PARSE(COMMAND_RUN, "-ctk", "q5_0"),
+                   "-ctk: q5_0 is not supported yet; there are f32, f16, int8 or int4", "");
+    assert_refused(PARSE(COMMAND_RUN, "-ctv", "iq4_nl"), "-ctv: iq4_nl is not supported yet", "");
+    assert_refused(PARSE(COMMAND_RUN, "-ctv", "f64"), "-ctv takes f32, f16, int8 or int4, not 'f64'", "");
     assert_refused(PARSE(COMMAND_RUN, "-ctv", "q8"), "not 'q8'", ""); // no prefixes
+}
+
+// Counts that may be words: what the table's order makes of them.
+static void test_counts_and_words(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *text;
+        opt_id id;
+        int64_t expected;
+    } cases[] = {
+        {"-ngl", "auto", OPT_GPU_LAYERS, -1},       {"-ngl", "all", OPT_GPU_LAYERS, -2},
+        {"--n-gpu-layers", "0", OPT_GPU_LAYERS, 0}, {"--gpu-layers", "99", OPT_GPU_LAYERS, 99},
+        {"--stream", "auto", OPT_STREAM, -1},       {"--stream", "none", OPT_STREAM, -2},
+        {"--stream", "7", OPT_STREAM, 7},           {"--layout", "t80", OPT_LAYOUT, 2},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        parsed p = PARSE(COMMAND_LOGITS, cases[i].name, cases[i].text);
+        assert_int_equal(p.status, TERN_OK);
+        assert_int_equal(p.values.values[cases[i].id].integer, cases[i].expected);
+        opt_free(&p.values);
+    }
+    parsed p = PARSE(COMMAND_RUN, NULL);
+    assert_int_equal(p.values.values[OPT_GPU_LAYERS].integer, -1);
+    assert_int_equal(p.values.values[OPT_STREAM].integer, -1);
+    opt_free(&p.values);
+    assert_refused(PARSE(COMMAND_RUN, "-ngl", "some"), "auto or all, not 'some'", "");
+    assert_refused(PARSE(COMMAND_RUN, "-ngl", "-1"), "not '-1'", "");
+    assert_refused(PARSE(COMMAND_RUN, "--stream", "all"), "auto or none, not 'all'", "");
 }
 
 static void test_ranges(void **state)
@@ -204,6 +233,76 @@ static void test_lists_and_biases(void **state)
     assert_string_equal(opt_nth(&p.values, OPT_LOGIT_BIAS, 0), "1+1");
     assert_string_equal(opt_nth(&p.values, OPT_LOGIT_BIAS, 1), "2-1");
     assert_null(opt_nth(&p.values, OPT_LOGIT_BIAS, 2));
+    opt_free(&p.values);
+}
+
+static void assert_sweep(const char *text, size_t n_expected, const int32_t *expected)
+{
+    int32_t *items;
+    size_t n;
+    tern_error err = {0};
+    if (opt_parse_sweep("-p", text, 1048576, &items, &n, &err) != TERN_OK) fail_msg("'%s': %s", text, err.message);
+    if (n != n_expected || memcmp(items, expected, n * sizeof *items) != 0) fail_msg("'%s' gave other numbers", text);
+    free(items);
+}
+
+#define SWEEP(text, ...)                                                                                               \
+    assert_sweep(text, sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t), (const int32_t[]){__VA_ARGS__})
+
+// Ranges as llama-bench writes them, and lists of choices.
+static void test_sweeps(void **state)
+{
+    (void)state;
+    SWEEP("512", 512);
+    SWEEP("0,2k,8K", 0, 2048, 8192);
+    SWEEP("128-1024*2", 128, 256, 512, 1024);
+    SWEEP("1-9+4, 3", 1, 5, 9, 3);
+    SWEEP("1-8+4", 1, 5);
+    SWEEP("2-4", 2, 3, 4);
+    SWEEP("7-7*2", 7);
+    static const char *const bad[] = {"",
+                                      "x",
+                                      ",",
+                                      "1,",
+                                      "4-2",
+                                      "0-8*2",
+                                      "1-8*1",
+                                      "1-8+0",
+                                      "1-8/2",
+                                      "1--2",
+                                      "-1",
+                                      "1-",
+                                      "1-8*",
+                                      "1 2",
+                                      "2m",
+                                      "1025k",
+                                      "0-1000000",
+                                      "1048577",
+                                      "99999999999999999999",
+                                      "1-8+4+4"};
+    int32_t *items;
+    size_t n;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (opt_parse_sweep("-p", bad[i], 1048576, &items, &n, NULL) != TERN_INVALID_ARGUMENT)
+            fail_msg("sweep '%s' was accepted", bad[i]);
+
+    const opt_spec *spec = opt_find(COMMAND_BENCH, "-ctk", 4);
+    assert_int_equal(opt_parse_choices(spec, "-ctk", "int8,f32,q8_0", &items, &n, NULL), TERN_OK);
+    assert_true(n == 3 && items[0] == 2 && items[1] == 0 && items[2] == 2);
+    free(items);
+    tern_error err = {0};
+    assert_int_equal(opt_parse_choices(spec, "-ctk", "f16,", &items, &n, &err), TERN_INVALID_ARGUMENT);
+    error_clear(&err);
+    assert_int_equal(opt_parse_choices(spec, "-ctk", "f16,q4_0", &items, &n, &err), TERN_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.message, "not supported yet"));
+
+    parsed p = PARSE(COMMAND_BENCH, "m", "-t", "1,2", "-np", "1-8*2", "--weights", "stored,f16", "-ctk", "f16,int8");
+    assert_int_equal(p.status, TERN_OK);
+    assert_string_equal(p.values.values[OPT_PARALLEL].text, "1-8*2");
+    assert_false(p.values.values[OPT_KV_V].given);
+    opt_free(&p.values);
+    p = PARSE(COMMAND_RUN, "m", "-t", "1,2"); // elsewhere a number is one number
+    assert_int_equal(p.status, TERN_INVALID_ARGUMENT);
     opt_free(&p.values);
 }
 
@@ -318,10 +417,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values_and_defaults),
         cmocka_unit_test(test_kv_types),
+        cmocka_unit_test(test_counts_and_words),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_unknown),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_lists_and_biases),
+        cmocka_unit_test(test_sweeps),
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_pages_are_complete),
     };

@@ -18,7 +18,7 @@ static void test_nll(void **state)
     (void)state;
     const float even[4] = {3, 3, 3, 3}, far[3] = {1000, 0, -1000}, minus[2] = {-INFINITY, 2};
     assert_true(fabs(perplexity_nll(even, 4, 2) - log(4)) < 1e-15);
-    assert_true(perplexity_nll(far, 3, 0) == 0);      // no overflow
+    assert_true(perplexity_nll(far, 3, 0) == 0); // no overflow
     assert_true(perplexity_nll(far, 3, 2) == 2000);
     assert_true(perplexity_nll(minus, 2, 1) == 0);
     const float two[2] = {0, 1};

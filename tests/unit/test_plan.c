@@ -36,6 +36,8 @@ static tern_plan plan_for(const tern_model *model, const char *card, uint32_t n_
     options.n_ctx = n_ctx;
     options.kv_k = options.kv_v = kv;
     options.weights = weights;
+    options.n_streamed = 0;
+    options.layout = TERN_LAYOUT_T64;
     options.is_estimate = true;
     CHECK(tern_plan_make(model, &options, &plan, err));
     return plan;
@@ -63,7 +65,14 @@ static void a_70b_shape_follows_the_formulas(void **state)
     assert_within(plan.bytes_head, 128256ull * 8192 * 2, 0.01); // F16
     assert_int_equal(plan.bytes_kv, 80ull * 2 * 8 * (128 + 4) * 8192);
     assert_within(plan.bytes_per_token, 80 * layer + 128256ull * 8192 * 2, 0.01);
+    assert_int_equal(plan.bytes_head_per_token, plan.bytes_head);
+    assert_int_equal(plan.bytes_link_per_token + plan.bytes_cpu_per_token, 0);
     assert_int_equal(plan.memory_budget, 24ull << 30);
+    // The embedding, of which a token reads one row, leaves the card's memory to the rest.
+    assert_int_equal(plan.embedding, TERN_EMBEDDING_HOST);
+    assert_int_equal(plan.bytes_embedding, 0);
+    assert_within(plan.pinned.embedding, 128256ull * 8192 * 2, 0.01);
+    assert_int_equal(plan.pinned.total, plan.pinned.embedding);
     assert_true(plan.bytes_total <= plan.memory_budget); // it fits 24 GiB in two bits
     assert_true(plan.n_ctx_max > 8192 && plan.n_ctx_max % 64 == 0);
     tern_plan f16 = plan_for(model, "rtx4090", 8192, TERN_KV_F16, TERN_WEIGHTS_STORED);
@@ -79,6 +88,65 @@ static void a_70b_shape_follows_the_formulas(void **state)
     tern_model_close(model);
 }
 
+// 1.6 bits a weight: 80 columns in 16 bytes, rows of tiles of four granules.
+static void the_tighter_layout_follows_its_formula(void **state)
+{
+    (void)state;
+    tern_model *model = open_shape("synthetic:70b");
+    tern_plan_options options;
+    tern_plan t80 = {0}, automatic = {0};
+    tern_plan_options_init(&options);
+    options.card = "rtx4090";
+    options.layout = TERN_LAYOUT_T80;
+    options.n_streamed = 0;
+    CHECK(tern_plan_make(model, &options, &t80, err));
+    const uint64_t columns_8192 = (8192 + 79) / 80 * 16, columns_28672 = (28672 + 79) / 80 * 16;
+    const uint64_t layer = (8192 + 2 * 1024 + 8192 + 2 * 28672) * columns_8192 + 8192 * columns_28672;
+    assert_within(t80.bytes_ternary, 80 * layer, 0.01);
+    assert_false(t80.is_layout_mixed);
+    // Chosen where two bits a weight do not fit and 1.6 do.
+    options.card = "rtx4060ti-16";
+    options.layout = TERN_LAYOUT_AUTO;
+    options.n_ctx = 1024;
+    CHECK(tern_plan_make(model, &options, &automatic, err));
+    assert_int_equal(automatic.layout, TERN_LAYOUT_T80);
+    assert_int_equal(automatic.n_layers_device, 80);
+    assert_non_null(strstr(automatic.reasons, "two bits a weight do not fit"));
+    tern_error cause = {0};
+    options.layout = TERN_LAYOUT_T64;
+    assert_int_equal(tern_plan_make(model, &options, &automatic, &cause), TERN_BUDGET);
+    assert_non_null(strstr(cause.message, "--layout t80"));
+    tern_model_close(model);
+}
+
+// The embedding and the head as something else than they are stored; on the CPU, which adds a few bytes a matrix.
+static void a_head_takes_what_its_type_takes(void **state)
+{
+    (void)state;
+    tern_model *model = open_shape("synthetic:2b4t");
+    tern_plan_options options;
+    tern_plan plan = {0};
+    tern_error cause = {0};
+    tern_plan_options_init(&options);
+    options.device = "cpu";
+    options.n_ctx = 64;
+    options.is_estimate = true;
+    const uint64_t row_bytes[] = {
+        [TERN_HEAD_F16] = 2 * 2560, [TERN_HEAD_INT8] = 2560 + 4, [TERN_HEAD_INT4] = 2560 / 2 + 80};
+    for (int head = TERN_HEAD_F16; head <= TERN_HEAD_INT4; head++) {
+        options.head = (tern_head)head;
+        CHECK(tern_plan_make(model, &options, &plan, err));
+        assert_int_equal(plan.bytes_embedding, 128256 * row_bytes[head] + 64);
+        assert_int_equal(plan.head, head);
+    }
+    options.weights = TERN_WEIGHTS_F16;
+    assert_int_equal(tern_plan_make(model, &options, &plan, &cause), TERN_INVALID_ARGUMENT);
+    options.weights = TERN_WEIGHTS_STORED;
+    options.head = (tern_head)4;
+    assert_int_equal(tern_plan_make(model, &options, &plan, &cause), TERN_INVALID_ARGUMENT);
+    tern_model_close(model);
+}
+
 static void what_does_not_fit_is_refused_or_shown(void **state)
 {
     (void)state;
@@ -88,8 +156,11 @@ static void what_does_not_fit_is_refused_or_shown(void **state)
     tern_error cause = {0};
     tern_plan_options_init(&options);
     options.card = "rtx3060";
+    options.n_streamed = 0;
+    options.layout = TERN_LAYOUT_T64;
     assert_int_equal(tern_plan_make(model, &options, &plan, &cause), TERN_BUDGET);
     assert_non_null(strstr(cause.message, "rtx3060"));
+    assert_non_null(strstr(cause.message, "--stream ")); // the nearest plan that fits
     options.is_estimate = true;
     CHECK(tern_plan_make(model, &options, &plan, err));
     assert_true(plan.bytes_total > plan.memory_budget);
@@ -100,6 +171,89 @@ static void what_does_not_fit_is_refused_or_shown(void **state)
     options.card = "voodoo2";
     assert_int_equal(tern_plan_make(model, &options, &plan, &cause), TERN_NOT_FOUND);
     assert_non_null(strstr(cause.message, "rtx4090"));
+    tern_model_close(model);
+}
+
+static uint64_t device_sum(const tern_plan *p)
+{
+    return p->bytes_ternary + p->bytes_dense + p->bytes_embedding + p->bytes_head + p->bytes_norms + p->bytes_rope +
+           p->bytes_kv + p->bytes_workspace + p->bytes_slots + p->bytes_device + p->bytes_context;
+}
+
+// What the device does not hold visits it; the fewest layers that make the rest fit.
+static void layers_that_do_not_fit_are_streamed(void **state)
+{
+    (void)state;
+    tern_model *model = open_shape("synthetic:70b");
+    const uint64_t layer = t64(8192 + 2 * 1024, 8192) + t64(8192, 8192) + t64(2 * 28672, 8192) + t64(8192, 28672);
+    tern_plan_options options;
+    tern_plan plan = {0}, fewer = {0}, explicit_plan = {0};
+    tern_plan_options_init(&options);
+    options.card = "rtx3060";
+    options.layout = TERN_LAYOUT_T64;
+    CHECK(tern_plan_make(model, &options, &plan, err));
+    uint32_t n = plan.n_layers_streamed;
+    assert_true(n > 2 && plan.n_layers_device + n == 80 && plan.n_layers_cpu == 0);
+    assert_int_equal(plan.bytes_total, device_sum(&plan));
+    assert_true(plan.bytes_total <= plan.memory_budget);
+    assert_within(plan.pinned.ternary, n * layer, 0.01);
+    assert_within(plan.bytes_ternary, (80 - n) * layer, 0.01);
+    assert_within(plan.bytes_slots, 2 * layer, 0.01);
+    assert_int_equal(plan.bytes_link_per_token, plan.pinned.ternary);
+    assert_within(plan.bytes_per_token, 80 * layer + 128256ull * 8192 * 2, 0.01); // they are read all the same
+    assert_non_null(strstr(plan.reasons, "pinned host memory"));
+    options.n_streamed = (int32_t)n;
+    CHECK(tern_plan_make(model, &options, &explicit_plan, err));
+    assert_int_equal(explicit_plan.bytes_total, plan.bytes_total);
+    options.n_streamed = (int32_t)n - 1;
+    options.is_estimate = true;
+    CHECK(tern_plan_make(model, &options, &fewer, err));
+    assert_true(fewer.bytes_total > fewer.memory_budget);
+    // A float twin larger than the card can be measured.
+    tern_plan twin = {0};
+    options.card = "h100";
+    options.weights = TERN_WEIGHTS_F16;
+    options.n_streamed = TERN_LAYERS_AUTO;
+    options.is_estimate = false;
+    CHECK(tern_plan_make(model, &options, &twin, err));
+    assert_true(twin.n_layers_streamed > 0 && twin.bytes_total <= twin.memory_budget);
+    tern_model_close(model);
+}
+
+static void layers_go_to_the_cpu_only_when_asked(void **state)
+{
+    (void)state;
+    tern_model *model = open_shape("synthetic:70b-v32k");
+    tern_plan_options options;
+    tern_plan all = {0}, half = {0}, none = {0};
+    tern_plan_options_init(&options);
+    options.card = "rtx4090";
+    CHECK(tern_plan_make(model, &options, &all, err));
+    assert_within(all.bytes_head, 32000ull * 8192 * 2, 0.01);
+    assert_int_equal(all.n_layers_device, 80);
+    options.n_gpu_layers = 40;
+    CHECK(tern_plan_make(model, &options, &half, err));
+    assert_true(half.n_layers_cpu == 40 && half.n_layers_device == 40 && half.n_layers_streamed == 0);
+    assert_int_equal(half.bytes_total, device_sum(&half));
+    assert_int_equal(half.bytes_ternary + half.cpu.ternary, all.bytes_ternary);
+    assert_int_equal(half.bytes_kv + half.cpu.kv, all.bytes_kv);
+    assert_int_equal(half.bytes_head, all.bytes_head); // with the last layers
+    assert_int_equal(half.cpu.embedding, all.pinned.embedding);
+    assert_int_equal(half.bytes_per_token, all.bytes_per_token);
+    assert_true(half.bytes_cpu_per_token > 0 && half.bytes_cpu_per_token < half.bytes_per_token);
+    options.n_gpu_layers = 0;
+    CHECK(tern_plan_make(model, &options, &none, err));
+    assert_int_equal(none.n_layers_cpu, 80);
+    assert_int_equal(none.bytes_total, 0);
+    assert_int_equal(none.bytes_cpu_per_token, none.bytes_per_token);
+    for (int32_t n = 80; n < 100; n++) { // llama.cpp's users write -ngl 99
+        options.n_gpu_layers = n;
+        tern_plan plan = {0};
+        CHECK(tern_plan_make(model, &options, &plan, err));
+        assert_memory_equal(&plan.bytes_total, &all.bytes_total, sizeof plan.bytes_total);
+    }
+    options.n_gpu_layers = -3;
+    assert_int_equal(tern_plan_make(model, &options, &none, NULL), TERN_INVALID_ARGUMENT);
     tern_model_close(model);
 }
 
@@ -118,8 +272,9 @@ static void cards_have_names_of_their_own(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_70b_shape_follows_the_formulas),
-        cmocka_unit_test(what_does_not_fit_is_refused_or_shown),
+        cmocka_unit_test(a_70b_shape_follows_the_formulas),    cmocka_unit_test(the_tighter_layout_follows_its_formula),
+        cmocka_unit_test(a_head_takes_what_its_type_takes),    cmocka_unit_test(what_does_not_fit_is_refused_or_shown),
+        cmocka_unit_test(layers_that_do_not_fit_are_streamed), cmocka_unit_test(layers_go_to_the_cpu_only_when_asked),
         cmocka_unit_test(cards_have_names_of_their_own),
     };
     CHECK(tern_engine_open(NULL, &engine, err));

@@ -1,4 +1,4 @@
-// Matrix rows: canonical ternary rows, their scales, the T64 layout, dense rows.
+// Matrix rows: canonical ternary rows, their scales, the packed layouts, dense rows.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -96,12 +96,29 @@ static void test_scales(void **state)
     ternary_scale_free(NULL);
 }
 
-// ---- T64
+// ---- T64 and T80
+
+// One layout as the tests see it.
+typedef struct packed_layout {
+    uint32_t granule, fields; // columns of a granule, codes of a byte
+    uint64_t (*bytes)(uint32_t n_rows, uint32_t n_cols);
+    void (*init)(uint8_t *packed, uint32_t n_rows, uint32_t n_cols);
+    void (*pack)(uint8_t *packed, uint32_t n_rows, uint32_t n_cols, uint32_t first, uint32_t count,
+                 const uint8_t *rows);
+    void (*unpack)(const uint8_t *packed, uint32_t n_rows, uint32_t n_cols, uint32_t first, uint32_t count,
+                   uint8_t *rows);
+    size_t (*offset)(uint32_t n_cols, uint32_t row, uint32_t granule);
+    int (*code)(const uint8_t *packed, uint32_t n_cols, uint32_t row, uint32_t column);
+} packed_layout;
+
+static const packed_layout layouts[TERNARY_N_LAYOUTS] = {
+    {64, 4, t64_bytes, t64_init, t64_pack_rows, t64_unpack_rows, t64_granule_offset, t64_code},
+    {80, 5, t80_bytes, t80_init, t80_pack_rows, t80_unpack_rows, t80_granule_offset, t80_code},
+};
 
 // The layout as common/ternary.h states it: every element, by its own place in the stream of granules of a row group.
-static size_t expected_granule(uint32_t n_cols, uint32_t row, uint32_t granule)
+static size_t expected_granule(uint32_t n_granules, uint32_t row, uint32_t granule)
 {
-    uint32_t n_granules = (n_cols + 63) / 64;
     size_t at = 0; // walks the stream: row groups, tiles along K, halves, rows, granules
     for (uint32_t group = 0;; group++)
         for (uint32_t tile = 0; tile * 4 < n_granules; tile++)
@@ -113,42 +130,57 @@ static size_t expected_granule(uint32_t n_cols, uint32_t row, uint32_t granule)
                     }
 }
 
-static void check_t64(uint32_t n_rows, uint32_t n_cols)
+// Code m of a byte: a field of two bits, or the digit of the base-3 number v that q = ceil(256 v / 243) stands for.
+static int expected_code(const packed_layout *l, uint8_t byte, uint32_t m)
 {
-    size_t n_bytes = (size_t)t64_bytes(n_rows, n_cols), row_bytes = ternary_row_bytes(n_cols);
-    assert_int_equal(n_bytes, (size_t)(n_rows + 15) / 16 * 16 * ((n_cols + 63) / 64) * 16);
+    if (l->fields == 4) return byte >> (2 * m) & 3;
+    uint32_t v = byte * 243u / 256, power = 1;
+    for (uint32_t i = m; i < 4; i++) power *= 3;
+    assert_int_equal(byte, (256 * v + 242) / 243);
+    return (int)(v / power % 3);
+}
+
+// Columns from n_cols on are padding, and not all of them are in canonical rows.
+static int canonical_code(const uint8_t *row, uint32_t n_cols, uint32_t column)
+{
+    return column < n_cols ? ternary_code(row, column) : 1;
+}
+
+static void check_layout(const packed_layout *l, uint32_t n_rows, uint32_t n_cols)
+{
+    uint32_t n_granules = (n_cols + l->granule - 1) / l->granule;
+    size_t n_bytes = (size_t)l->bytes(n_rows, n_cols), row_bytes = ternary_row_bytes(n_cols);
+    assert_int_equal(n_bytes, (size_t)(n_rows + 15) / 16 * 16 * n_granules * 16);
     uint8_t *rows = random_rows(n_rows, n_cols), *back = malloc(n_rows * row_bytes), *packed = malloc(n_bytes);
     uint8_t *pieces = malloc(n_bytes);
     assert_true(back != NULL && packed != NULL && pieces != NULL);
-    t64_init(packed, n_rows, n_cols);
-    t64_init(pieces, n_rows, n_cols);
-    t64_pack_rows(packed, n_rows, n_cols, 0, n_rows, rows);
+    l->init(packed, n_rows, n_cols);
+    l->init(pieces, n_rows, n_cols);
+    l->pack(packed, n_rows, n_cols, 0, n_rows, rows);
 
-    for (uint32_t r = 0; r < n_rows; r++) {
-        for (uint32_t g = 0; g * 64 < n_cols; g++)
-            assert_int_equal(t64_granule_offset(n_cols, r, g), expected_granule(n_cols, r, g));
-        for (uint32_t g = 0; g * 64 < n_cols; g++) {
-            const uint8_t *granule = packed + expected_granule(n_cols, r, g);
+    for (uint32_t r = 0; r < n_rows; r++)
+        for (uint32_t g = 0; g < n_granules; g++) {
+            assert_int_equal(l->offset(n_cols, r, g), expected_granule(n_granules, r, g));
+            const uint8_t *granule = packed + expected_granule(n_granules, r, g);
             for (uint32_t j = 0; j < 4; j++)
                 for (uint32_t b = 0; b < 4; b++)
-                    for (uint32_t m = 0; m < 4; m++) {
-                        uint32_t column = 64 * g + 32 * (j / 2) + 8 * m + 4 * (j % 2) + b;
-                        int code = granule[4 * j + b] >> (2 * m) & 3;
-                        assert_int_equal(code, ternary_code(rows + r * row_bytes, column)); // padding too
-                        assert_int_equal(code, t64_code(packed, n_cols, r, column));
+                    for (uint32_t m = 0; m < l->fields; m++) {
+                        uint32_t column = l->granule * g + l->granule / 2 * (j / 2) + 8 * m + 4 * (j % 2) + b;
+                        int code = expected_code(l, granule[4 * j + b], m);
+                        assert_int_equal(code, canonical_code(rows + r * row_bytes, n_cols, column));
+                        assert_int_equal(code, l->code(packed, n_cols, r, column));
                     }
         }
-    }
     for (uint32_t r = n_rows; r < (n_rows + 15) / 16 * 16; r++)
-        for (uint32_t c = 0; c < n_cols; c++) assert_int_equal(t64_code(packed, n_cols, r, c), 1);
+        for (uint32_t c = 0; c < n_cols; c++) assert_int_equal(l->code(packed, n_cols, r, c), 1);
 
-    t64_unpack_rows(packed, n_rows, n_cols, 0, n_rows, back);
+    l->unpack(packed, n_rows, n_cols, 0, n_rows, back);
     assert_true(memcmp(back, rows, n_rows * row_bytes) == 0);
     for (uint32_t first = 0; first < n_rows; first += 5) { // pieces at odd rows give the same bytes
         uint32_t count = n_rows - first < 5 ? n_rows - first : 5;
-        t64_pack_rows(pieces, n_rows, n_cols, first, count, rows + first * row_bytes);
+        l->pack(pieces, n_rows, n_cols, first, count, rows + first * row_bytes);
         memset(back, 0xee, n_rows * row_bytes);
-        t64_unpack_rows(packed, n_rows, n_cols, first, count, back);
+        l->unpack(packed, n_rows, n_cols, first, count, back);
         assert_true(memcmp(back, rows + first * row_bytes, count * row_bytes) == 0);
     }
     assert_true(memcmp(pieces, packed, n_bytes) == 0);
@@ -158,14 +190,50 @@ static void check_t64(uint32_t n_rows, uint32_t n_cols)
     free(pieces);
 }
 
-static void test_t64(void **state)
+static void test_packed_layouts(void **state)
 {
     (void)state;
     const uint32_t n_rows[] = {1, 2, 7, 8, 9, 15, 16, 17, 33},
-                   n_cols[] = {1, 3, 63, 64, 65, 128, 192, 200, 256, 257, 320, 448, 576, 1000};
-    for (size_t r = 0; r < sizeof n_rows / sizeof n_rows[0]; r++)
-        for (size_t c = 0; c < sizeof n_cols / sizeof n_cols[0]; c++) check_t64(n_rows[r], n_cols[c]);
+                   n_cols[] = {1,   3,   40,  63,  64,  65,  79,  80,  81,  128, 160, 161, 192,
+                               200, 240, 256, 257, 319, 320, 321, 400, 448, 576, 640, 641, 1000};
+    for (size_t l = 0; l < TERNARY_N_LAYOUTS; l++)
+        for (size_t r = 0; r < sizeof n_rows / sizeof n_rows[0]; r++)
+            for (size_t c = 0; c < sizeof n_cols / sizeof n_cols[0]; c++)
+                check_layout(&layouts[l], n_rows[r], n_cols[c]);
     assert_true(t64_bytes(UINT32_MAX, TERNARY_MAX_COLUMNS) == 268435456ull * 16 * 8257 * 16); // no 32-bit wrap
+    assert_true(t80_bytes(UINT32_MAX, TERNARY_MAX_COLUMNS) == 268435456ull * 16 * 6606 * 16);
+}
+
+// All 243 numbers of five digits, and the bytes of one row: columns 0, 8, 16, 24, 32 are byte 0 of the first word.
+static void test_t80_bytes(void **state)
+{
+    (void)state;
+    uint8_t row[32], packed[16 * 16];
+    for (uint32_t v = 0; v < 243; v++) {
+        memset(row, 0x55, sizeof row); // codes 1
+        for (uint32_t m = 0, rest = v; m < 5; m++, rest /= 3) {
+            uint32_t column = 32 - 8 * m; // the last digit first
+            row[column / 4] = (uint8_t)((row[column / 4] & ~3u) | rest % 3);
+        }
+        t80_init(packed, 1, 80);
+        t80_pack_rows(packed, 1, 80, 0, 1, row);
+        assert_int_equal(packed[0], (256 * v + 242) / 243);
+        for (uint32_t i = 1; i < sizeof packed; i++) assert_int_equal(packed[i], 128); // five codes 1
+        for (uint32_t n = 0; n <= 5; n++) { // what kernels take digits apart by
+            uint32_t power = n == 0 ? 1 : n == 1 ? 3 : n == 2 ? 9 : n == 3 ? 27 : n == 4 ? 81 : 243;
+            uint32_t shifted = packed[0] * power, left = shifted & 255;
+            assert_true(shifted < 65536);
+            assert_int_equal(shifted >> 8, v / (243 / power));
+            if (n < 5) assert_int_equal((left > 85) + (left > 170), v / (81 / power) % 3);
+        }
+    }
+    memset(row, 0, sizeof row);
+    row[6] = 1; // column 24: digit 3 of byte 0, with column 32 the number 00012 = 5
+    row[8] = 2;
+    for (uint32_t m = 0; m < 5; m++) row[10 + 2 * m] = 0xaa; // columns 40..43, 48..51, ...: 22222 = 242
+    t80_pack_rows(packed, 1, 80, 0, 1, row);
+    static const uint8_t expected[16] = {6, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0}; // ceil(256 v / 243)
+    assert_memory_equal(packed, expected, 16);
 }
 
 // ---- dense rows
@@ -280,17 +348,69 @@ static void test_dense_q6_k(void **state)
     expect_floats(DENSE_Q6_K, block, 256, expected);
 }
 
+// Rows quantised by hand: layout, rounding, the smallest rows, and values that do not fit.
+static void test_dense_int8(void **state)
+{
+    (void)state;
+    float x[64] = {[0] = 12.7f, [1] = -6.35f, [2] = 0.05f, [3] = 0.15f, [63] = -12.7f}, w, back[64];
+    uint8_t row[68];
+    assert_int_equal(dense_row_bytes(DENSE_INT8, 64), 68);
+    assert_int_equal(dense_row_bytes(DENSE_INT8, 128), 132);
+    assert_true(dense_quantize_row(DENSE_INT8, x, 64, row));
+    memcpy(&w, row + 64, 4);
+    assert_true(w == 12.7f / 127.0f);
+    const int8_t codes[4] = {127, -64, 0, 2}; // 63.5 and 1.5 as fp32 has them: to even, and a little above
+    for (int i = 0; i < 4; i++) assert_int_equal((int8_t)row[i], codes[i]);
+    assert_int_equal((int8_t)row[63], -127);
+    for (uint32_t i = 0; i < 64; i++) {
+        back[i] = (float)(int8_t)row[i] * w;
+        assert_int_equal(dense_code(DENSE_INT8, row, i), (int8_t)row[i]);
+    }
+    expect_floats(DENSE_INT8, row, 64, back);
+    memset(x, 0, sizeof x);
+    assert_true(dense_quantize_row(DENSE_INT8, x, 64, row)); // zeros keep a scale above 0
+    memcpy(&w, row + 64, 4);
+    assert_true(w == 1e-5f / 127.0f && row[0] == 0);
+    x[5] = INFINITY;
+    assert_false(dense_quantize_row(DENSE_INT8, x, 64, row));
+    x[5] = NAN;
+    assert_false(dense_quantize_row(DENSE_INT8, x, 64, row));
+}
+
+static void test_dense_int4(void **state)
+{
+    (void)state;
+    float x[128] = {[0] = 7.0f, [1] = -3.5f, [31] = 0.49f, [32] = -7.0f, [63] = 2.5f, [64] = 0.0007f};
+    uint8_t row[68];
+    assert_int_equal(dense_row_bytes(DENSE_INT4, 128), 68);
+    assert_true(dense_quantize_row(DENSE_INT4, x, 128, row));
+    assert_int_equal(row[0], 15 | 1 << 4); // columns 0 and 32
+    assert_int_equal(row[1], 4 | 8 << 4);  // -3.5 to even
+    assert_int_equal(row[31], 8 | 10 << 4);
+    assert_int_equal(row[64] | row[65] << 8, 0x3c00); // d = 1
+    assert_int_equal(dense_code(DENSE_INT4, row, 64), 7);
+    assert_int_equal(dense_code(DENSE_INT4, row, 65), 0);
+    float expected[128] = {[0] = 7.0f, [1] = -4.0f, [32] = -7.0f, [63] = 2.0f, [64] = 7.0f * 0x1.a38p-14f};
+    expect_floats(DENSE_INT4, row, 128, expected);
+    for (int i = 0; i < 128; i++) x[i] = 1e-9f * (float)i; // below the smallest scale: zeros
+    assert_true(dense_quantize_row(DENSE_INT4, x, 128, row));
+    for (int i = 0; i < 64; i++) assert_int_equal(row[i], 0x88);
+    x[99] = 65520.0f * 7.0f;
+    assert_false(dense_quantize_row(DENSE_INT4, x, 128, row));
+    x[99] = NAN;
+    assert_false(dense_quantize_row(DENSE_INT4, x, 128, row));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_canonical_rows),
-        cmocka_unit_test(test_scales),
-        cmocka_unit_test(test_t64),
-        cmocka_unit_test(test_dense_plain),
-        cmocka_unit_test(test_dense_q8_0_q4_0),
-        cmocka_unit_test(test_dense_q4_k),
-        cmocka_unit_test(test_dense_q5_k),
+        cmocka_unit_test(test_canonical_rows), cmocka_unit_test(test_scales),
+        cmocka_unit_test(test_packed_layouts), cmocka_unit_test(test_t80_bytes),
+        cmocka_unit_test(test_dense_plain),    cmocka_unit_test(test_dense_q8_0_q4_0),
+        cmocka_unit_test(test_dense_q4_k),     cmocka_unit_test(test_dense_q5_k),
         cmocka_unit_test(test_dense_q6_k),
+        cmocka_unit_test(test_dense_int8),
+        cmocka_unit_test(test_dense_int4),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

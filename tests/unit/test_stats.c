@@ -93,32 +93,33 @@ static void test_report_text(void **state)
     free(text);
 }
 
-static model_bench_row example_row(uint64_t *samples)
+static bench_row example_row(uint64_t *samples)
 {
     samples[0] = 100000000;
     samples[1] = 200000000;
-    model_bench_row row = {.test = {.n_gen = 2, .n_depth = 64},
-                           .model_filename = "a,b.gguf",
-                           .model_type = "tiny (synthetic) t64",
-                           .backend = "CPU",
-                           .device = "cpu",
-                           .cpu_info = "CPU \"X\"",
-                           .test_time = "2026-01-31T12:00:00Z",
-                           .model_size = 3u << 29,
-                           .model_n_params = 2410000000,
-                           .n_batch = 512,
-                           .n_threads = 2,
-                           .weights = "t64",
-                           .type_k = TERN_KV_INT8,
-                           .type_v = TERN_KV_F16,
-                           .is_synthetic = true,
-                           .samples_ns = samples,
-                           .n_samples = 2,
-                           .avg_ns = 1.5e8,
-                           .avg_ts = 15,
-                           .stddev_ts = 7.0710678,
-                           .gbps = 12.5,
-                           .pct_peak_bw = 50};
+    bench_row row = {.test = {.n_gen = 2, .n_depth = 64},
+                     .model_filename = "a,b.gguf",
+                     .model_type = "tiny (synthetic) t64",
+                     .backend = "CPU",
+                     .device = "cpu",
+                     .cpu_info = "CPU \"X\"",
+                     .test_time = "2026-01-31T12:00:00Z",
+                     .model_size = 3u << 29,
+                     .model_n_params = 2410000000,
+                     .n_batch = 512,
+                     .n_threads = 2,
+                     .n_seq = 1,
+                     .weights = "t64",
+                     .type_k = TERN_KV_INT8,
+                     .type_v = TERN_KV_F16,
+                     .is_synthetic = true,
+                     .samples_ns = samples,
+                     .n_samples = 2,
+                     .avg_ns = 1.5e8,
+                     .avg_ts = 15,
+                     .stddev_ts = 7.0710678,
+                     .gbps = 12.5,
+                     .pct_peak_bw = 50};
     return row;
 }
 
@@ -126,11 +127,12 @@ static void test_bench_rows(void **state)
 {
     (void)state;
     uint64_t samples[2];
-    model_bench_row rows[2] = {example_row(samples), example_row(samples)};
-    rows[1].test = (model_bench_test){.n_prompt = 512, .n_gen = 128};
+    bench_row rows[2] = {example_row(samples), example_row(samples)};
+    rows[1].test = (bench_test){.n_prompt = 512, .n_gen = 128};
     rows[1].pct_peak_bw = 0;
+    snprintf(rows[1].reason, sizeof rows[1].reason, "no reason to trust it");
     char *text = NULL;
-    assert_int_equal(model_bench_markdown(rows, 2, &text, NULL), TERN_OK);
+    assert_int_equal(bench_rows_text(rows, 2, BENCH_MD, &text, NULL), TERN_OK);
     assert_non_null(strstr(text, "| model                          |       size |     params | backend    | threads |  "
                                  "          test |                  t/s |"));
     assert_non_null(strstr(text, "| ------------------------------ | ---------: | ---------: | ---------- | ------: | "
@@ -138,11 +140,13 @@ static void test_bench_rows(void **state)
     assert_non_null(strstr(text, "|   1.50 GiB |     2.41 B | CPU        |       2 |       tg2 @ d64 |         15.00 "
                                  "\xc2\xb1 7.07 |    12.50 |   50.0 |"));
     assert_non_null(strstr(text, "|     pp512+tg128 |"));
-    assert_non_null(strstr(text, "      - |\n\nbuild: "));
+    assert_non_null(strstr(text, "|      - | NO    |\n"));
+    assert_non_null(strstr(text, "NOT VALID: no reason to trust it\n"));
+    assert_non_null(strstr(text, "\n\nbuild: "));
     assert_null(strstr(text, "type_k")); // does not vary
     free(text);
 
-    assert_int_equal(model_bench_json(rows, 2, &text, NULL), TERN_OK);
+    assert_int_equal(bench_rows_text(rows, 2, BENCH_JSON, &text, NULL), TERN_OK);
     json_t *array = json_loads(text, 0, NULL);
     assert_int_equal(json_array_size(array), 2);
     json_t *first = json_array_get(array, 0);
@@ -163,11 +167,11 @@ static void test_bench_rows(void **state)
     json_decref(array);
     free(text);
 
-    assert_int_equal(model_bench_csv(rows, 2, &text, NULL), TERN_OK);
+    assert_int_equal(bench_rows_text(rows, 2, BENCH_CSV, &text, NULL), TERN_OK);
     assert_int_equal(strncmp(text, "build_commit,build_number,", 26), 0);
     assert_non_null(strstr(text, "\"CPU \"\"X\"\"\",,CPU,\"a,b.gguf\","));
     free(text);
-    assert_int_equal(model_bench_jsonl(rows, 2, &text, NULL), TERN_OK);
+    assert_int_equal(bench_rows_text(rows, 2, BENCH_JSONL, &text, NULL), TERN_OK);
     assert_non_null(strchr(strchr(text, '\n') + 1, '\n'));
     free(text);
 }

@@ -3,16 +3,18 @@
 #include "text_fixture.h"
 
 #define LLAMA3_REGEX                                                                                                   \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"            \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"           \
     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 // ------------------------------------------------------------------------------------------------ the tiny tokenizer
 
 // Ids: 0..255 the bytes, then the results of these merges, then the special tokens.
-static const char *const tiny_merges[] = {"h e", "l l", "he ll", "hell o", "\xc4\xa0 w", "o r", "\xc4\xa0w or", "a a", "aa aa"};
+static const char *const tiny_merges[] = {"h e", "l l",          "he ll", "hell o", "\xc4\xa0 w",
+                                          "o r", "\xc4\xa0w or", "a a",   "aa aa"};
 enum { HE = 256, LL, HELL, HELLO, SPACE_W, OR, SPACE_WOR, AA, AAAA, BOS, EOS, END, TOOL, STRIP, TINY_N };
 
-// The mapped character of a byte, written independently of byte_map.c: the n-th byte that is not printable is U+0100 + n.
+// The mapped character of a byte, written independently of byte_map.c: the n-th byte that is not printable is U+0100 +
+// n.
 static void map_byte(unsigned byte, char out[4])
 {
     unsigned point = byte, skipped = 0;
@@ -57,14 +59,16 @@ static json_t *tiny_json(void)
     json_object_set_new(strip, "lstrip", json_true());
     json_object_set_new(strip, "rstrip", json_true());
     json_array_append_new(added, strip);
-    return json_pack("{s:n, s:o, s:{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, {s:s, s:b, s:b, s:b}]}, s:{s:s, s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}], "
+    return json_pack("{s:n, s:o, s:{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, {s:s, s:b, s:b, s:b}]}, s:{s:s, s:[{s:{s:s, "
+                     "s:i}}, {s:{s:s, s:i}}], "
                      "s:{s:{s:s, s:[i], s:[s]}}}, s:{s:s}, s:{s:s, s:b, s:b, s:o, s:o}}",
-                     "normalizer", "added_tokens", added, "pre_tokenizer", "type", "Sequence", "pretokenizers", "type", "Split",
-                     "pattern", "Regex", LLAMA3_REGEX, "behavior", "Isolated", "invert", 0, "type", "ByteLevel",
-                     "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 0, "post_processor", "type", "TemplateProcessing",
-                     "single", "SpecialToken", "id", "<|bos|>", "type_id", 0, "Sequence", "id", "A", "type_id", 0,
-                     "special_tokens", "<|bos|>", "id", "<|bos|>", "ids", (int)BOS, "tokens", "<|bos|>", "decoder", "type",
-                     "ByteLevel", "model", "type", "BPE", "byte_fallback", 0, "ignore_merges", 0, "vocab", vocab, "merges", merges);
+                     "normalizer", "added_tokens", added, "pre_tokenizer", "type", "Sequence", "pretokenizers", "type",
+                     "Split", "pattern", "Regex", LLAMA3_REGEX, "behavior", "Isolated", "invert", 0, "type",
+                     "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 0, "post_processor", "type",
+                     "TemplateProcessing", "single", "SpecialToken", "id", "<|bos|>", "type_id", 0, "Sequence", "id",
+                     "A", "type_id", 0, "special_tokens", "<|bos|>", "id", "<|bos|>", "ids", (int)BOS, "tokens",
+                     "<|bos|>", "decoder", "type", "ByteLevel", "model", "type", "BPE", "byte_fallback", 0,
+                     "ignore_merges", 0, "vocab", vocab, "merges", merges);
 }
 
 static tern_tokenizer *open_tiny(const char *config, const char *generation)
@@ -113,7 +117,7 @@ static void test_encode_special(void **state)
     CHECK_ENCODE(t, "<|bos|>he", parse | bos, BOS, HE); // not twice
     CHECK_ENCODE(t, " <|bos|>", parse | bos, BOS, ' ', BOS);
     CHECK_ENCODE(t, "<|bos|>", bos, BOS, '<', '|', 'b', 'o', 's', '|', '>');
-    CHECK_ENCODE(t, "<tool>he", 0, TOOL, HE); // user-defined tokens always match
+    CHECK_ENCODE(t, "<tool>he", 0, TOOL, HE);                            // user-defined tokens always match
     CHECK_ENCODE(t, "a  <tool> strip \n\xc2\xa0 a", 0, 'a', STRIP, 'a'); // the longest, with its white space
     CHECK_ENCODE(t, "a  <tool> stri", 0, 'a', ' ', ' ', TOOL, ' ', 's', 't', 'r', 'i');
     CHECK_ENCODE(t, "<tool> strip <tool> strip", 0, STRIP, STRIP);
@@ -141,16 +145,26 @@ static void test_encode_rejects(void **state)
 {
     (void)state;
     tern_tokenizer *t = open_tiny(NULL, NULL);
-    static const struct { const char *text; size_t bad; } cases[] = {
-        {"\x80", 0}, {"a\xc3", 1}, {"\xc0\xaf", 0}, {"\xe0\x80\xaf", 0}, {"12345678\xed\xa0\x80", 8}, {"\xf4\x90\x80\x80", 0},
-        {"\xf0\x9f\x98", 0}, {"aaaaaaaaaaaaaaaa\xff", 16},
+    static const struct {
+        const char *text;
+        size_t bad;
+    } cases[] = {
+        {"\x80", 0},
+        {"a\xc3", 1},
+        {"\xc0\xaf", 0},
+        {"\xe0\x80\xaf", 0},
+        {"12345678\xed\xa0\x80", 8},
+        {"\xf4\x90\x80\x80", 0},
+        {"\xf0\x9f\x98", 0},
+        {"aaaaaaaaaaaaaaaa\xff", 16},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tern_tokens tokens = {0};
         tern_error err = {0};
         char expected[32];
         snprintf(expected, sizeof expected, "offset %zu", cases[i].bad);
-        assert_int_equal(tern_tokenizer_encode(t, cases[i].text, strlen(cases[i].text), 0, &tokens, &err), TERN_MALFORMED);
+        assert_int_equal(tern_tokenizer_encode(t, cases[i].text, strlen(cases[i].text), 0, &tokens, &err),
+                         TERN_MALFORMED);
         assert_non_null(strstr(err.message, expected));
         tern_tokens_free(&tokens);
     }
@@ -166,13 +180,19 @@ static void test_splitter_classes(void **state)
 {
     (void)state;
     tern_tokenizer *t = open_tiny(NULL, NULL);
-    // U+0085 and U+3000 are white space, U+180E and U+200B are not: "X  w" splits before the last space only in a run of
-    // white space, so that " w" is one token.
+    // U+0085 and U+3000 are white space, U+180E and U+200B are not: "X  w" splits before the last space only in a run
+    // of white space, so that " w" is one token.
     CHECK_ENCODE(t, "\xc2\x85 w", 0, 0xc2, 0x85, SPACE_W);
     CHECK_ENCODE(t, "  w", 0, ' ', SPACE_W);
     // A symbol takes no letters after it but one symbol may lead letters: "!he" is one word, "!!he" two.
-    CHECK_ENCODE(t, "\xe1\xa0\x8e" "aa", 0, 0xe1, 0xa0, 0x8e, AA);
-    CHECK_ENCODE(t, "\xe2\x80\x8b\xe2\x80\x8b" "aa", 0, 0xe2, 0x80, 0x8b, 0xe2, 0x80, 0x8b, AA);
+    CHECK_ENCODE(t,
+                 "\xe1\xa0\x8e"
+                 "aa",
+                 0, 0xe1, 0xa0, 0x8e, AA);
+    CHECK_ENCODE(t,
+                 "\xe2\x80\x8b\xe2\x80\x8b"
+                 "aa",
+                 0, 0xe2, 0x80, 0x8b, 0xe2, 0x80, 0x8b, AA);
     tokenizer_free(t);
 }
 
@@ -188,8 +208,10 @@ static void test_ignore_merges(void **state)
         tern_tokenizer *t = NULL;
         assert_int_equal(open_json(root, NULL, NULL, TINY_N + 1, &t, NULL), TERN_OK);
         json_decref(root);
-        if (ignore) CHECK_ENCODE(t, "xyz", 0, TINY_N);
-        else CHECK_ENCODE(t, "xyz", 0, 'x', 'y', 'z');
+        if (ignore)
+            CHECK_ENCODE(t, "xyz", 0, TINY_N);
+        else
+            CHECK_ENCODE(t, "xyz", 0, 'x', 'y', 'z');
         tokenizer_free(t);
     }
 }
@@ -233,14 +255,20 @@ static void test_stop_tokens(void **state)
 static void test_bos_rules(void **state)
 {
     (void)state;
-    static const struct { const char *post, *config; bool adds; tern_token bos; } cases[] = {
+    static const struct {
+        const char *post, *config;
+        bool adds;
+        tern_token bos;
+    } cases[] = {
         {"null", NULL, false, -1},
         {"null", "{\"bos_token\": \"<|bos|>\"}", false, BOS},
         {"null", "{\"bos_token\": \"<|bos|>\", \"add_bos_token\": true}", true, BOS},
         {"{\"type\": \"ByteLevel\"}", "{\"bos_token\": null, \"add_bos_token\": false}", false, -1},
         {"{\"type\": \"TemplateProcessing\", \"single\": [{\"Sequence\": {\"id\": \"A\"}}]}", NULL, false, -1},
-        {"{\"type\": \"Sequence\", \"processors\": [{\"type\": \"ByteLevel\"}, {\"type\": \"TemplateProcessing\", \"single\": "
-         "[{\"SpecialToken\": {\"id\": \"b\"}}, {\"Sequence\": {\"id\": \"A\"}}], \"special_tokens\": {\"b\": {\"ids\": [265]}}}]}",
+        {"{\"type\": \"Sequence\", \"processors\": [{\"type\": \"ByteLevel\"}, {\"type\": \"TemplateProcessing\", "
+         "\"single\": "
+         "[{\"SpecialToken\": {\"id\": \"b\"}}, {\"Sequence\": {\"id\": \"A\"}}], \"special_tokens\": {\"b\": "
+         "{\"ids\": [265]}}}]}",
          NULL, true, BOS},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -261,7 +289,9 @@ static void test_sparse_ids_and_export(void **state)
     json_t *root = tiny_json();
     json_array_append_new(json_object_get(root, "added_tokens"), added_token(TINY_N + 2, "<late>", true));
     tern_tokenizer *t = NULL;
-    assert_int_equal(open_json(root, "{\"eos_token\": \"<|eos|>\", \"pad_token\": \"<none>\"}", NULL, TINY_N + 3, &t, NULL), TERN_OK);
+    assert_int_equal(
+        open_json(root, "{\"eos_token\": \"<|eos|>\", \"pad_token\": \"<none>\"}", NULL, TINY_N + 3, &t, NULL),
+        TERN_OK);
     json_decref(root);
     tokenizer_export e;
     tokenizer_get_export(t, &e);
@@ -303,7 +333,10 @@ static void test_decode_tiny(void **state)
     CHECK_DECODE(t, false, "\xe4\xb8\xad", 0xe4, EOS, 0xb8, 0xad); // hidden tokens do not cut a character
     // Invalid parts as Rust's from_utf8_lossy: one U+FFFD for each maximal subpart.
     CHECK_DECODE(t, false, "\xef\xbf\xbd", 0xe4);
-    CHECK_DECODE(t, false, "\xef\xbf\xbd" "a", 0xe4, 0xb8, 'a');
+    CHECK_DECODE(t, false,
+                 "\xef\xbf\xbd"
+                 "a",
+                 0xe4, 0xb8, 'a');
     CHECK_DECODE(t, false, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", 0xed, 0xa0, 0x80);
     CHECK_DECODE(t, false, "\xef\xbf\xbd\xef\xbf\xbd", 0xc0, 0xaf);
     CHECK_DECODE(t, false, "\xef\xbf\xbd\xef\xbf\xbd", 0xf0, 0x9f, 0x98, 0xf0);
@@ -354,7 +387,8 @@ static void test_tokens_container(void **state)
 
 // ----------------------------------------------------------------------------------------- tokenizer.json: bad files
 
-// One change to the tiny tokenizer.json: `path` is "key" or "key.key..."; a last "+" appends to a list. `value` NULL deletes.
+// One change to the tiny tokenizer.json: `path` is "key" or "key.key..."; a last "+" appends to a list. `value` NULL
+// deletes.
 typedef struct json_case {
     const char *name, *path, *value;
     tern_status status;
@@ -375,7 +409,8 @@ static const json_case json_cases[] = {
     {"json: byte without token", "model.vocab.a", NULL, TERN_MALFORMED, "0x61"},
     {"json: added token without content", "added_tokens+", "{\"id\": 3}", TERN_MALFORMED, "entry 5"},
     {"json: added token without id", "added_tokens+", "{\"content\": \"x\"}", TERN_MALFORMED, "entry 5"},
-    {"json: added id beyond the model's rows", "added_tokens+", "{\"id\": 4294967295, \"content\": \"x1\"}", TERN_MALFORMED, "x1"},
+    {"json: added id beyond the model's rows", "added_tokens+", "{\"id\": 4294967295, \"content\": \"x1\"}",
+     TERN_MALFORMED, "x1"},
     {"json: added id taken", "added_tokens+", "{\"id\": 3, \"content\": \"x1\"}", TERN_MALFORMED, "both"},
     {"json: added token differs from vocab", "added_tokens+", "{\"id\": 3, \"content\": \"he\"}", TERN_MALFORMED, "he"},
     {"json: added token twice", "added_tokens+", "{\"id\": 266, \"content\": \"<|bos|>\"}", TERN_MALFORMED, "266"},
@@ -388,40 +423,49 @@ static const json_case json_cases[] = {
     {"json: merge of empty half", "model.merges+", "[\"\", \"h\"]", TERN_MALFORMED, "merge 9"},
     {"json: merge of unmapped half", "model.merges+", "[\"\\u4e2d\", \"h\"]", TERN_MALFORMED, "merge 9"},
     {"json: merge twice", "model.merges+", "[\"h\", \"e\"]", TERN_MALFORMED, "merges 0 and 9"},
-    {"json: merge makes a control token", "added_tokens+", "{\"id\": 259, \"content\": \"hello\", \"special\": true}", TERN_MALFORMED,
-     "merge 3"},
+    {"json: merge makes a control token", "added_tokens+", "{\"id\": 259, \"content\": \"hello\", \"special\": true}",
+     TERN_MALFORMED, "merge 3"},
     {"json: other model type", "model.type", "\"WordPiece\"", TERN_UNSUPPORTED, "WordPiece"},
     {"json: dropout", "model.dropout", "0.1", TERN_UNSUPPORTED, "dropout"},
     {"json: word suffix", "model.end_of_word_suffix", "\"</w>\"", TERN_UNSUPPORTED, "end_of_word_suffix"},
     {"json: normalizer", "normalizer", "{\"type\": \"NFKC\"}", TERN_UNSUPPORTED, "NFKC"},
-    {"json: normalizer within", "normalizer", "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Sequence\"}]}", TERN_UNSUPPORTED,
-     "Sequence"},
+    {"json: normalizer within", "normalizer", "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Sequence\"}]}",
+     TERN_UNSUPPORTED, "Sequence"},
     {"json: spaces normalised before bytes", "normalizer",
-     "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"\u2581\"}", TERN_UNSUPPORTED, "normalizer of spaces"},
+     "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"\u2581\"}", TERN_UNSUPPORTED,
+     "normalizer of spaces"},
     {"json: decoder", "decoder", "{\"type\": \"WordPiece\"}", TERN_UNSUPPORTED, "WordPiece"},
-    {"json: decoder sequence", "decoder", "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Strip\"}]}", TERN_UNSUPPORTED, "Strip"},
+    {"json: decoder sequence", "decoder", "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Strip\"}]}",
+     TERN_UNSUPPORTED, "Strip"},
     {"json: no pre_tokenizer", "pre_tokenizer", "null", TERN_UNSUPPORTED, "byte_fallback"},
     {"json: Metaspace", "pre_tokenizer", "{\"type\": \"Metaspace\"}", TERN_UNSUPPORTED, "byte_fallback"},
     {"json: unknown pre_tokenizer", "pre_tokenizer", "{\"type\": \"Whitespace\"}", TERN_UNSUPPORTED, "Whitespace"},
     {"json: pre_tokenizer of wrong type", "pre_tokenizer", "3", TERN_UNSUPPORTED, "pre_tokenizer"},
-    {"json: three steps", "pre_tokenizer.pretokenizers+", "{\"type\": \"ByteLevel\", \"use_regex\": false}", TERN_UNSUPPORTED, "3 steps"},
+    {"json: three steps", "pre_tokenizer.pretokenizers+", "{\"type\": \"ByteLevel\", \"use_regex\": false}",
+     TERN_UNSUPPORTED, "3 steps"},
     {"json: split twice", "pre_tokenizer.pretokenizers",
-     "[{\"type\": \"Split\", \"pattern\": {\"Regex\": \"x\"}, \"behavior\": \"Isolated\"}, {\"type\": \"ByteLevel\"}]", TERN_UNSUPPORTED,
-     "pre_tokenizer"},
+     "[{\"type\": \"Split\", \"pattern\": {\"Regex\": \"x\"}, \"behavior\": \"Isolated\"}, {\"type\": \"ByteLevel\"}]",
+     TERN_UNSUPPORTED, "pre_tokenizer"},
     {"json: unknown regex", "pre_tokenizer.pretokenizers",
-     "[{\"type\": \"Split\", \"pattern\": {\"Regex\": \"(a+)+$\"}, \"behavior\": \"Isolated\"}, {\"type\": \"ByteLevel\", \"use_regex\": false}]",
+     "[{\"type\": \"Split\", \"pattern\": {\"Regex\": \"(a+)+$\"}, \"behavior\": \"Isolated\"}, {\"type\": "
+     "\"ByteLevel\", \"use_regex\": false}]",
      TERN_UNSUPPORTED, "(a+)+$"},
     {"json: removing split", "pre_tokenizer.pretokenizers",
-     "[{\"type\": \"Split\", \"pattern\": {\"Regex\": \"a\"}, \"behavior\": \"Removed\"}, {\"type\": \"ByteLevel\", \"use_regex\": false}]",
+     "[{\"type\": \"Split\", \"pattern\": {\"Regex\": \"a\"}, \"behavior\": \"Removed\"}, {\"type\": \"ByteLevel\", "
+     "\"use_regex\": false}]",
      TERN_UNSUPPORTED, "Isolated"},
-    {"json: add_prefix_space", "pre_tokenizer", "{\"type\": \"ByteLevel\", \"add_prefix_space\": true}", TERN_UNSUPPORTED, "add_prefix_space"},
-    {"json: unknown post_processor", "post_processor", "{\"type\": \"BertProcessing\"}", TERN_UNSUPPORTED, "BertProcessing"},
+    {"json: add_prefix_space", "pre_tokenizer", "{\"type\": \"ByteLevel\", \"add_prefix_space\": true}",
+     TERN_UNSUPPORTED, "add_prefix_space"},
+    {"json: unknown post_processor", "post_processor", "{\"type\": \"BertProcessing\"}", TERN_UNSUPPORTED,
+     "BertProcessing"},
     {"json: template without text", "post_processor.single", "[]", TERN_MALFORMED, "post_processor"},
     {"json: template without single", "post_processor.single", NULL, TERN_MALFORMED, "post_processor"},
     {"json: template step of no kind", "post_processor.single+", "{}", TERN_MALFORMED, "post_processor"},
-    {"json: template adds an end", "post_processor.single+", "{\"SpecialToken\": {\"id\": \"<|eos|>\"}}", TERN_UNSUPPORTED, "<|eos|>"},
+    {"json: template adds an end", "post_processor.single+", "{\"SpecialToken\": {\"id\": \"<|eos|>\"}}",
+     TERN_UNSUPPORTED, "<|eos|>"},
     {"json: template token without id", "post_processor.special_tokens", "{}", TERN_MALFORMED, "<|bos|>"},
-    {"json: template id out of range", "post_processor.special_tokens", "{\"<|bos|>\": {\"ids\": [270]}}", TERN_MALFORMED, "<|bos|>"},
+    {"json: template id out of range", "post_processor.special_tokens", "{\"<|bos|>\": {\"ids\": [270]}}",
+     TERN_MALFORMED, "<|bos|>"},
 };
 
 static void apply(json_t *root, const char *path, const char *value)
@@ -433,9 +477,12 @@ static void apply(json_t *root, const char *path, const char *value)
         if (path[n] != '.') {
             json_t *replacement = value == NULL ? NULL : json_loads(value, JSON_DECODE_ANY, NULL);
             assert_true(value == NULL || replacement != NULL);
-            if (path[n] == '+') json_array_append_new(json_object_get(root, key), replacement);
-            else if (value == NULL) json_object_del(root, key);
-            else json_object_set_new(root, key, replacement);
+            if (path[n] == '+')
+                json_array_append_new(json_object_get(root, key), replacement);
+            else if (value == NULL)
+                json_object_del(root, key);
+            else
+                json_object_set_new(root, key, replacement);
             return;
         }
         root = json_object_get(root, key);
@@ -453,7 +500,8 @@ static void test_json_case(void **state)
     apply(root, c->path, c->value);
     tern_status status = open_json(root, NULL, NULL, TINY_N, &t, &err);
     json_decref(root);
-    if (status != c->status || strstr(err.message, c->message) == NULL) print_error("%s: %s\n", tern_status_name(status), err.message);
+    if (status != c->status || strstr(err.message, c->message) == NULL)
+        print_error("%s: %s\n", tern_status_name(status), err.message);
     assert_int_equal(status, c->status);
     assert_int_equal(err.status, c->status);
     assert_non_null(strstr(err.message, c->message));
@@ -483,7 +531,8 @@ static void test_json_texts(void **state)
     free(large);
 
     // Every truncation of a small file fails cleanly.
-    json_t *root = json_pack("{s:{s:{s:i}, s:[]}, s:{s:s}}", "model", "vocab", "a", 0, "merges", "pre_tokenizer", "type", "ByteLevel");
+    json_t *root = json_pack("{s:{s:{s:i}, s:[]}, s:{s:s}}", "model", "vocab", "a", 0, "merges", "pre_tokenizer",
+                             "type", "ByteLevel");
     char *text = json_dumps(root, 0);
     json_decref(root);
     for (size_t i = strlen(text); i-- > 0;) {
@@ -497,7 +546,10 @@ static void test_json_texts(void **state)
 static void test_bad_side_files(void **state)
 {
     (void)state;
-    static const struct { const char *config, *generation; tern_status status; } cases[] = {
+    static const struct {
+        const char *config, *generation;
+        tern_status status;
+    } cases[] = {
         {"{", NULL, TERN_MALFORMED},
         {NULL, "7", TERN_MALFORMED},
         {"{\"bos_token\": 3}", NULL, TERN_MALFORMED},
@@ -546,13 +598,13 @@ typedef struct gguf_case {
     const char *model, *pre, *architecture; // NULL: "gpt2", none, "llama"
     bool no_model, no_tokens, no_types, no_merges, types_are_u32;
     int n_types_less;
-    int32_t bad_type; // of token 0; 0: none
+    int32_t bad_type;    // of token 0; 0: none
     const char *token_0; // its text; NULL: the right one
     size_t token_0_n;
     const char *merge_0;
     uint32_t bos, eos, eot, pad; // + 1
-    int add_bos, add_eos; // 0 absent, 1 false, 2 true
-    uint32_t n_vocab; // 0: right
+    int add_bos, add_eos;        // 0 absent, 1 false, 2 true
+    uint32_t n_vocab;            // 0: right
     // Of a good one:
     const char *description;
     bool adds_bos;
@@ -589,14 +641,18 @@ static text_buffer write_gguf(const gguf_case *c)
     if (!c->no_tokens) {
         json_t *root = tiny_json(), *added = json_object_get(root, "added_tokens"), *value;
         const char *texts[TINY_N] = {0}, *text;
-        json_object_foreach(json_object_get(json_object_get(root, "model"), "vocab"), text, value) texts[json_integer_value(value)] = text;
-        for (size_t i = 0; i < json_array_size(added); i++) texts[BOS + i] = json_string_value(json_object_get(json_array_get(added, i), "content"));
+        json_object_foreach(json_object_get(json_object_get(root, "model"), "vocab"), text, value)
+            texts[json_integer_value(value)] = text;
+        for (size_t i = 0; i < json_array_size(added); i++)
+            texts[BOS + i] = json_string_value(json_object_get(json_array_get(added, i), "content"));
         put_key(&b, &n_keys, "tokens", W_ARRAY);
         put_u32(&b, W_STRING);
         put_u64(&b, TINY_N);
         map_byte(0, mapped);
-        if (c->token_0 != NULL) put_string(&b, c->token_0, c->token_0_n);
-        else put_string(&b, mapped, strlen(mapped));
+        if (c->token_0 != NULL)
+            put_string(&b, c->token_0, c->token_0_n);
+        else
+            put_string(&b, mapped, strlen(mapped));
         for (size_t i = 1; i < TINY_N; i++) put_string(&b, texts[i], strlen(texts[i]));
         json_decref(root);
     }
@@ -643,29 +699,70 @@ static text_buffer write_gguf(const gguf_case *c)
 
 static const gguf_case gguf_cases[] = {
     {.name = "gguf: no pre, llama", .description = "byte-level BPE (gpt2), 270 tokens"},
-    {.name = "gguf: no pre, bitnet-b1.58", .architecture = "bitnet-b1.58", .description = "byte-level BPE (llama3), 270 tokens", .adds_bos = true},
-    {.name = "gguf: no pre, bitnet-25", .architecture = "bitnet-25", .description = "byte-level BPE (llama3), 270 tokens", .adds_bos = true},
-    {.name = "gguf: default, bitnet-b1.58", .architecture = "bitnet-b1.58", .pre = "default", .description = "byte-level BPE (llama3), 270 tokens", .adds_bos = true},
-    {.name = "gguf: llama-bpe", .pre = "llama-bpe", .description = "byte-level BPE (llama3), 270 tokens", .adds_bos = true},
+    {.name = "gguf: no pre, bitnet-b1.58",
+     .architecture = "bitnet-b1.58",
+     .description = "byte-level BPE (llama3), 270 tokens",
+     .adds_bos = true},
+    {.name = "gguf: no pre, bitnet-25",
+     .architecture = "bitnet-25",
+     .description = "byte-level BPE (llama3), 270 tokens",
+     .adds_bos = true},
+    {.name = "gguf: default, bitnet-b1.58",
+     .architecture = "bitnet-b1.58",
+     .pre = "default",
+     .description = "byte-level BPE (llama3), 270 tokens",
+     .adds_bos = true},
+    {.name = "gguf: llama-bpe",
+     .pre = "llama-bpe",
+     .description = "byte-level BPE (llama3), 270 tokens",
+     .adds_bos = true},
     {.name = "gguf: falcon3", .pre = "falcon3", .description = "byte-level BPE (llama3), 270 tokens", .adds_bos = true},
-    {.name = "gguf: add_bos false", .pre = "llama-bpe", .add_bos = 1, .description = "byte-level BPE (llama3), 270 tokens"},
-    {.name = "gguf: add_bos true", .pre = "gpt-2", .add_bos = 2, .description = "byte-level BPE (gpt2), 270 tokens", .adds_bos = true},
+    {.name = "gguf: add_bos false",
+     .pre = "llama-bpe",
+     .add_bos = 1,
+     .description = "byte-level BPE (llama3), 270 tokens"},
+    {.name = "gguf: add_bos true",
+     .pre = "gpt-2",
+     .add_bos = 2,
+     .description = "byte-level BPE (gpt2), 270 tokens",
+     .adds_bos = true},
     {.name = "gguf: qwen2", .pre = "qwen2", .add_eos = 1, .description = "byte-level BPE (qwen2), 270 tokens"},
     {.name = "gguf: no types", .pre = "qwen2", .no_types = true, .description = "byte-level BPE (qwen2), 270 tokens"},
-    {.name = "gguf: padded model", .pre = "qwen2", .n_vocab = 1000, .description = "byte-level BPE (qwen2), 270 tokens"},
-    {.name = "gguf: padding is ordinary", .pre = "qwen2", .pad = 'h' + 1, .description = "byte-level BPE (qwen2), 270 tokens"},
-    {.name = "gguf: end is a byte", .pre = "qwen2", .eos = '\n' + 1, .description = "byte-level BPE (qwen2), 270 tokens"},
+    {.name = "gguf: padded model",
+     .pre = "qwen2",
+     .n_vocab = 1000,
+     .description = "byte-level BPE (qwen2), 270 tokens"},
+    {.name = "gguf: padding is ordinary",
+     .pre = "qwen2",
+     .pad = 'h' + 1,
+     .description = "byte-level BPE (qwen2), 270 tokens"},
+    {.name = "gguf: end is a byte",
+     .pre = "qwen2",
+     .eos = '\n' + 1,
+     .description = "byte-level BPE (qwen2), 270 tokens"},
     {.name = "gguf: end is made by a merge", .eos = HELL + 1, .status = TERN_MALFORMED, .message = "merge 2"},
     {.name = "gguf: pad out of range", .pad = TINY_N + 1, .status = TERN_MALFORMED, .message = "padding_token_id"},
     {.name = "gguf: default, llama", .pre = "default", .status = TERN_UNSUPPORTED, .message = "default"},
     {.name = "gguf: unknown pre", .pre = "falcon", .status = TERN_UNSUPPORTED, .message = "falcon"},
-    {.name = "gguf: pre of several words", .pre = "llama3 qwen2", .status = TERN_UNSUPPORTED, .message = "llama3 qwen2"},
-    {.name = "gguf: pieces without scores", .model = "llama", .status = TERN_MALFORMED, .message = "tokenizer.ggml.scores"},
+    {.name = "gguf: pre of several words",
+     .pre = "llama3 qwen2",
+     .status = TERN_UNSUPPORTED,
+     .message = "llama3 qwen2"},
+    {.name = "gguf: pieces without scores",
+     .model = "llama",
+     .status = TERN_MALFORMED,
+     .message = "tokenizer.ggml.scores"},
     {.name = "gguf: other model", .model = "bert", .status = TERN_UNSUPPORTED, .message = "bert"},
     {.name = "gguf: no_vocab", .model = "no_vocab", .status = TERN_NOT_FOUND, .message = "no tokenizer"},
     {.name = "gguf: nothing", .no_model = true, .no_tokens = true, .status = TERN_NOT_FOUND, .message = "no tokenizer"},
-    {.name = "gguf: tokens without model", .no_model = true, .status = TERN_MALFORMED, .message = "tokenizer.ggml.model"},
-    {.name = "gguf: model without tokens", .no_tokens = true, .status = TERN_MALFORMED, .message = "tokenizer.ggml.tokens"},
+    {.name = "gguf: tokens without model",
+     .no_model = true,
+     .status = TERN_MALFORMED,
+     .message = "tokenizer.ggml.model"},
+    {.name = "gguf: model without tokens",
+     .no_tokens = true,
+     .status = TERN_MALFORMED,
+     .message = "tokenizer.ggml.tokens"},
     {.name = "gguf: no merges", .no_merges = true, .status = TERN_MALFORMED, .message = "tokenizer.ggml.merges"},
     {.name = "gguf: types too few", .n_types_less = 1, .status = TERN_MALFORMED, .message = "token_type"},
     {.name = "gguf: types not i32", .types_are_u32 = true, .status = TERN_MALFORMED, .message = "token_type"},
@@ -795,7 +892,8 @@ static int run_json_cases(void)
 {
     struct CMUnitTest tests[N_JSON_CASES];
     for (size_t i = 0; i < N_JSON_CASES; i++)
-        tests[i] = (struct CMUnitTest){json_cases[i].name, test_json_case, NULL, NULL, (void *)(uintptr_t)&json_cases[i]};
+        tests[i] = (struct CMUnitTest){json_cases[i].name, test_json_case, NULL, NULL,
+                                       (void *)(uintptr_t)&json_cases[i]};
     return cmocka_run_group_tests_name("text: tokenizer.json", tests, NULL, NULL);
 }
 
@@ -803,7 +901,8 @@ static int run_gguf_cases(void)
 {
     struct CMUnitTest tests[N_GGUF_CASES];
     for (size_t i = 0; i < N_GGUF_CASES; i++)
-        tests[i] = (struct CMUnitTest){gguf_cases[i].name, test_gguf_case, NULL, NULL, (void *)(uintptr_t)&gguf_cases[i]};
+        tests[i] = (struct CMUnitTest){gguf_cases[i].name, test_gguf_case, NULL, NULL,
+                                       (void *)(uintptr_t)&gguf_cases[i]};
     return cmocka_run_group_tests_name("text: gguf", tests, NULL, NULL);
 }
 

@@ -14,11 +14,34 @@
 
 // Ids: <unk>, <s>, </s>, the 256 byte tokens, these pieces. Merges in the order of the pieces they make; scores
 // likewise.
-static const char *const pieces[] = {SPACE, "h", "e", "l", "o", "a", "\xc3\xa9", "he", "ll", "hell", "hello", SPACE "hello",
-                                     "aa", SPACE "a", SPACE SPACE};
-static const char *const merges[] = {"h e", "l l", "he ll", "hell o", SPACE " hello", "a a", SPACE " a", SPACE " " SPACE};
-enum { UNK, BOS, EOS, BYTE_0, P = 259, P_SPACE = P, P_H, P_E, P_L, P_O, P_A, P_EE, P_HE, P_LL, P_HELL, P_HELLO, P_SPACE_HELLO, P_AA,
-       P_SPACE_A, P_SPACES, N_TOKENS, N_PIECES = N_TOKENS - P };
+static const char *const pieces[] = {SPACE, "h",    "e",     "l",           "o",  "a",       "\xc3\xa9", "he",
+                                     "ll",  "hell", "hello", SPACE "hello", "aa", SPACE "a", SPACE SPACE};
+static const char *const merges[] = {"h e",          "l l", "he ll",    "hell o",
+                                     SPACE " hello", "a a", SPACE " a", SPACE " " SPACE};
+enum {
+    UNK,
+    BOS,
+    EOS,
+    BYTE_0,
+    P = 259,
+    P_SPACE = P,
+    P_H,
+    P_E,
+    P_L,
+    P_O,
+    P_A,
+    P_EE,
+    P_HE,
+    P_LL,
+    P_HELL,
+    P_HELLO,
+    P_SPACE_HELLO,
+    P_AA,
+    P_SPACE_A,
+    P_SPACES,
+    N_TOKENS,
+    N_PIECES = N_TOKENS - P
+};
 #define BYTE(b) (BYTE_0 + (b))
 
 static const char *piece_text(int id, char buffer[16])
@@ -44,16 +67,20 @@ static json_t *pieces_json(void)
     for (int id = 0; id < N_TOKENS; id++) json_object_set_new(vocab, piece_text(id, buffer), json_integer(id));
     for (size_t i = 0; i < sizeof merges / sizeof *merges; i++) json_array_append_new(list, json_string(merges[i]));
     for (int id = UNK; id <= EOS; id++) json_array_append_new(tokens, added(id, piece_text(id, buffer), true, NULL));
-    json_t *normalizer = json_pack("{s:s, s:[{s:s, s:s}, {s:s, s:{s:s}, s:s}]}", "type", "Sequence", "normalizers", "type",
-                                   "Prepend", "prepend", SPACE, "type", "Replace", "pattern", "String", " ", "content", SPACE);
-    json_t *decoder = json_pack("{s:s, s:[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}, {s:s, s:s, s:i, s:i}]}", "type", "Sequence",
-                                "decoders", "type", "Replace", "pattern", "String", SPACE, "content", " ", "type",
-                                "ByteFallback", "type", "Fuse", "type", "Strip", "content", " ", "start", 1, "stop", 0);
+    json_t *normalizer = json_pack("{s:s, s:[{s:s, s:s}, {s:s, s:{s:s}, s:s}]}", "type", "Sequence", "normalizers",
+                                   "type", "Prepend", "prepend", SPACE, "type", "Replace", "pattern", "String", " ",
+                                   "content", SPACE);
+    json_t *decoder = json_pack("{s:s, s:[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}, {s:s, s:s, s:i, s:i}]}", "type",
+                                "Sequence", "decoders", "type", "Replace", "pattern", "String", SPACE, "content", " ",
+                                "type", "ByteFallback", "type", "Fuse", "type", "Strip", "content", " ", "start", 1,
+                                "stop", 0);
     json_t *post = json_pack("{s:s, s:[{s:{s:s}}, {s:{s:s}}], s:{s:{s:[i]}}}", "type", "TemplateProcessing", "single",
-                             "SpecialToken", "id", "<s>", "Sequence", "id", "A", "special_tokens", "<s>", "ids", (int)BOS);
-    return json_pack("{s:o, s:n, s:o, s:o, s:o, s:{s:s, s:s, s:b, s:b, s:o, s:o}}", "normalizer", normalizer, "pre_tokenizer",
-                     "post_processor", post, "decoder", decoder, "added_tokens", tokens, "model", "type", "BPE", "unk_token",
-                     "<unk>", "fuse_unk", 1, "byte_fallback", 1, "vocab", vocab, "merges", list);
+                             "SpecialToken", "id", "<s>", "Sequence", "id", "A", "special_tokens", "<s>", "ids",
+                             (int)BOS);
+    return json_pack("{s:o, s:n, s:o, s:o, s:o, s:{s:s, s:s, s:b, s:b, s:o, s:o}}", "normalizer", normalizer,
+                     "pre_tokenizer", "post_processor", post, "decoder", decoder, "added_tokens", tokens, "model",
+                     "type", "BPE", "unk_token", "<unk>", "fuse_unk", 1, "byte_fallback", 1, "vocab", vocab, "merges",
+                     list);
 }
 
 static tern_tokenizer *open_ok(json_t *root, uint32_t n_vocab)
@@ -113,7 +140,10 @@ static void test_pieces_decode(void **state)
     CHECK_DECODE(t, true, "<s> hello", BOS, P_SPACE_HELLO);
     CHECK_DECODE(t, false, "a", BYTE(' '), P_A); // a byte token's space is a space
     CHECK_DECODE(t, false, "\xf0\x9f\x98\x81", P_SPACE, BYTE(0xf0), BYTE(0x9f), BYTE(0x98), BYTE(0x81));
-    CHECK_DECODE(t, false, "\xef\xbf\xbd" "a", P_SPACE, BYTE(0xf0), BYTE(0x9f), P_A);
+    CHECK_DECODE(t, false,
+                 "\xef\xbf\xbd"
+                 "a",
+                 P_SPACE, BYTE(0xf0), BYTE(0x9f), P_A);
     CHECK_DECODE(t, false, "\xef\xbf\xbd\xef\xbf\xbd", BYTE(0xff), BYTE(0xc3));
     CHECK_DECODE(t, false, "a\0a", P_A, BYTE(0), P_A);
 
@@ -136,7 +166,10 @@ static void test_pieces_decode(void **state)
 static void test_metaspace(void **state)
 {
     (void)state;
-    static const struct { const char *pre; bool prefixes, behind_tokens, splits; } cases[] = {
+    static const struct {
+        const char *pre;
+        bool prefixes, behind_tokens, splits;
+    } cases[] = {
         {"\"prepend_scheme\": \"first\", \"split\": false", true, false, false},
         {"\"prepend_scheme\": \"first\", \"split\": true", true, false, true},
         {"\"prepend_scheme\": \"always\", \"split\": false", true, true, false},
@@ -152,14 +185,20 @@ static void test_metaspace(void **state)
         json_object_set_new(root, "pre_tokenizer", json_loads(pre, 0, NULL));
         tern_tokenizer *t = open_ok(root, N_TOKENS);
         const int parse = TERN_TOKENIZE_PARSE_SPECIAL;
-        if (cases[i].prefixes) CHECK_ENCODE(t, "hello", 0, P_SPACE_HELLO);
-        else CHECK_ENCODE(t, "hello", 0, P_HELLO);
+        if (cases[i].prefixes)
+            CHECK_ENCODE(t, "hello", 0, P_SPACE_HELLO);
+        else
+            CHECK_ENCODE(t, "hello", 0, P_HELLO);
         CHECK_ENCODE(t, " hello", 0, P_SPACE_HELLO); // never a second space
         CHECK_ENCODE(t, SPACE "hello", 0, P_SPACE_HELLO);
-        if (cases[i].behind_tokens) CHECK_ENCODE(t, "<s>hello", parse, BOS, P_SPACE_HELLO);
-        else CHECK_ENCODE(t, "<s>hello", parse, BOS, P_HELLO);
-        if (cases[i].splits) CHECK_ENCODE(t, "  ", 0, P_SPACE, P_SPACE);
-        else CHECK_ENCODE(t, "  ", 0, P_SPACES);
+        if (cases[i].behind_tokens)
+            CHECK_ENCODE(t, "<s>hello", parse, BOS, P_SPACE_HELLO);
+        else
+            CHECK_ENCODE(t, "<s>hello", parse, BOS, P_HELLO);
+        if (cases[i].splits)
+            CHECK_ENCODE(t, "  ", 0, P_SPACE, P_SPACE);
+        else
+            CHECK_ENCODE(t, "  ", 0, P_SPACES);
         tokenizer_export e;
         tokenizer_get_export(t, &e);
         assert_int_equal(e.add_space_prefix, cases[i].prefixes);
@@ -189,8 +228,16 @@ static void test_unknown_characters(void **state)
         json_object_del(json_object_get(model, "vocab"), "<0xF0>");
         json_object_set_new(model, "fuse_unk", json_boolean(fuse));
         tern_tokenizer *t = open_ok(root, N_TOKENS);
-        if (fuse) CHECK_ENCODE(t, "h\xf0\x9f\x98\x81\xf0\x9f\x98\x82" "e\n", 0, P_SPACE, P_H, UNK, P_E, BYTE('\n'));
-        else CHECK_ENCODE(t, "h\xf0\x9f\x98\x81\xf0\x9f\x98\x82" "e\n", 0, P_SPACE, P_H, UNK, UNK, P_E, BYTE('\n'));
+        if (fuse)
+            CHECK_ENCODE(t,
+                         "h\xf0\x9f\x98\x81\xf0\x9f\x98\x82"
+                         "e\n",
+                         0, P_SPACE, P_H, UNK, P_E, BYTE('\n'));
+        else
+            CHECK_ENCODE(t,
+                         "h\xf0\x9f\x98\x81\xf0\x9f\x98\x82"
+                         "e\n",
+                         0, P_SPACE, P_H, UNK, UNK, P_E, BYTE('\n'));
         tokenizer_free(t);
     }
 }
@@ -227,18 +274,23 @@ static void test_added_token_flags(void **state)
 static void test_nfc(void **state)
 {
     (void)state;
-    static const struct { const char *text, *nfc; } cases[] = {
+    static const struct {
+        const char *text, *nfc;
+    } cases[] = {
         {"e\xcc\x81", "\xc3\xa9"},
-        {"abce\xcc\x81" "def", "abc\xc3\xa9" "def"},
+        {"abce\xcc\x81"
+         "def",
+         "abc\xc3\xa9"
+         "def"},
         {"\xc3\xa9", "\xc3\xa9"},
-        {"\xe2\x84\xab", "\xc3\x85"},                                     // ANGSTROM SIGN
-        {"\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab", "\xed\x95\x9c"},         // Hangul
-        {"\xe3\x81\x8b\xe3\x82\x99", "\xe3\x81\x8c"},                     // voiced kana
-        {"a\xcc\x81\xcc\xa3", "\xe1\xba\xa1\xcc\x81"},                    // marks in canonical order
-        {"\xe0\xa5\x98", "\xe0\xa4\x95\xe0\xa4\xbc"},                     // excluded from composition
+        {"\xe2\x84\xab", "\xc3\x85"},                             // ANGSTROM SIGN
+        {"\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab", "\xed\x95\x9c"}, // Hangul
+        {"\xe3\x81\x8b\xe3\x82\x99", "\xe3\x81\x8c"},             // voiced kana
+        {"a\xcc\x81\xcc\xa3", "\xe1\xba\xa1\xcc\x81"},            // marks in canonical order
+        {"\xe0\xa5\x98", "\xe0\xa4\x95\xe0\xa4\xbc"},             // excluded from composition
         {"\xf0\x9f\x98\x81 \xe2\x80\x99", "\xf0\x9f\x98\x81 \xe2\x80\x99"},
-        {"a\xe0\xa3\x93\xcc\xa3", "a\xe0\xa3\x93\xcc\xa3"},               // U+08D3, a mark since Unicode 11: nothing moves past it
-        {"a\xcc\x81\xe1\xab\x8e\xcc\xa7", "\xc3\xa1\xe1\xab\x8e\xcc\xa7"}, // U+1ACE, Unicode 14
+        {"a\xe0\xa3\x93\xcc\xa3", "a\xe0\xa3\x93\xcc\xa3"}, // U+08D3, a mark since Unicode 11: nothing moves past it
+        {"a\xcc\x81\xe1\xab\x8e\xcc\xa7", "\xc3\xa1\xe1\xab\x8e\xcc\xa7"},        // U+1ACE, Unicode 14
         {"\xf0\x91\xa4\xb5\xf0\x91\xa4\xb0", "\xf0\x91\xa4\xb5\xf0\x91\xa4\xb0"}, // U+11935 U+11930, Unicode 13
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -272,14 +324,18 @@ static void test_normalized_between_tokens(void **state)
     (void)state;
     json_t *root = pieces_json(), *tokens = json_object_get(root, "added_tokens");
     enum { RAW = N_TOKENS, NORMAL, N };
-    json_array_append_new(json_object_get(json_object_get(root, "normalizer"), "normalizers"), json_pack("{s:s}", "type", "NFC"));
+    json_array_append_new(json_object_get(json_object_get(root, "normalizer"), "normalizers"),
+                          json_pack("{s:s}", "type", "NFC"));
     json_array_append_new(tokens, added(RAW, "oe\xcc\x81", false, NULL));
     json_array_append_new(tokens, added(NORMAL, "he\xcc\x81", false, "normalized"));
     tern_tokenizer *t = open_ok(root, N);
     CHECK_ENCODE(t, "le\xcc\x81", 0, P_SPACE, P_L, P_EE);
-    CHECK_ENCODE(t, "oe\xcc\x81", 0, RAW);                          // before normalising
+    CHECK_ENCODE(t, "oe\xcc\x81", 0, RAW); // before normalising
     CHECK_ENCODE(t, "o\xc3\xa9", 0, P_SPACE, P_O, P_EE);
-    CHECK_ENCODE(t, "h\xc3\xa9" "a he\xcc\x81", 0, NORMAL, P_A, NORMAL); // behind it, in either form
+    CHECK_ENCODE(t,
+                 "h\xc3\xa9"
+                 "a he\xcc\x81",
+                 0, NORMAL, P_A, NORMAL); // behind it, in either form
     tokenizer_free(t);
 }
 
@@ -314,27 +370,31 @@ static const json_case json_cases[] = {
     {"pieces: unk_token not there", "model.unk_token", "\"<none>\"", TERN_MALFORMED, "unk_token"},
     {"pieces: unk_token of wrong type", "model.unk_token", "3", TERN_MALFORMED, "unk_token"},
     {"pieces: spaces not replaced", "normalizer", "null", TERN_UNSUPPORTED, "spaces replaced"},
-    {"pieces: prepended only", "normalizer", "{\"type\": \"Prepend\", \"prepend\": \"\\u2581\"}", TERN_UNSUPPORTED, "spaces replaced"},
-    {"pieces: prepends something else", "normalizer", "{\"type\": \"Prepend\", \"prepend\": \"x\"}", TERN_UNSUPPORTED, "Prepend"},
-    {"pieces: replaces something else", "normalizer",
-     "{\"type\": \"Replace\", \"pattern\": {\"Regex\": \" +\"}, \"content\": \"\\u2581\"}", TERN_UNSUPPORTED, "Replace"},
-    {"pieces: Metaspace behind Prepend", "pre_tokenizer", "{\"type\": \"Metaspace\", \"replacement\": \"\\u2581\"}", TERN_UNSUPPORTED,
+    {"pieces: prepended only", "normalizer", "{\"type\": \"Prepend\", \"prepend\": \"\\u2581\"}", TERN_UNSUPPORTED,
      "spaces replaced"},
-    {"pieces: Metaspace by another character", "pre_tokenizer", "{\"type\": \"Metaspace\", \"replacement\": \"_\"}", TERN_UNSUPPORTED,
-     "U+2581"},
+    {"pieces: prepends something else", "normalizer", "{\"type\": \"Prepend\", \"prepend\": \"x\"}", TERN_UNSUPPORTED,
+     "Prepend"},
+    {"pieces: replaces something else", "normalizer",
+     "{\"type\": \"Replace\", \"pattern\": {\"Regex\": \" +\"}, \"content\": \"\\u2581\"}", TERN_UNSUPPORTED,
+     "Replace"},
+    {"pieces: Metaspace behind Prepend", "pre_tokenizer", "{\"type\": \"Metaspace\", \"replacement\": \"\\u2581\"}",
+     TERN_UNSUPPORTED, "spaces replaced"},
+    {"pieces: Metaspace by another character", "pre_tokenizer", "{\"type\": \"Metaspace\", \"replacement\": \"_\"}",
+     TERN_UNSUPPORTED, "U+2581"},
     {"pieces: unknown scheme", "pre_tokenizer",
-     "{\"type\": \"Metaspace\", \"replacement\": \"\\u2581\", \"prepend_scheme\": \"last\"}", TERN_UNSUPPORTED, "prepend_scheme"},
+     "{\"type\": \"Metaspace\", \"replacement\": \"\\u2581\", \"prepend_scheme\": \"last\"}", TERN_UNSUPPORTED,
+     "prepend_scheme"},
     {"pieces: no decoder", "decoder", "null", TERN_UNSUPPORTED, "decoder"},
     {"pieces: decoder ByteLevel", "decoder", "{\"type\": \"ByteLevel\"}", TERN_UNSUPPORTED, "decoder"},
-    {"pieces: decoder of one step", "decoder", "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"ByteFallback\"}]}", TERN_UNSUPPORTED,
-     "decoder"},
+    {"pieces: decoder of one step", "decoder", "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"ByteFallback\"}]}",
+     TERN_UNSUPPORTED, "decoder"},
     {"pieces: decoder strips the end", "decoder",
-     "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Strip\", \"content\": \" \", \"start\": 0, \"stop\": 1}]}", TERN_UNSUPPORTED,
-     "Strip"},
+     "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Strip\", \"content\": \" \", \"start\": 0, \"stop\": 1}]}",
+     TERN_UNSUPPORTED, "Strip"},
     {"pieces: merge of a byte token", "model.merges", "[[\"<0x41>\", \"h\"]]", TERN_MALFORMED, "merge 0"},
     {"pieces: merge of a space", "model.merges", "[[\" \", \"h\"]]", TERN_MALFORMED, "merge 0"},
-    {"pieces: merge makes a special token", "model.vocab", "{\"<unk>\": 0, \"<s>\": 1, \"</s>\": 2, \"<s\": 3, \">\": 4}", TERN_MALFORMED,
-     "merge 0"},
+    {"pieces: merge makes a special token", "model.vocab",
+     "{\"<unk>\": 0, \"<s>\": 1, \"</s>\": 2, \"<s\": 3, \">\": 4}", TERN_MALFORMED, "merge 0"},
 };
 
 static void test_json_case(void **state)
@@ -351,7 +411,8 @@ static void test_json_case(void **state)
     tern_error err = {0};
     tern_status status = open_json(root, NULL, NULL, N_TOKENS, &t, &err);
     json_decref(root);
-    if (status != c->status || strstr(err.message, c->message) == NULL) print_error("%s: %s\n", tern_status_name(status), err.message);
+    if (status != c->status || strstr(err.message, c->message) == NULL)
+        print_error("%s: %s\n", tern_status_name(status), err.message);
     assert_int_equal(status, c->status);
     assert_non_null(strstr(err.message, c->message));
     assert_null(t);
@@ -420,12 +481,18 @@ static bytes pieces_gguf(const gguf_case *c)
     put_string(&b, "llama");
     put_list(&b, "tokens", GGUF_STRING, (size_t)n);
     for (int id = 0; id < n; id++)
-        put_string(&b, id >= N_TOKENS ? "[PAD]" : id == BYTE(0x41) && c->text != NULL ? c->text : piece_text(id, buffer));
+        put_string(&b, id >= N_TOKENS                        ? "[PAD]"
+                       : id == BYTE(0x41) && c->text != NULL ? c->text
+                                                             : piece_text(id, buffer));
     if (!c->no_types) {
         put_list(&b, "token_type", GGUF_I32, (size_t)n);
         for (int id = 0; id < n; id++)
-            put_u32(&b, id == UNK ? 2 : id < BYTE_0 ? 3 : id < P ? 6 : id >= N_TOKENS ? 5
-                            : id == P_HELLO && c->type != 0 ? (uint32_t)c->type : 1);
+            put_u32(&b, id == UNK                       ? 2
+                        : id < BYTE_0                   ? 3
+                        : id < P                        ? 6
+                        : id >= N_TOKENS                ? 5
+                        : id == P_HELLO && c->type != 0 ? (uint32_t)c->type
+                                                        : 1);
     }
     if (!c->no_scores) {
         put_list(&b, "scores", c->scores_are_i32 ? GGUF_I32 : GGUF_F32, (size_t)(n - c->n_scores_less));
@@ -474,10 +541,20 @@ static const gguf_case gguf_cases[] = {
     {.name = "gguf pieces: byte token <0x041>", .text = "<0x041>", .status = TERN_MALFORMED, .message = "<0x041>"},
     {.name = "gguf pieces: empty byte token", .text = "", .status = TERN_MALFORMED, .message = "byte token 68"},
     {.name = "gguf pieces: type 6 of a piece", .type = 6, .status = TERN_MALFORMED, .message = "byte token 269"},
-    {.name = "gguf pieces: unknown id out of range", .unknown = N_TOKENS + 1, .status = TERN_MALFORMED, .message = "unknown_token_id"},
+    {.name = "gguf pieces: unknown id out of range",
+     .unknown = N_TOKENS + 1,
+     .status = TERN_MALFORMED,
+     .message = "unknown_token_id"},
     {.name = "gguf pieces: bos out of range", .bos = UINT32_MAX, .status = TERN_MALFORMED, .message = "bos_token_id"},
-    {.name = "gguf pieces: removes spaces", .removes_spaces = true, .status = TERN_UNSUPPORTED, .message = "remove_extra_whitespaces"},
-    {.name = "gguf pieces: piece too long", .no_types = true, .text = long_piece, .status = TERN_LIMIT, .message = "token 68"},
+    {.name = "gguf pieces: removes spaces",
+     .removes_spaces = true,
+     .status = TERN_UNSUPPORTED,
+     .message = "remove_extra_whitespaces"},
+    {.name = "gguf pieces: piece too long",
+     .no_types = true,
+     .text = long_piece,
+     .status = TERN_LIMIT,
+     .message = "token 68"},
 };
 
 static void test_gguf_case(void **state)
@@ -486,7 +563,8 @@ static void test_gguf_case(void **state)
     tern_tokenizer *t = NULL;
     tern_error err = {0};
     tern_status status = open_gguf(c, &t, &err);
-    if (status != c->status || strstr(err.message, c->message) == NULL) print_error("%s: %s\n", tern_status_name(status), err.message);
+    if (status != c->status || strstr(err.message, c->message) == NULL)
+        print_error("%s: %s\n", tern_status_name(status), err.message);
     assert_int_equal(status, c->status);
     assert_non_null(strstr(err.message, c->message));
     assert_null(t);
@@ -530,7 +608,8 @@ static void test_trailing_unused(void **state)
     assert_int_equal(tern_tokenizer_n_tokens(t), N_TOKENS);
     assert_string_equal(tokenizer_description(t), "SentencePiece-style BPE, 274 tokens");
     CHECK_DECODE(t, true, "a", P_A, N_TOKENS, N_TOKENS + 2);
-    CHECK_ENCODE(t, "[PAD]", TERN_TOKENIZE_PARSE_SPECIAL, P_SPACE, BYTE('['), BYTE('P'), BYTE('A'), BYTE('D'), BYTE(']'));
+    CHECK_ENCODE(t, "[PAD]", TERN_TOKENIZE_PARSE_SPECIAL, P_SPACE, BYTE('['), BYTE('P'), BYTE('A'), BYTE('D'),
+                 BYTE(']'));
     tokenizer_export e;
     tokenizer_get_export(t, &e);
     assert_int_equal(e.n_tokens, N_TOKENS + 3); // a file keeps its rows
@@ -602,8 +681,8 @@ static void test_llama2(void **state)
 // Also none behind a special token, which brings a space of its own.
 static bool has_no_space_runs(const char *text)
 {
-    return strstr(text, "> ") == NULL && text[0] != ' ' && strncmp(text, SPACE, 3) != 0 && strstr(text, "  ") == NULL && strstr(text, " " SPACE) == NULL &&
-           strstr(text, SPACE " ") == NULL && strstr(text, SPACE SPACE) == NULL;
+    return strstr(text, "> ") == NULL && text[0] != ' ' && strncmp(text, SPACE, 3) != 0 && strstr(text, "  ") == NULL &&
+           strstr(text, " " SPACE) == NULL && strstr(text, SPACE " ") == NULL && strstr(text, SPACE SPACE) == NULL;
 }
 
 static void open_llama2_gguf(char *data, size_t n, tern_tokenizer **out)
@@ -658,9 +737,11 @@ static int run_cases(void)
 {
     struct CMUnitTest json[N_JSON_CASES], gguf[N_GGUF_CASES];
     for (size_t i = 0; i < N_JSON_CASES; i++)
-        json[i] = (struct CMUnitTest){json_cases[i].name, test_json_case, NULL, NULL, (void *)(uintptr_t)&json_cases[i]};
+        json[i] = (struct CMUnitTest){json_cases[i].name, test_json_case, NULL, NULL,
+                                      (void *)(uintptr_t)&json_cases[i]};
     for (size_t i = 0; i < N_GGUF_CASES; i++)
-        gguf[i] = (struct CMUnitTest){gguf_cases[i].name, test_gguf_case, NULL, NULL, (void *)(uintptr_t)&gguf_cases[i]};
+        gguf[i] = (struct CMUnitTest){gguf_cases[i].name, test_gguf_case, NULL, NULL,
+                                      (void *)(uintptr_t)&gguf_cases[i]};
     return cmocka_run_group_tests_name("text pieces: tokenizer.json", json, NULL, NULL) +
            cmocka_run_group_tests_name("text pieces: gguf", gguf, NULL, NULL);
 }

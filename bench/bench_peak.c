@@ -1,0 +1,52 @@
+// Bandwidths that rows refer to; see bench_peak.h.
+#include "bench_peak.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+#include "error.h"
+
+static bench_peak *find_peak(const bench_peaks *peaks, const char *device_name, uint32_t n_threads)
+{
+    for (size_t i = 0; i < peaks->n; i++)
+        if (strcmp(peaks->items[i].device, device_name) == 0 && peaks->items[i].n_threads == n_threads)
+            return &peaks->items[i];
+    return NULL;
+}
+
+tern_status bench_peaks_measure(bench_peaks *peaks, const char *device_name, uint32_t n_threads, bool is_loaded,
+                                tern_error *err)
+{
+    probe seen = {0};
+    if (is_loaded && strncmp(device_name, "cpu", 3) != 0) return TERN_OK;
+    tern_status status = probe_run(engine_backends, device_name, n_threads, PROBE_READ, &seen, err);
+    if (status != TERN_OK) return status;
+    bench_peak *peak = find_peak(peaks, device_name, n_threads);
+    if (peak == NULL) {
+        bench_peak *larger = realloc(peaks->items, (peaks->n + 1) * sizeof *larger);
+        if (larger == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for a bandwidth");
+        peaks->items = larger;
+        peak = &peaks->items[peaks->n++];
+        *peak = (bench_peak){.n_threads = n_threads};
+        snprintf(peak->device, sizeof peak->device, "%s", device_name);
+    }
+    if (seen.read.best > peak->read.best) peak->read = seen.read;
+    return TERN_OK;
+}
+
+void bench_peaks_apply(const bench_peaks *peaks, bench_row *row)
+{
+    const bench_peak *peak = find_peak(peaks, row->device, row->n_threads);
+    if (peak == NULL || peak->read.best <= 0.0) return;
+    row->peak_gbps = peak->read.best;
+    row->pct_peak_bw = 100.0 * row->gbps / peak->read.best;
+    snprintf(row->peak_source, sizeof row->peak_source, "%s", peak->read.source);
+}
+
+void bench_peaks_free(bench_peaks *peaks)
+{
+    free(peaks->items);
+    *peaks = (bench_peaks){0};
+}

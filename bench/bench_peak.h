@@ -1,0 +1,27 @@
+// Measured bandwidths that shares of rows refer to, by device and number of threads; the best of several looks.
+#ifndef TERN_BENCH_BENCH_PEAK_H
+#define TERN_BENCH_BENCH_PEAK_H
+
+#include "model_bench.h"
+#include "probe.h"
+
+typedef struct bench_peak {
+    char device[32];
+    uint32_t n_threads;
+    probe_rate read;
+} bench_peak;
+
+typedef struct bench_peaks {
+    bench_peak *items;
+    size_t n;
+} bench_peaks;
+
+// Looks at a device. `is_loaded`: models stand on it; devices whose probe needs much of their memory are then passed
+// over.
+tern_status bench_peaks_measure(bench_peaks *peaks, const char *device_name, uint32_t n_threads, bool is_loaded,
+                                tern_error *err);
+// Sets the row's peak, its source and the share.
+void bench_peaks_apply(const bench_peaks *peaks, bench_row *row);
+void bench_peaks_free(bench_peaks *peaks);
+
+#endif

@@ -1,0 +1,159 @@
+// Every allocation of a model's life fails once: opening, planning, loading, a session, evaluations, in every
+// placement. Each time there is a clear status, nothing is left allocated, and the next life is as if nothing had
+// happened. The program is linked with --wrap for the functions below, so the library's own calls come here.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tern.h"
+
+static long fail_in = -1; // the allocation after so many fails; -1: none
+static long n_live;       // allocated and not freed
+static bool has_failed;
+
+static bool must_fail(void)
+{
+    long left = __atomic_load_n(&fail_in, __ATOMIC_RELAXED);
+    if (left < 0) return false;
+    __atomic_store_n(&fail_in, left - 1, __ATOMIC_RELAXED);
+    has_failed |= left == 0;
+    return left == 0;
+}
+
+static void *counted(void *p)
+{
+    if (p != NULL) __atomic_add_fetch(&n_live, 1, __ATOMIC_RELAXED);
+    return p;
+}
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+int __real_posix_memalign(void **out, size_t alignment, size_t n);
+char *__real_strdup(const char *s);
+char *__real_strndup(const char *s, size_t n);
+void __real_free(void *p);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+int __wrap_posix_memalign(void **out, size_t alignment, size_t n);
+char *__wrap_strdup(const char *s);
+char *__wrap_strndup(const char *s, size_t n);
+void __wrap_free(void *p);
+
+void *__wrap_malloc(size_t n) { return must_fail() ? NULL : counted(__real_malloc(n)); }
+void *__wrap_calloc(size_t n, size_t size) { return must_fail() ? NULL : counted(__real_calloc(n, size)); }
+char *__wrap_strdup(const char *s) { return must_fail() ? NULL : counted(__real_strdup(s)); }
+char *__wrap_strndup(const char *s, size_t n) { return must_fail() ? NULL : counted(__real_strndup(s, n)); }
+
+void *__wrap_realloc(void *p, size_t n)
+{
+    if (must_fail()) return NULL;
+    void *larger = __real_realloc(p, n);
+    return p == NULL ? counted(larger) : larger;
+}
+
+int __wrap_posix_memalign(void **out, size_t alignment, size_t n)
+{
+    if (must_fail()) return 12; // ENOMEM
+    int code = __real_posix_memalign(out, alignment, n);
+    if (code == 0) counted(*out);
+    return code;
+}
+
+void __wrap_free(void *p)
+{
+    if (p != NULL) __atomic_sub_fetch(&n_live, 1, __ATOMIC_RELAXED);
+    __real_free(p);
+}
+
+typedef struct life {
+    int32_t n_gpu_layers, n_streamed;
+    tern_embedding embedding;
+    tern_weights weights;
+} life;
+
+static tern_status use(tern_model *model, float *logit, tern_error *err)
+{
+    tern_session *session = NULL;
+    uint64_t loaded, with_session, after;
+    tern_model_memory(model, NULL, &loaded, NULL);
+    tern_status status = tern_session_create(model, &session, err);
+    tern_model_memory(model, NULL, &with_session, NULL);
+    assert_true(status == TERN_OK ? with_session > loaded : with_session == loaded);
+    const tern_row rows[] = {{.token = 1}, {.token = 2, .wants_logits = true}};
+    tern_token id;
+    if (status == TERN_OK) status = tern_session_eval(session, rows, 2, err);
+    if (status == TERN_OK) status = tern_session_top(session, 0, 1, &id, logit, err);
+    tern_session_free(session);
+    tern_model_memory(model, NULL, &after, NULL);
+    assert_true(after == loaded);
+    return status;
+}
+
+static tern_status live_once(const life *l, float *logit, tern_error *err)
+{
+    tern_engine *engine = NULL;
+    tern_model *model = NULL;
+    tern_plan plan;
+    tern_plan_options options;
+    tern_plan_options_init(&options);
+    options.device = "cpu";
+    options.n_threads = 2;
+    options.n_ctx = 64;
+    options.n_batch = 2;
+    options.n_gpu_layers = l->n_gpu_layers;
+    options.n_streamed = l->n_streamed;
+    options.embedding = l->embedding;
+    options.weights = l->weights;
+    tern_status status = tern_engine_open(NULL, &engine, err);
+    if (status == TERN_OK) status = tern_model_open(engine, "synthetic:tiny", NULL, &model, err);
+    if (status == TERN_OK) status = tern_plan_make(model, &options, &plan, err);
+    if (status == TERN_OK) status = tern_model_load(model, &plan, NULL, NULL, err);
+    if (status == TERN_OK) status = use(model, logit, err);
+    tern_model_close(model);
+    tern_engine_close(engine);
+    return status;
+}
+
+static void every_allocation_fails_once(void **state)
+{
+    const life *l = *state;
+    float expected = 0, logit = 0;
+    tern_error err = {0};
+    if (live_once(l, &expected, &err) != TERN_OK) fail_msg("%s", err.message);
+    long n = 0, n_before = n_live;
+    for (has_failed = true; has_failed; n++) {
+        err = (tern_error){0};
+        has_failed = false;
+        fail_in = n;
+        tern_status status = live_once(l, &logit, &err);
+        fail_in = -1;
+        if (n_live != n_before) fail_msg("allocation %ld failing leaves %ld behind", n, n_live - n_before);
+        bool is_clear = has_failed ? (status == TERN_HOST_MEMORY || status == TERN_DEVICE_MEMORY) && err.message[0] != 0
+                                   : status == TERN_OK && logit == expected;
+        if (!is_clear) fail_msg("allocation %ld failing: %s, \"%s\"", n, tern_status_name(status), err.message);
+    }
+    printf("%ld allocations\n", n - 1);
+    assert_true(n > 20);
+}
+
+int main(void)
+{
+    static const life lives[] = {{TERN_LAYERS_ALL, 0, TERN_EMBEDDING_AUTO, TERN_WEIGHTS_STORED},
+                                 {1, 0, TERN_EMBEDDING_AUTO, TERN_WEIGHTS_STORED},
+                                 {TERN_LAYERS_ALL, 2, TERN_EMBEDDING_HOST, TERN_WEIGHTS_STORED},
+                                 {1, 1, TERN_EMBEDDING_AUTO, TERN_WEIGHTS_F16}};
+    static const char *const names[] = {"on one device", "spread", "streamed", "a spread, streamed float twin"};
+    struct CMUnitTest tests[4];
+    for (size_t i = 0; i < 4; i++)
+        tests[i] = (struct CMUnitTest){
+            .name = names[i], .test_func = every_allocation_fails_once, .initial_state = (void *)(uintptr_t)&lives[i]};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
