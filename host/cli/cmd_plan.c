@@ -64,7 +64,7 @@ static tern_status add_row(planner *p, uint32_t n_ctx, tern_kv_type k, tern_kv_t
     for (int i = 0; i < ROW_N_LAYOUTS; i++) {
         const tern_layout layout = i == ROW_T64 ? TERN_LAYOUT_T64 : TERN_LAYOUT_T80;
         if (p->plan_options.layout != TERN_LAYOUT_AUTO && p->plan_options.layout != layout) continue;
-        if (i == ROW_T80 && p->info.n_params_ternary == 0) continue;
+        if (i == ROW_T80 && (p->info.n_params_ternary == 0 || o.weights == TERN_WEIGHTS_F16)) continue;
         o.layout = layout;
         tern_status status = tern_plan_make(p->model, &o, &row->plans[i], err);
         row->is_there[i] = status == TERN_OK;
@@ -82,7 +82,7 @@ static tern_status add_row(planner *p, uint32_t n_ctx, tern_kv_type k, tern_kv_t
 static tern_status add_rows(planner *p, tern_error *err)
 {
     static const uint32_t contexts[] = {2048, 4096, 8192, 16384, 32768, 65536, 131072};
-    static const tern_kv_type types[] = {TERN_KV_F16, TERN_KV_INT8};
+    static const tern_kv_type types[] = {TERN_KV_F16, TERN_KV_INT8, TERN_KV_INT4};
     const opt_value *v = p->options->values;
     bool has_ctx = v[OPT_CTX].integer > 0, has_type = v[OPT_KV_K].given || v[OPT_KV_V].given;
     uint32_t own = p->info.n_ctx_train;

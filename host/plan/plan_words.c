@@ -12,7 +12,8 @@ static double mib(uint64_t bytes) { return (double)bytes / (1 << 20); }
 
 static const char *kv_name(tern_kv_type type)
 {
-    static const char *const names[] = {"f32", "f16", "int8", "int4"};
+    static const char *const names[] = {
+        [TERN_KV_F32] = "f32", [TERN_KV_F16] = "f16", [TERN_KV_INT8] = "int8", [TERN_KV_INT4] = "int4"};
     return names[type];
 }
 
@@ -113,9 +114,12 @@ static void advise_neighbours(adviser *a, const tern_plan_options *o, const tern
 {
     tern_plan other = *plan;
     if (plan->n_ctx_max >= KV_BLOCK) advise(a, "-c %u", plan->n_ctx_max);
-    other.kv_k = other.kv_v = TERN_KV_INT8;
-    uint32_t n_ctx = plan_largest_context(&a->model->hp, a->where, &other);
-    if (n_ctx > plan->n_ctx_max && n_ctx >= KV_BLOCK) advise(a, "with -ctk int8 up to -c %u", n_ctx);
+    for (uint32_t most = plan->n_ctx_max, type = TERN_KV_INT8; type <= TERN_KV_INT4; type++) {
+        other.kv_k = other.kv_v = (tern_kv_type)type;
+        uint32_t n_ctx = plan_largest_context(&a->model->hp, a->where, &other);
+        if (n_ctx > most && n_ctx >= KV_BLOCK) advise(a, "with -ctk %s up to -c %u", kv_name(other.kv_k), n_ctx);
+        if (n_ctx > most) most = n_ctx;
+    }
     tern_plan_options changed = *o;
     changed.layout = TERN_LAYOUT_T80;
     if (o->layout == TERN_LAYOUT_T64 && would_fit(a, &changed, &other)) advise(a, "--layout t80");
@@ -132,19 +136,19 @@ static void advise_neighbours(adviser *a, const tern_plan_options *o, const tern
     }
 }
 
-// Several changes at once: small batches, which the workspace grows with, and int8 KV.
+// Several changes at once: small batches, which the workspace grows with, and int4 KV.
 static void advise_smallest(adviser *a, const tern_plan_options *o)
 {
     tern_plan_options changed = *o;
     tern_plan other;
     bool fits;
-    changed.kv_k = changed.kv_v = TERN_KV_INT8;
+    changed.kv_k = changed.kv_v = TERN_KV_INT4;
     changed.n_streamed = TERN_LAYERS_AUTO;
     changed.n_ctx = KV_BLOCK;
     for (changed.n_batch = KV_BLOCK; changed.n_batch >= 1; changed.n_batch /= 4) {
         if (plan_decide(a->model, a->where, &changed, &other, &fits, NULL) != TERN_OK) return;
         if (!fits) continue;
-        advise(a, "-b %u -ctk int8 -c %u", changed.n_batch, other.n_ctx_max);
+        advise(a, "-b %u -ctk int4 -c %u", changed.n_batch, other.n_ctx_max);
         if (other.n_layers_streamed > 0) append(a->text, sizeof a->text, " ", "--stream %u", other.n_layers_streamed);
         return;
     }

@@ -306,8 +306,9 @@ static void compare_with_plan(const tern_model *model)
     planned -= is_on_cpu ? plan->cpu.kv + plan->cpu.workspace : plan->bytes_kv + plan->bytes_workspace;
     uint64_t off = planned > now ? planned - now : now - planned;
     if (off > planned / 50 + ROUNDING)
-        log_message(&model->engine->log, now > planned ? LOG_WARN : LOG_DEBUG, "%s holds %llu bytes for the weights, %llu were planned",
-                    plan->device, (unsigned long long)now, (unsigned long long)planned);
+        log_message(&model->engine->log, now > planned ? LOG_WARN : LOG_DEBUG,
+                    "%s holds %llu bytes for the weights, %llu were planned", plan->device, (unsigned long long)now,
+                    (unsigned long long)planned);
 }
 
 static tern_status load_spans(tern_model *model, const plan_places *places, const device_ref where[2],

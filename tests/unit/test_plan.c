@@ -77,6 +77,8 @@ static void a_70b_shape_follows_the_formulas(void **state)
     assert_true(plan.n_ctx_max > 8192 && plan.n_ctx_max % 64 == 0);
     tern_plan f16 = plan_for(model, "rtx4090", 8192, TERN_KV_F16, TERN_WEIGHTS_STORED);
     assert_int_equal(f16.bytes_kv, 80ull * 2 * 8 * 128 * 2 * 8192);
+    tern_plan int4 = plan_for(model, "rtx4090", 8192, TERN_KV_INT4, TERN_WEIGHTS_STORED);
+    assert_within(int4.bytes_kv, 80ull * 2 * 8 * (128 / 2 + 128 / 16) * 8192, 0.01);
     // The largest context is the last that fits.
     tern_plan largest = plan_for(model, "rtx4090", plan.n_ctx_max, TERN_KV_INT8, TERN_WEIGHTS_STORED);
     tern_plan beyond = plan_for(model, "rtx4090", plan.n_ctx_max + 64, TERN_KV_INT8, TERN_WEIGHTS_STORED);
