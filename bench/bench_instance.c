@@ -104,6 +104,7 @@ tern_status bench_instance_plan(bench_instance *b, const bench_options *options,
     o.embedding = c->embedding;
     o.n_gpu_layers = c->n_gpu_layers;
     o.n_streamed = c->n_streamed;
+    o.is_eager = options->is_eager;
     o.memory_budget = options->memory;
     return tern_plan_make(b->model, &o, &b->plan, err);
 }

@@ -227,6 +227,7 @@ static tern_status prepare_row(bench *b, size_t i, tern_error *err)
     bench_row *row = &b->rows[i];
     *row = (bench_row){
         .config = i, .test = c->test, .n_seq = c->n_seq, .group = from->group, .is_interleaved = b->n_groups == 1};
+    row->is_eager = b->options->is_eager;
     snprintf(row->model_filename, sizeof row->model_filename, "%s", c->model);
     error_make_printable(row->model_filename); // it may have been cut, or never have been text
     describe_device(row, b->options->engine, &from->device);

@@ -52,6 +52,7 @@ typedef struct bench_options {
     uint64_t memory;        // bytes all models of a device may take together; 0: what the device has free
     double energy_window_s; // shortest window of an energy reading; 0: energy is not measured
     bool is_checked;        // run the validity checks (a self-test of each device); else rows are "not checked"
+    bool is_eager;          // steps are enqueued op by op, never recorded and replayed
     bool has_peaks;         // measure read bandwidth and name it in the rows
     backend_list backends;  // whose devices the self-test opens; NULL: those of the engine (tests give others)
     const char *rapl_path, *nvml_path; // of other energy sensors than the machine's, for tests; NULL: the machine's
@@ -96,6 +97,7 @@ typedef struct bench_row {
     uint32_t n_layers_streamed;
 
     uint32_t group;      // rows of one group were interleaved
+    bool is_eager;       // steps were enqueued op by op
     bool is_interleaved; // all configurations were in one group
 
     uint64_t *samples_ns, *prompt_ns; // n_samples, owned; prompt_ns: of that, the time of the prompt

@@ -114,6 +114,7 @@ static void set_own_fields(json_t *o, const bench_row *r)
     report_set_count(o, "n_layers_streamed", r->n_layers_streamed);
     report_set_text(o, "products", r->products);
     report_set_text(o, "device", r->device);
+    json_object_set_new(o, "eager", json_boolean(r->is_eager));
     report_set_text(o, "order", r->is_interleaved ? "interleaved" : "sequential");
     report_set_count(o, "group", r->group);
     report_set_text(o, "logits_hash", hash);
@@ -128,7 +129,7 @@ static json_t *row_json(const bench_row *r, bool with_energy)
     set_llama_fields(o, r);
     set_own_fields(o, r);
     if (with_energy) set_energy_fields(o, &r->energy);
-    size_t n_expected = 25 + 36 + (with_energy ? 8 : 0);
+    size_t n_expected = 25 + 37 + (with_energy ? 8 : 0);
     if (json_object_size(o) == n_expected) return o;
     json_decref(o);
     return NULL;

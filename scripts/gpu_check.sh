@@ -132,7 +132,7 @@ say "large ternary products, M = 1: $(sed -n '$p' "$out/large.out")"
 
 same=0
 different=0
-for kv in f32 f16 int8; do
+for kv in f32 f16 int8 int4; do
     for d in cpu "$device"; do
         timeout 60 "$tern" logits models/stories -p "Once upon a time there was a little girl who liked to read." \
             -ctk $kv -dev "$d" --out "$out/logits-$d-$kv.npy" >>"$out/logits.log" 2>&1 || true
@@ -145,7 +145,7 @@ for kv in f32 f16 int8; do
     rm -f "$out/logits-cpu-$kv.npy" "$out/logits-$device-$kv.npy"
 done
 if [ "$different" -eq 0 ]; then record logits passed 0; else record logits failed 0; fi
-say "logits of models/stories, CPU against $device (f32, f16, int8 KV): $same equal, $different different"
+say "logits of models/stories, CPU against $device (f32, f16, int8, int4 KV): $same equal, $different different"
 
 sanitizer=$(command -v compute-sanitizer || true)
 [ -n "$sanitizer" ] || [ ! -x /usr/local/cuda/bin/compute-sanitizer ] || sanitizer=/usr/local/cuda/bin/compute-sanitizer
@@ -202,16 +202,28 @@ sed 's/[{}"]//g' "$out/kernels.out" | awk -F, -v read="$read_gbps" '
     }' >>"$out/summary.txt"
 
 # ---- models
+# model NAME LIMIT ARGUMENTS...: rows of one model, added to models.jsonl.
 : >"$out/models.jsonl"
-for shape in 2b4t 8b; do
-    step "model-$shape" 75 "$tern" bench "synthetic:$shape" -dev "$device" -p 512 -n 64 -r 3 -o jsonl || true
-    cat "$out/model-$shape.out" >>"$out/models.jsonl"
-done
+model() {
+    name=$1
+    limit=$2
+    shift 2
+    step "model-$name" "$limit" "$tern" bench "$@" -dev "$device" -r 3 --energy-window 0 -o jsonl || true
+    cat "$out/model-$name.out" >>"$out/models.jsonl"
+}
+# rate NAME ROW: tokens per second of a row, counted from 1.
+rate() { sed -n "$2p" "$out/model-$1.out" | field avg_ts; }
+model 2b4t 60 synthetic:2b4t -p 512 -n 64
+model 2b4t-eager 60 synthetic:2b4t -p 0 -n 64 --eager
+model 8b 60 synthetic:8b -p 512 -n 64
+model 70b 150 synthetic:70b --vram 24GiB --layout t64,t80 --head int8 -p 512 -n 32
 say "models with synthetic weights: tok/s"
-for shape in 2b4t 8b; do
-    say "  $shape: prefill 512 $(sed -n 1p "$out/model-$shape.out" | field avg_ts), \
-decode 64 $(sed -n 2p "$out/model-$shape.out" | field avg_ts)"
+for name in 2b4t 8b; do
+    say "  $name: prefill 512 $(rate $name 1), decode 64 $(rate $name 2)"
 done
+say "  2b4t, decode 64 without graphs: $(rate 2b4t-eager 1)"
+say "  70b within 24 GiB, int8 head: t64 prefill 512 $(rate 70b 1), decode 32 $(rate 70b 2); \
+t80 $(rate 70b 3), $(rate 70b 4)"
 
 # ---- result
 {

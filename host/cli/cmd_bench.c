@@ -265,6 +265,7 @@ static tern_status run_models(const opt_values *options, tern_error *err)
     bench_options_init(&o);
     o.n_repeats = (uint32_t)options->values[OPT_REPEATS].integer;
     if (options->values[OPT_NO_WARMUP].given) o.n_warmup = 0;
+    o.is_eager = options->values[OPT_EAGER].given;
     o.is_checked = !options->values[OPT_NO_CHECK].given;
     o.energy_window_s = options->values[OPT_ENERGY_WINDOW].real;
     o.progress = show_progress;

@@ -67,6 +67,7 @@ typedef enum opt_id {
     OPT_LAYOUT,
     OPT_EMBEDDING,
     OPT_WEIGHTS,
+    OPT_EAGER,
     OPT_HEAD,
     OPT_CACHE_DIR,
     OPT_CARD,

@@ -273,6 +273,8 @@ const opt_spec opt_table[] = {
     {.id = OPT_EMBEDDING, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN), .names = "--embedding",
      .value = "PLACE", .choices = "auto|device|host", .default_text = "auto",
      .help = "where the embedding table lies; auto: in pinned host memory where it is not the head too"},
+    {.id = OPT_EAGER, .kind = OPT_SWITCH, .commands = ON(BENCH), .names = "--eager",
+     .help = "enqueue every step op by op, also where the device could replay a recorded one: shows what that saves"},
     {.id = OPT_WEIGHTS, .kind = OPT_CHOICE, .commands = ON(BENCH), .names = "--weights", .value = "KIND,...",
      .choices = "stored|f16", .default_text = "stored", .is_list = true,
      .help = "f16: the model's float twin, its matrices as fp16 and multiplied by the device's BLAS library where it "

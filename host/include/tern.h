@@ -178,6 +178,7 @@ typedef struct tern_plan_options {
     int32_t n_streamed; // of the device's layers, the last so many stay in pinned host memory and visit the device
                         // for each step; AUTO (default): none if all fit, else as many as must
     tern_head head;     // stored
+    bool is_eager;      // enqueue the ops of every step, even where a device could replay a recorded step
 } tern_plan_options;
 
 // What one place holds, by class.
@@ -215,6 +216,7 @@ typedef struct tern_plan {
     uint32_t n_ctx_max;     // the largest context that fits with this placement
     char reasons[512];      // sentences on what was decided and why, for people
     tern_head head;
+    bool is_eager;
 } tern_plan;
 
 // A graphics card that can be planned for without having one; figures from its maker.

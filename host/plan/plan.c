@@ -92,7 +92,8 @@ static tern_plan begin(const hparams *hp, const device_facts *facts, const tern_
                       .n_threads = o->n_threads != 0 ? o->n_threads : facts->n_threads,
                       .kv_k = o->kv_k,
                       .kv_v = o->kv_v,
-                      .head = o->head};
+                      .head = o->head,
+                      .is_eager = o->is_eager};
     snprintf(plan.device, sizeof plan.device, "%s", facts->name);
     if (plan.n_batch > plan.n_ctx) plan.n_batch = plan.n_ctx;
     plan.memory_budget = o->memory_budget != 0 && o->memory_budget < facts->memory_free ? o->memory_budget
@@ -149,10 +150,8 @@ tern_status plan_decide(const model_source *model, const plan_places *where, con
         if (measure(model, where, TERN_LAYOUT_T80, n_streamed, &packed, NULL) == TERN_OK &&
             packed.bytes_total + packed.pinned.total < plan.bytes_total + plan.pinned.total) {
             *fits = plan_fits(where, &packed);
-            if (*fits || options->n_streamed == TERN_LAYERS_AUTO) {
-                is_t64_too_large = true;
-                plan = packed;
-            }
+            is_t64_too_large = true;
+            plan = packed;
         }
     }
     if (!*fits && options->n_streamed == TERN_LAYERS_AUTO) {

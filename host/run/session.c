@@ -86,6 +86,7 @@ static tern_status create_segments(tern_session *s, tern_error *err)
         step_shape shape = plan_step_shape(s->hp, &model->plan, i + 1 == model->n_residents);
         s->n_segments++;
         status = segment_create(s->hp, model->residents[i], &shape, &s->cancel, &s->segments[i], err);
+        s->segments[i].graphs.is_refused = model->plan.is_eager;
     }
     return status;
 }

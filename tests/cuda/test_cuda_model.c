@@ -42,6 +42,7 @@ static void stories(void **state)
     ids[0] = 4093;
     check_equal(STORIES, (setup){.kv = TERN_KV_F16}, ids, N_PROMPT, 9, "f16 KV, batches of 9");
     check_equal(STORIES, (setup){.kv = TERN_KV_INT8}, ids, 6, 1, "int8 KV, a token at a time");
+    check_equal(STORIES, (setup){.kv = TERN_KV_INT8, .is_eager = true}, ids, 6, 1, "the same without graphs");
     check_equal(STORIES, (setup){.kv = TERN_KV_INT8, .act = TERN_ACT_F32}, ids, 6, 4, "fp32 activations");
 #if !defined(__SANITIZE_ADDRESS__)
     check_equal(STORIES, (setup){.kv = TERN_KV_F32}, ids, N_PROMPT, 512, "f32 KV, one batch");

@@ -115,6 +115,7 @@ typedef struct setup {
     tern_weights weights;
     tern_head head;
     const placement *place; // NULL: the default
+    bool is_eager;
 } setup;
 
 typedef struct running {
@@ -145,6 +146,7 @@ static inline running start(const char *path, setup s)
     options.n_ctx = s.n_ctx;
     options.weights = s.weights;
     options.head = s.head;
+    options.is_eager = s.is_eager;
     options.n_sequences = s.n_sequences != 0 ? s.n_sequences : 1;
     if (s.place != NULL) {
         options.n_gpu_layers = s.place->n_gpu_layers;

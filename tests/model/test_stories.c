@@ -301,7 +301,7 @@ static void a_budget_too_small_says_what_would_fit(void **state)
     options.n_ctx = 100000;
     options.n_batch = 16;
     options.memory_budget = 24 << 20;
-    options.n_streamed = 0; // or a larger context fits by streaming
+    options.n_streamed = 0; // a larger context would fit by streaming
     tern_plan plan;
     tern_error cause = {0};
     assert_int_equal(tern_plan_make(model, &options, &plan, &cause), TERN_BUDGET);
