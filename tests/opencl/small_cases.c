@@ -135,9 +135,7 @@ static size_t cut_all(op_case *cases, size_t n)
     for (size_t i = 0; i < n_kept; i++) {
         size_t n_alike = 0;
         for (size_t j = 0; j < n_thin; j++) n_alike += is_alike(&cases[j], &cases[i]);
-        bool is_dear = cases[i].kind == OP_ROPE_KV || cases[i].kind == OP_ATTENTION || cases[i].m > MAX_M ||
-                       cases[i].layout == TERNARY_T80;
-        if (n_alike < (is_dear ? 1 : 2)) cases[n_thin++] = cases[i];
+        if (n_alike == 0) cases[n_thin++] = cases[i];
     }
     return n_thin;
 }
