@@ -57,7 +57,7 @@ static void test_second_open_builds_nothing(void **state)
     char names[32][256];
     watch_begin();
     size_t n_built = open_once(scratch), n_files = list_files(names);
-    assert_true(n_built >= TOPIC_COUNT);
+    assert_true(n_built >= TOPIC_COUNT - 1); // kernels for T80 come with the first such matrix
     assert_int_equal(n_files, n_built);
     assert_int_equal(open_once(scratch), 0);
     assert_int_equal(calls[WATCH_BINARY], n_built);
