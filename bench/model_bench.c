@@ -183,9 +183,8 @@ static void describe_model(bench_row *row, const bench_instance *from)
     snprintf(row->products, sizeof row->products, "%s", plan->products);
     // A synthetic model is called so wherever its numbers go.
     bool says_so = strncmp(info->name, "synthetic", 9) == 0;
-    static const char *const heads[] = {"stored", "f16", "int8", "int4"}; // in the order of tern_head
     bool names_head = plan->head != TERN_HEAD_STORED;
-    snprintf(row->head, sizeof row->head, "%s", heads[plan->head]);
+    snprintf(row->head, sizeof row->head, "%s", tern_head_name(plan->head));
     snprintf(row->model_type, sizeof row->model_type, "%s%s %s%s%s%s", info->name,
              info->is_synthetic && !says_so ? " (synthetic)" : "", row->weights, names_head ? ", " : "",
              names_head ? row->head : "", names_head ? " head" : "");

@@ -7,12 +7,6 @@
 #include "model_bench.h"
 #include "report_json.h"
 
-static const char *kv_name(tern_kv_type type)
-{
-    static const char *const names[] = {"f32", "f16", "int8", "int4"};
-    return names[type];
-}
-
 // ------------------------------------------------------------------------------------------------ fields
 
 static json_t *times_json(const uint64_t *ns, size_t n)
@@ -52,8 +46,8 @@ static void set_llama_fields(json_t *o, const bench_row *r)
     report_set_count(o, "n_batch", r->n_batch);
     report_set_count(o, "n_ubatch", r->n_batch);
     report_set_count(o, "n_threads", r->n_threads);
-    report_set_text(o, "type_k", kv_name(r->type_k));
-    report_set_text(o, "type_v", kv_name(r->type_v));
+    report_set_text(o, "type_k", tern_kv_type_name(r->type_k));
+    report_set_text(o, "type_v", tern_kv_type_name(r->type_v));
     report_set_count(o, "n_gpu_layers", r->n_gpu_layers);
     report_set_count(o, "n_prompt", r->test.n_prompt);
     report_set_count(o, "n_gen", r->test.n_gen);
@@ -205,8 +199,8 @@ static void column_text(const bench_row *r, column c, char *out, size_t n_bytes)
     case COLUMN_NGL: snprintf(out, n_bytes, "%u", r->n_gpu_layers); break;
     case COLUMN_THREADS: snprintf(out, n_bytes, "%u", r->n_threads); break;
     case COLUMN_N_BATCH: snprintf(out, n_bytes, "%u", r->n_batch); break;
-    case COLUMN_TYPE_K: snprintf(out, n_bytes, "%s", kv_name(r->type_k)); break;
-    case COLUMN_TYPE_V: snprintf(out, n_bytes, "%s", kv_name(r->type_v)); break;
+    case COLUMN_TYPE_K: snprintf(out, n_bytes, "%s", tern_kv_type_name(r->type_k)); break;
+    case COLUMN_TYPE_V: snprintf(out, n_bytes, "%s", tern_kv_type_name(r->type_v)); break;
     case COLUMN_N_SEQ: snprintf(out, n_bytes, "%u", r->n_seq); break;
     case COLUMN_TEST: bench_test_name(&r->test, out, n_bytes); break;
     case COLUMN_SPEED: snprintf(out, n_bytes, "%.2f \xc2\xb1 %.2f", r->avg_ts, r->stddev_ts); break; // plus-minus

@@ -40,7 +40,7 @@ static tern_status make_folder(verify *v, tern_error *err)
     return status;
 }
 
-static void remove_folder(const char *folder)
+void verify_remove_folder(const char *folder)
 {
     char path[5000];
     DIR *d = opendir(folder);
@@ -89,7 +89,7 @@ tern_status verify_run(const verify_options *options, verify_summary *out, tern_
     v->ns_start = clock_ns();
     tern_status status = run(v, err);
     if (status == TERN_OK) summarise(v, out);
-    if (status != TERN_OK && v->folder != NULL) remove_folder(v->folder);
+    if (status != TERN_OK && v->folder != NULL) verify_remove_folder(v->folder);
     for (size_t i = 0; i < v->n_rows; i++) bench_row_free(&v->rows[i].row);
     free(v->rows);
     free(v->outcomes);

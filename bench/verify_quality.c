@@ -284,18 +284,6 @@ static tern_status link_files(const char *model, const char *folder, tern_error 
     return status;
 }
 
-static void remove_links(const char *folder)
-{
-    char path[2 * PATH_MAX];
-    DIR *d = opendir(folder);
-    for (struct dirent *entry; d != NULL && (entry = readdir(d)) != NULL;) {
-        snprintf(path, sizeof path, "%.4000s/%s", folder, entry->d_name);
-        if (entry->d_name[0] != '.') unlink(path);
-    }
-    if (d != NULL) closedir(d);
-    rmdir(folder);
-}
-
 static tern_status measure_conversion(verify *v, const char *folder, tern_error *err)
 {
     verify_quality *q = &v->quality;
@@ -320,7 +308,7 @@ static tern_status measure_conversion(verify *v, const char *folder, tern_error 
     }
     close_subject(v, &converted);
     close_subject(v, &original);
-    remove_links(folder);
+    verify_remove_folder(folder);
     return status;
 }
 

@@ -58,6 +58,8 @@ const verify_row *verify_find_row(const verify *v, size_t dev, const char *shape
 bench_test verify_decode_test(const verify *v, size_t dev, uint32_t depth);
 bench_test verify_batch_test(const verify *v, size_t dev);
 tern_status verify_step(verify *v, double share, const char *what, tern_error *err); // progress; CANCELLED
+// A folder of files, and the files in it but hidden ones; what cannot be removed stays.
+void verify_remove_folder(const char *folder);
 
 // ---- verify_quality.c
 tern_status verify_measure_quality(verify *v, tern_error *err);

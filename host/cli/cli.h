@@ -114,6 +114,8 @@ void cli_announce_device(const opt_values *options, const tern_engine *engine, c
 uint64_t cli_vram_budget(const opt_values *options, uint64_t memory_total);
 // -ngl, --stream, --layout and --embedding.
 void cli_placement(const opt_values *options, tern_plan_options *out);
+// A plan's options that do not depend on the device: KV types, weights, head, placement.
+void cli_plan_options(const opt_values *options, tern_plan_options *out);
 // Says so when layers are not simply on the device.
 void cli_note_placement(const opt_values *options, const tern_plan *plan);
 // --act and --i2s-layout.
@@ -125,8 +127,6 @@ tern_status cli_model_open(cli_session *s, const opt_values *options, const char
 tern_status cli_session_load(cli_session *s, const opt_values *options, uint32_t n_ctx, uint32_t n_batch,
                              tern_error *err);
 void cli_session_close(cli_session *s);
-const char *cli_kv_name(tern_kv_type type);
-const char *cli_head_name(tern_head head);
 bool cli_wants_json(const opt_values *options);
 
 // ---- sampling (sampling.c)

@@ -36,39 +36,38 @@ static tern_status convert(const opt_values *options, const char *source, bool i
     return TERN_OK;
 }
 
-int cmd_convert(const opt_values *options)
+// The whole of either command once its operands are known.
+static int run(const opt_values *options, const char *source, bool is_resumable)
 {
     model_source *model = NULL;
     tern_error err = {0};
     interrupt_install();
-    tern_status status = TERN_OK;
-    if (options->n_operands != 2)
-        status = error_set(&err, TERN_INVALID_ARGUMENT,
-                           "convert takes two operands, a model and the file to write; %zu given", options->n_operands);
-    if (status == TERN_OK) status = convert(options, options->operands[0], false, &model, &err);
+    tern_status status = convert(options, source, is_resumable, &model, &err);
     model_free(model);
     return status == TERN_OK ? EXIT_CODE_OK : cli_fail(&err, NULL);
 }
 
+static int refuse_operands(const opt_values *options, const char *wanted)
+{
+    tern_error err = {0};
+    error_set(&err, TERN_INVALID_ARGUMENT, "%s and the file to write; %zu given", wanted, options->n_operands);
+    return cli_fail(&err, NULL);
+}
+
+int cmd_convert(const opt_values *options)
+{
+    if (options->n_operands != 2) return refuse_operands(options, "convert takes two operands, a model");
+    return run(options, options->operands[0], false);
+}
+
 int cmd_synth(const opt_values *options)
 {
-    model_source *model = NULL;
-    tern_error err = {0};
-    char source[128];
-    interrupt_install();
-    tern_status status = TERN_OK;
-    if (options->n_operands != 2)
-        status = error_set(&err, TERN_INVALID_ARGUMENT,
-                           "synth takes two operands, a shape and the file to write; %zu given", options->n_operands);
+    if (options->n_operands != 2) return refuse_operands(options, "synth takes two operands, a shape");
     // The shape is taken with and without "synthetic:", as other commands want it.
-    if (status == TERN_OK) {
-        const char *shape = options->operands[0];
-        static const char prefix[] = "synthetic:";
-        if (strncmp(shape, prefix, sizeof prefix - 1) == 0) shape += sizeof prefix - 1;
-        snprintf(source, sizeof source, "%s%.80s,seed=%lld", prefix, shape,
-                 (long long)options->values[OPT_SEED].integer);
-        status = convert(options, source, true, &model, &err);
-    }
-    model_free(model);
-    return status == TERN_OK ? EXIT_CODE_OK : cli_fail(&err, NULL);
+    static const char prefix[] = "synthetic:";
+    const char *shape = options->operands[0];
+    char source[128];
+    if (strncmp(shape, prefix, sizeof prefix - 1) == 0) shape += sizeof prefix - 1;
+    snprintf(source, sizeof source, "%s%.80s,seed=%lld", prefix, shape, (long long)options->values[OPT_SEED].integer);
+    return run(options, source, true);
 }

@@ -104,16 +104,11 @@ static tern_status add_rows(planner *p, tern_error *err)
 static tern_status find_target(planner *p, tern_error *err)
 {
     const opt_value *v = p->options->values;
-    tern_plan_options_init(&p->plan_options);
     tern_plan_options *o = &p->plan_options;
+    cli_plan_options(p->options, o);
     o->n_ctx = (uint32_t)v[OPT_CTX].integer;
     o->n_batch = (uint32_t)v[OPT_BATCH].integer;
     o->n_sequences = (uint32_t)v[OPT_PARALLEL].integer;
-    o->kv_k = (tern_kv_type)v[OPT_KV_K].integer;
-    o->kv_v = (tern_kv_type)v[OPT_KV_V].integer;
-    o->weights = (tern_weights)v[OPT_WEIGHTS].integer;
-    o->head = (tern_head)v[OPT_HEAD].integer;
-    cli_placement(p->options, o);
     uint64_t total;
     static tern_device_info device;
     if (v[OPT_CARD].given) {
@@ -162,7 +157,7 @@ static void print_classes(const tern_plan *plan)
 {
     const tern_place_bytes *pinned = &plan->pinned, *cpu = &plan->cpu;
     printf("| class, at %u positions of %s/%s | device | pinned host memory | CPU |\n| --- | ---: | ---: | ---: |\n",
-           plan->n_ctx, cli_kv_name(plan->kv_k), cli_kv_name(plan->kv_v));
+           plan->n_ctx, tern_kv_type_name(plan->kv_k), tern_kv_type_name(plan->kv_v));
     print_class("ternary matrices", plan->bytes_ternary, pinned->ternary, cpu->ternary);
     print_class("dense matrices", plan->bytes_dense, pinned->dense, cpu->dense);
     print_class("embedding", plan->bytes_embedding, pinned->embedding, cpu->embedding);
@@ -186,7 +181,7 @@ static void print_chosen(const planner *p)
     else
         printf("no plan: %s\n", p->refusal.message);
     if (plan->weights == TERN_WEIGHTS_F16) printf("float twin: %s\n", plan->products);
-    if (plan->head != TERN_HEAD_STORED) printf("embedding and head held as %s\n", cli_head_name(plan->head));
+    if (plan->head != TERN_HEAD_STORED) printf("embedding and head held as %s\n", tern_head_name(plan->head));
     printf("%s\n\n", plan->reasons);
     print_classes(plan);
     printf("\nread for a token with the context full: %s", cli_bytes(step_bytes(plan)).text);
@@ -235,7 +230,7 @@ static void print_rows(const planner *p)
     for (size_t r = 0; r < p->n_rows; r++) {
         const plan_row *row = &p->rows[r];
         const tern_plan *plan = &row->plans[row->is_there[ROW_T64] ? ROW_T64 : ROW_T80];
-        printf("| %u | %s/%s |", plan->n_ctx, cli_kv_name(plan->kv_k), cli_kv_name(plan->kv_v));
+        printf("| %u | %s/%s |", plan->n_ctx, tern_kv_type_name(plan->kv_k), tern_kv_type_name(plan->kv_v));
         for (int i = 0; i < ROW_N_LAYOUTS; i++)
             if (shows_layout(p, i)) print_layout_cells(p, row, i);
         printf("\n");
@@ -257,8 +252,8 @@ static void print_largest(const planner *p)
             if (!is_new) continue;
             char largest[16] = "none";
             if (plan->n_ctx_max > 0) snprintf(largest, sizeof largest, "%u", plan->n_ctx_max);
-            printf("%s %s with %s/%s KV in %s", separator, largest, cli_kv_name(plan->kv_k), cli_kv_name(plan->kv_v),
-                   layout_name(layout));
+            printf("%s %s with %s/%s KV in %s", separator, largest, tern_kv_type_name(plan->kv_k),
+                   tern_kv_type_name(plan->kv_v), layout_name(layout));
             separator = ",";
         }
     }
@@ -303,13 +298,13 @@ static json_t *place_json(const tern_place_bytes *b)
 static json_t *plan_json(const planner *p, const tern_plan *plan)
 {
     json_t *o = json_pack("{s:I, s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "n_ctx",
-                          (json_int_t)plan->n_ctx, "type_k", cli_kv_name(plan->kv_k), "type_v", cli_kv_name(plan->kv_v),
-                          "layout", plan->layout == TERN_LAYOUT_T80 ? "t80" : "t64", "fits", (int)plan_fits(plan),
-                          "bytes_total", json_out_count(plan->bytes_total), "bytes_kv", json_out_count(plan->bytes_kv),
-                          "bytes_workspace", json_out_count(plan->bytes_workspace), "bytes_rope",
-                          json_out_count(plan->bytes_rope), "bytes_per_token", json_out_count(step_bytes(plan)),
-                          "bytes_link_per_token", json_out_count(plan->bytes_link_per_token), "n_ctx_max",
-                          json_out_count(plan->n_ctx_max));
+                          (json_int_t)plan->n_ctx, "type_k", tern_kv_type_name(plan->kv_k), "type_v",
+                          tern_kv_type_name(plan->kv_v), "layout", plan->layout == TERN_LAYOUT_T80 ? "t80" : "t64",
+                          "fits", (int)plan_fits(plan), "bytes_total", json_out_count(plan->bytes_total), "bytes_kv",
+                          json_out_count(plan->bytes_kv), "bytes_workspace", json_out_count(plan->bytes_workspace),
+                          "bytes_rope", json_out_count(plan->bytes_rope), "bytes_per_token",
+                          json_out_count(step_bytes(plan)), "bytes_link_per_token",
+                          json_out_count(plan->bytes_link_per_token), "n_ctx_max", json_out_count(plan->n_ctx_max));
     if (o != NULL && p->gbps > 0 && plan->bytes_cpu_per_token == 0)
         json_object_set_new(o, "floor_ms", json_real(floor_ms(p, plan)));
     return o;
@@ -342,7 +337,7 @@ static int print_json(const planner *p)
         json_pack("{s:o, s:b, s:s, s:o, s:s, s:s, s:o, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "model",
                   json_out_text(p->info.name), "is_synthetic", (int)p->info.is_synthetic, "device", plan->device,
                   "target", json_out_text(p->target), "weights", plan->weights == TERN_WEIGHTS_F16 ? "f16" : "stored",
-                  "head", cli_head_name(plan->head), "memory_budget", json_out_count(plan->memory_budget), "gbps",
+                  "head", tern_head_name(plan->head), "memory_budget", json_out_count(plan->memory_budget), "gbps",
                   p->gbps, "link_gbps", p->link_gbps, "bytes_ternary", json_out_count(plan->bytes_ternary),
                   "bytes_dense", json_out_count(plan->bytes_dense), "bytes_embedding",
                   json_out_count(plan->bytes_embedding), "bytes_head", json_out_count(plan->bytes_head), "bytes_norms",

@@ -216,12 +216,12 @@ static int print_json(const ppl *p)
     json_t *report = json_pack(
         "{s:o, s:b, s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f, s:f}", "model",
         json_out_text(model), "is_synthetic", p->info.is_synthetic, "device", p->s.plan.device, "type_k",
-        cli_kv_name(p->s.plan.kv_k), "type_v", cli_kv_name(p->s.plan.kv_v), "head", cli_head_name(p->s.plan.head),
-        "file", json_out_text(text_name(p)), "file_sha256", p->hash, "file_bytes", json_out_count(p->n_bytes),
-        "n_tokens", json_out_count(r->n_tokens), "n_ctx", json_out_count(p->measuring.n_ctx), "n_chunks",
-        json_out_count(r->n_chunks), "n_scored", json_out_count(r->n_scored), "perplexity", r->perplexity,
-        "perplexity_error", r->error, "nll", r->nll, "seconds", (double)r->ns * 1e-9, "tokens_per_second",
-        tokens_per_second(p));
+        tern_kv_type_name(p->s.plan.kv_k), "type_v", tern_kv_type_name(p->s.plan.kv_v), "head",
+        tern_head_name(p->s.plan.head), "file", json_out_text(text_name(p)), "file_sha256", p->hash, "file_bytes",
+        json_out_count(p->n_bytes), "n_tokens", json_out_count(r->n_tokens), "n_ctx",
+        json_out_count(p->measuring.n_ctx), "n_chunks", json_out_count(r->n_chunks), "n_scored",
+        json_out_count(r->n_scored), "perplexity", r->perplexity, "perplexity_error", r->error, "nll", r->nll,
+        "seconds", (double)r->ns * 1e-9, "tokens_per_second", tokens_per_second(p));
     if (report && compares(p)) json_object_set_new(report, "kl", divergence_json(p));
     return json_out_print(report);
 }
@@ -244,8 +244,8 @@ static void print_table(const ppl *p)
            "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: |\n"
            "| %s | %.16s | %zu | %u | %zu | %zu | %s/%s | %.4f +- %.4f |\n",
            p->info.name, p->hash, r->n_tokens, p->measuring.n_ctx, r->n_chunks, r->n_scored,
-           cli_kv_name(p->s.plan.kv_k), cli_kv_name(p->s.plan.kv_v), r->perplexity, r->error);
-    if (p->s.plan.head != TERN_HEAD_STORED) printf("\nembedding and head held as %s\n", cli_head_name(p->s.plan.head));
+           tern_kv_type_name(p->s.plan.kv_k), tern_kv_type_name(p->s.plan.kv_v), r->perplexity, r->error);
+    if (p->s.plan.head != TERN_HEAD_STORED) printf("\nembedding and head held as %s\n", tern_head_name(p->s.plan.head));
     if (compares(p))
         print_divergence(p);
     else

@@ -123,18 +123,23 @@ void cli_note_placement(const opt_values *options, const tern_plan *plan)
                  cli_bytes(plan->bytes_link_per_token).text);
 }
 
-static void fill_plan_options(const opt_values *options, const tern_device_info *device, tern_plan_options *out)
+void cli_plan_options(const opt_values *options, tern_plan_options *out)
 {
     const opt_value *v = options->values;
     tern_plan_options_init(out);
-    out->device = device->name; // "auto" was resolved: the budget below is this device's
-    out->n_threads = (uint32_t)v[OPT_THREADS].integer;
     out->kv_k = (tern_kv_type)v[OPT_KV_K].integer; // the table lists them in the order of tern_kv_type
     out->kv_v = (tern_kv_type)v[OPT_KV_V].integer;
     out->weights = (tern_weights)v[OPT_WEIGHTS].integer;
     out->head = (tern_head)v[OPT_HEAD].integer;
-    out->memory_budget = cli_vram_budget(options, device->memory_total);
     cli_placement(options, out);
+}
+
+static void fill_plan_options(const opt_values *options, const tern_device_info *device, tern_plan_options *out)
+{
+    cli_plan_options(options, out);
+    out->device = device->name; // "auto" was resolved: the budget below is this device's
+    out->n_threads = (uint32_t)options->values[OPT_THREADS].integer;
+    out->memory_budget = cli_vram_budget(options, device->memory_total);
 }
 
 tern_status cli_session_load(cli_session *s, const opt_values *options, uint32_t n_ctx, uint32_t n_batch,
@@ -172,18 +177,6 @@ void cli_session_close(cli_session *s)
     tern_model_close(s->model);
     tern_engine_close(s->engine);
     *s = (cli_session){0};
-}
-
-const char *cli_kv_name(tern_kv_type type)
-{
-    static const char *const names[] = {"f32", "f16", "int8", "int4"};
-    return (unsigned)type < sizeof names / sizeof *names ? names[type] : "unknown";
-}
-
-const char *cli_head_name(tern_head head)
-{
-    static const char *const names[] = {"stored", "f16", "int8", "int4"};
-    return (unsigned)head < sizeof names / sizeof *names ? names[head] : "unknown";
 }
 
 bool cli_wants_json(const opt_values *options)

@@ -134,6 +134,8 @@ TERN_API const tern_tokenizer *tern_model_tokenizer(const tern_model *model);
 
 // INT4: groups of 32 values of a head share a scale; 4.5 bits a value.
 typedef enum tern_kv_type { TERN_KV_F32 = 0, TERN_KV_F16 = 1, TERN_KV_INT8 = 2, TERN_KV_INT4 = 3 } tern_kv_type;
+// "int8"; "unknown" for a number that is no type.
+TERN_API const char *tern_kv_type_name(tern_kv_type type);
 
 // How matrices are held on the device. F16: the float twin of a model, the same graph over weights turned into fp16
 // (fp32 where the device's BLAS takes nothing shorter), multiplied by the device's BLAS library where it has one, with
@@ -144,6 +146,8 @@ typedef enum tern_weights { TERN_WEIGHTS_STORED = 0, TERN_WEIGHTS_F16 = 1 } tern
 // How the embedding and the head are held. INT8 and INT4 are made when the model is loaded, take 1 and about 1/2 byte a
 // weight, and are multiplied as exact integers (common/dense.h); a tied model shares the rows.
 typedef enum tern_head { TERN_HEAD_STORED = 0, TERN_HEAD_F16 = 1, TERN_HEAD_INT8 = 2, TERN_HEAD_INT4 = 3 } tern_head;
+// "stored", "int8"; "unknown" for a number that is none.
+TERN_API const char *tern_head_name(tern_head head);
 
 // How ternary matrices with one scale along their columns are packed on the device: two bits a weight, or 1.6. AUTO:
 // T64 unless only T80 fits. Matrices with scales per group are always T64. The bits of results do not depend on it.

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #define CARD_RESERVE_BYTES ((uint64_t)450 << 20) // context and driver of a card that is not here: an allowance
-#define MAX_CONTEXT        (1u << 24)
 // Two slots take the room of two layers: fewer streamed layers than this save nothing.
 #define LEAST_STREAMED     3u
 
@@ -48,8 +47,8 @@ static tern_status check_options(const tern_plan_options *o, tern_error *err)
         return error_set(err, TERN_INVALID_ARGUMENT, "n_sequences is %u, expected 1 to 4096", o->n_sequences);
     if (o->n_batch < 1 || o->n_batch > 65536)
         return error_set(err, TERN_INVALID_ARGUMENT, "n_batch is %u, expected 1 to 65536", o->n_batch);
-    if (o->n_ctx > MAX_CONTEXT)
-        return error_set(err, TERN_INVALID_ARGUMENT, "n_ctx is %u, expected at most %u", o->n_ctx, MAX_CONTEXT);
+    if (o->n_ctx > PLAN_MAX_CONTEXT)
+        return error_set(err, TERN_INVALID_ARGUMENT, "n_ctx is %u, expected at most %u", o->n_ctx, PLAN_MAX_CONTEXT);
     if ((unsigned)o->kv_k > TERN_KV_INT4 || (unsigned)o->kv_v > TERN_KV_INT4)
         return error_set(err, TERN_INVALID_ARGUMENT, "unknown KV type");
     if ((unsigned)o->weights > TERN_WEIGHTS_F16)

@@ -45,6 +45,8 @@ int plan_kv_type(tern_kv_type type);
 
 // ---- inside the planner
 
+#define PLAN_MAX_CONTEXT (1u << 24) // positions; keeps every index in 32 bits
+
 // plan_bytes.c: all sizes of a plan whose decisions are made; or, when it has them, those that depend on the context.
 tern_status plan_measure(const model_source *model, const plan_places *where, tern_plan *plan, tern_error *err);
 tern_status plan_measure_context(const hparams *hp, tern_plan *plan, tern_error *err);

@@ -6,8 +6,6 @@
 #include "layer_stream.h"
 #include "plan.h"
 
-#define MAX_CONTEXT (1u << 24) // positions; keeps every index in 32 bits
-
 static bool add(uint64_t *sum, uint64_t n) { return check_add(*sum, n, sum); }
 
 uint32_t plan_spans(const hparams *hp, const tern_plan *plan, plan_span out[PLAN_MAX_SPANS])
@@ -258,7 +256,7 @@ bool plan_fits(const plan_places *where, const tern_plan *plan)
 
 uint32_t plan_largest_context(const hparams *hp, const plan_places *where, const tern_plan *plan)
 {
-    uint32_t low = 0, high = MAX_CONTEXT / KV_BLOCK; // in blocks; low fits
+    uint32_t low = 0, high = PLAN_MAX_CONTEXT / KV_BLOCK; // in blocks; low fits
     while (low < high) {
         uint32_t middle = low + (high - low + 1) / 2;
         tern_plan p = *plan;

@@ -10,11 +10,18 @@ typedef unsigned long long ull; // for printf
 
 static double mib(uint64_t bytes) { return (double)bytes / (1 << 20); }
 
-static const char *kv_name(tern_kv_type type)
+const char *tern_kv_type_name(tern_kv_type type)
 {
     static const char *const names[] = {
         [TERN_KV_F32] = "f32", [TERN_KV_F16] = "f16", [TERN_KV_INT8] = "int8", [TERN_KV_INT4] = "int4"};
-    return names[type];
+    return (unsigned)type < sizeof names / sizeof *names ? names[type] : "unknown";
+}
+
+const char *tern_head_name(tern_head head)
+{
+    static const char *const names[] = {
+        [TERN_HEAD_STORED] = "stored", [TERN_HEAD_F16] = "f16", [TERN_HEAD_INT8] = "int8", [TERN_HEAD_INT4] = "int4"};
+    return (unsigned)head < sizeof names / sizeof *names ? names[head] : "unknown";
 }
 
 static void append(char *text, size_t size, const char *separator, const char *format, ...) TERN_PRINTF(4, 5);
@@ -117,7 +124,8 @@ static void advise_neighbours(adviser *a, const tern_plan_options *o, const tern
     for (uint32_t most = plan->n_ctx_max, type = TERN_KV_INT8; type <= TERN_KV_INT4; type++) {
         other.kv_k = other.kv_v = (tern_kv_type)type;
         uint32_t n_ctx = plan_largest_context(&a->model->hp, a->where, &other);
-        if (n_ctx > most && n_ctx >= KV_BLOCK) advise(a, "with -ctk %s up to -c %u", kv_name(other.kv_k), n_ctx);
+        if (n_ctx > most && n_ctx >= KV_BLOCK)
+            advise(a, "with -ctk %s up to -c %u", tern_kv_type_name(other.kv_k), n_ctx);
         if (n_ctx > most) most = n_ctx;
     }
     tern_plan_options changed = *o;
@@ -176,6 +184,6 @@ tern_status plan_refuse(const model_source *model, const plan_places *where, con
         "the model needs %llu bytes (%.0f MiB: weights %.0f, KV %.0f for %u positions of %s/%s, workspace %.0f) on %s "
         "but %llu bytes (%.0f MiB) are free: %s",
         (ull)needed, mib(needed), mib(needed - plan->bytes_kv - plan->bytes_workspace), mib(plan->bytes_kv),
-        plan->n_ctx, kv_name(plan->kv_k), kv_name(plan->kv_v), mib(plan->bytes_workspace), where_free, (ull)available,
-        mib(available), a.text);
+        plan->n_ctx, tern_kv_type_name(plan->kv_k), tern_kv_type_name(plan->kv_v), mib(plan->bytes_workspace),
+        where_free, (ull)available, mib(available), a.text);
 }

@@ -207,4 +207,34 @@ static inline size_t argmax(const float *row, size_t n)
     return best;
 }
 
+// Appends the names of this machine's devices but the CPU and its reference, `most` in all.
+static inline int add_devices(char names[][32], size_t most, size_t *n)
+{
+    tern_engine *engine = NULL;
+    if (tern_engine_open(NULL, &engine, NULL) != TERN_OK) return -1;
+    for (size_t i = 0; i < tern_engine_device_count(engine) && *n < most; i++) {
+        tern_device_info info;
+        if (tern_engine_device_info(engine, i, &info, NULL) != TERN_OK || strncmp(info.name, "cpu", 3) == 0) continue;
+        memcpy(names[(*n)++], info.name, sizeof info.name);
+        printf("device %s: %s\n", info.name, info.description);
+    }
+    tern_engine_close(engine);
+    return 0;
+}
+
+// Generated text, and the function that tern_generate hands it to.
+typedef struct generated_text {
+    char bytes[4096];
+    size_t n;
+} generated_text;
+
+static inline bool collect(void *user, const char *bytes, size_t n)
+{
+    generated_text *t = user;
+    if (t->n + n > sizeof t->bytes) return false;
+    memcpy(t->bytes + t->n, bytes, n);
+    t->n += n;
+    return true;
+}
+
 #endif

@@ -14,16 +14,7 @@ static size_t n_devices;
 static int list_devices(void **state)
 {
     (void)state;
-    tern_engine *engine = NULL;
-    if (tern_engine_open(NULL, &engine, NULL) != TERN_OK) return -1;
-    for (size_t i = 0; i < tern_engine_device_count(engine) && n_devices < MAX_DEVICES; i++) {
-        tern_device_info info;
-        if (tern_engine_device_info(engine, i, &info, NULL) != TERN_OK || strncmp(info.name, "cpu", 3) == 0) continue;
-        memcpy(devices[n_devices++], info.name, sizeof info.name);
-        printf("device %s: %s\n", info.name, info.description);
-    }
-    tern_engine_close(engine);
-    return 0;
+    return add_devices(devices, MAX_DEVICES, &n_devices);
 }
 
 static void need_devices(void)
@@ -91,25 +82,11 @@ static void stories_for_all_kv_types(void **state)
     }
 }
 
-typedef struct text {
-    char bytes[4096];
-    size_t n;
-} text;
-
-static bool collect(void *user, const char *bytes, size_t n)
-{
-    text *t = user;
-    if (t->n + n > sizeof t->bytes) return false;
-    memcpy(t->bytes + t->n, bytes, n);
-    t->n += n;
-    return true;
-}
-
 // Greedy, then drawn: the sampler sees the same logits.
-static text generate(const char *device, float temperature)
+static generated_text generate(const char *device, float temperature)
 {
     running r = start(STORIES, on(device, TERN_KV_INT8));
-    text t = {.n = 0};
+    generated_text t = {.n = 0};
     tern_sampler *sampler;
     tern_sampler_options o;
     size_t generated = 0;
@@ -129,9 +106,9 @@ static void stories_are_the_same(void **state)
     (void)state;
     need_devices();
     for (int drawn = 0; drawn < 2; drawn++) {
-        text expected = generate("cpu", drawn ? 0.8f : 0.0f);
+        generated_text expected = generate("cpu", drawn ? 0.8f : 0.0f);
         for (size_t d = 0; d < n_devices; d++) {
-            text got = generate(devices[d], drawn ? 0.8f : 0.0f);
+            generated_text got = generate(devices[d], drawn ? 0.8f : 0.0f);
             if (got.n != expected.n || memcmp(got.bytes, expected.bytes, got.n) != 0)
                 fail_msg("%s: \"%.*s\" against \"%.*s\"", devices[d], (int)got.n, got.bytes, (int)expected.n,
                          expected.bytes);

@@ -32,16 +32,7 @@ static size_t n_devices = 2;
 static int list_devices(void **state)
 {
     (void)state;
-    tern_engine *engine = NULL;
-    if (tern_engine_open(NULL, &engine, NULL) != TERN_OK) return -1;
-    for (size_t i = 0; i < tern_engine_device_count(engine) && n_devices < MAX_DEVICES; i++) {
-        tern_device_info info;
-        if (tern_engine_device_info(engine, i, &info, NULL) != TERN_OK || strncmp(info.name, "cpu", 3) == 0) continue;
-        memcpy(devices[n_devices++], info.name, sizeof info.name);
-        printf("device %s: %s\n", info.name, info.description);
-    }
-    tern_engine_close(engine);
-    return 0;
+    return add_devices(devices, MAX_DEVICES, &n_devices);
 }
 
 static setup on(const char *device, tern_kv_type kv, const placement *place)

@@ -336,23 +336,9 @@ static void a_budget_too_small_says_what_would_fit(void **state)
     tern_engine_close(engine);
 }
 
-typedef struct text {
-    char bytes[4096];
-    size_t n;
-} text;
-
-static bool collect(void *user, const char *bytes, size_t n)
+static generated_text generate(running *r, tern_sampler_options options, size_t n)
 {
-    text *t = user;
-    if (t->n + n > sizeof t->bytes) return false;
-    memcpy(t->bytes + t->n, bytes, n);
-    t->n += n;
-    return true;
-}
-
-static text generate(running *r, tern_sampler_options options, size_t n)
-{
-    text t = {.n = 0};
+    generated_text t = {.n = 0};
     tern_sampler *sampler;
     size_t generated = 0;
     CHECK(tern_sampler_create(&options, &sampler, err));
@@ -362,7 +348,10 @@ static text generate(running *r, tern_sampler_options options, size_t n)
     return t;
 }
 
-static bool same_text(const text *a, const text *b) { return a->n == b->n && memcmp(a->bytes, b->bytes, a->n) == 0; }
+static bool same_text(const generated_text *a, const generated_text *b)
+{
+    return a->n == b->n && memcmp(a->bytes, b->bytes, a->n) == 0;
+}
 
 static void sampling_repeats_by_seed(void **state)
 {
@@ -372,24 +361,24 @@ static void sampling_repeats_by_seed(void **state)
     tern_sampler_options o;
     tern_sampler_options_init(&o);
     o.seed = 7;
-    text a = generate(&r, o, 60), b = generate(&other, o, 60);
+    generated_text a = generate(&r, o, 60), b = generate(&other, o, 60);
     assert_true(same_text(&a, &b));
     o.seed = 8;
-    text c = generate(&r, o, 60);
+    generated_text c = generate(&r, o, 60);
     assert_false(same_text(&a, &c));
     o.repeat_penalty = 1.3f; // takes the whole row instead of the top 40
-    text d = generate(&r, o, 60), e = generate(&other, o, 60);
+    generated_text d = generate(&r, o, 60), e = generate(&other, o, 60);
     assert_true(same_text(&d, &e));
     assert_false(same_text(&c, &d));
     o = (tern_sampler_options){0};
     tern_sampler_options_init(&o);
     o.top_k = 0; // the whole vocabulary
-    text f = generate(&r, o, 40), g = generate(&other, o, 40);
+    generated_text f = generate(&r, o, 40), g = generate(&other, o, 40);
     assert_true(same_text(&f, &g));
     o.temperature = 0;
-    text h = generate(&r, o, 40);
+    generated_text h = generate(&r, o, 40);
     o.seed = 99;
-    text i = generate(&r, o, 40);
+    generated_text i = generate(&r, o, 40);
     assert_true(same_text(&h, &i)); // greedy does not draw
     stop(&r);
     stop(&other);
