@@ -42,25 +42,15 @@ INLINE __m256i sum_lanes8(const __m256i a[8])
     return _mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31));
 }
 
-// The rows of a pair of which only one granule belongs to the span, 32 bytes apart; the other reads as codes 0, which
-// add nothing, in both layouts.
-static const uint8_t *half_pair(const uint8_t *at, size_t row_stride, uint32_t rows, uint32_t granule,
-                                uint8_t out[8 * 32])
-{
-    memset(out, 0, 32 * (size_t)rows);
-    for (uint32_t r = 0; r < rows; r++) memcpy(out + 32 * r + 16 * granule, at + r * row_stride + 16 * granule, 16);
-    return out;
-}
+// int16 lanes hold sums of maddubs pairs, widened to int32 after this many tiles (2,048 or 1,920 columns). Worst case,
+// all codes 2 and all activations -127 or 127: one maddubs lane is at most 2 * 2 * 127 = 508, a tile adds eight (T80:
+// ten) of them, 8 * 8 * 508 = 32,512 and 6 * 10 * 508 = 30,480 <= 32,767: nothing wraps, and maddubs itself cannot
+// saturate.
+INLINE uint32_t tiles_per_flush(const ternary_layout layout) { return layout == TERNARY_T80 ? 6 : 8; }
 
-// int16 lanes hold sums of maddubs pairs, widened to int32 after this many granule pairs (2,048 or 1,920 columns).
-// Worst case, all codes 2 and all activations -127 or 127: one maddubs lane is at most 2 * 2 * 127 = 508, a granule
-// pair adds four (T80: five) of them, 16 * 4 * 508 = 32,512 and 12 * 5 * 508 = 30,480 <= 32,767: nothing wraps, and
-// maddubs itself cannot saturate.
-INLINE uint32_t pairs_per_flush(const ternary_layout layout) { return layout == TERNARY_T80 ? 12 : 16; }
-
-// Loads of activations are operands of maddubs and cost nothing there. Without this gcc merges those of several rows
-// into registers it does not have and spills the sums instead.
-#define KEEP_LOADS_HERE __asm__ volatile("" ::: "memory")
+// A sum is finished as far as it goes before the next row begins. Without this gcc reorders the additions of several
+// rows and keeps their products instead, in registers it does not have.
+#define FINISH(sum) __asm__("" : "+x"(sum))
 
 // The codes of 32 bytes, field by field: 4 of T64, 5 of T80. A T80 byte y is kept 128 less than it is, as a signed one:
 // its digit is 0 below 86 - 128, 1 below 171 - 128, else 2, and what is left is 3 y mod 256 as before, because 3 * 128
@@ -85,79 +75,90 @@ INLINE void decode(const ternary_layout layout, __m256i w, __m256i code[5])
     }
 }
 
-// One granule pair of `rows` rows for n_x columns: the codes of a row are decoded once for all its columns.
-INLINE void add_pair(const ternary_layout layout, const uint8_t *at, size_t row_stride, const int8_t *x,
+#define TILE_BYTES 1024u
+
+// Weights are asked for this many bytes before they are read, front to back: reading rows of several tiles is no order
+// that hardware prefetchers follow, and bursts of requests cost more than an even flow (bench/NOTES.md). Past the end
+// of the matrix this does nothing.
+#define AHEAD 8192u
+
+// One tile, `rows` rows of it from `at` on, for n_x columns: a row's codes are decoded once for all its columns. A line
+// of `next` is asked for with each row.
+INLINE void add_tile(const ternary_layout layout, const uint8_t *at, const uint8_t *next, const int8_t *x,
                      size_t x_stride, const uint32_t rows, const uint32_t n_x, __m256i acc[8])
 {
-    const int fields = layout == TERNARY_T80 ? 5 : 4;
-    UNROLL for (uint32_t r = 0; r < rows; r++)
+    const uint32_t fields = layout == TERNARY_T80 ? 5 : 4;
+    UNROLL for (uint32_t pair = 0; pair < 2; pair++) UNROLL for (uint32_t r = 0; r < rows; r++)
     {
-        KEEP_LOADS_HERE;
+        if (pair == 0) _mm_prefetch((const char *)next + 64 * r, _MM_HINT_T0);
         __m256i code[5];
-        decode(layout, _mm256_loadu_si256((const __m256i *)(at + r * row_stride)), code);
-        UNROLL for (uint32_t c = 0; c < n_x; c++) UNROLL for (int m = 0; m < fields; m++)
+        decode(layout, _mm256_loadu_si256((const __m256i *)(at + 64 * r + 32 * pair)), code);
+        UNROLL for (uint32_t c = 0; c < n_x; c++)
         {
-            __m256i xm = _mm256_loadu_si256((const __m256i *)(x + c * x_stride) + m);
-            acc[r * n_x + c] = _mm256_add_epi16(acc[r * n_x + c], _mm256_maddubs_epi16(code[m], xm));
+            const __m256i *xm = (const __m256i *)(x + c * x_stride) + fields * pair;
+            __m256i *sum = &acc[r * n_x + c];
+            UNROLL for (uint32_t m = 0; m < fields;
+                        m++) *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(code[m], _mm256_loadu_si256(xm + m)));
+            FINISH(*sum);
         }
     }
 }
 
-// Eight (row, column) sums advance together: `rows` rows by `n_x` columns, rows * n_x = 8.
-INLINE void sums_8(const ternary_layout layout, const ternary_span *span, uint32_t row, const uint32_t rows,
-                   const uint32_t n_x, int32_t *sums)
+// The sums of n_tiles whole tiles, few enough for int16 lanes, are added to wide[16 * n_x]. Eight (row, column) sums
+// advance together: `rows` rows by `n_x` columns, rows * n_x = 8.
+INLINE void add_tiles(const ternary_layout layout, const uint8_t *tiles, uint32_t n_tiles, const int8_t *x,
+                      size_t x_stride, const uint32_t n_x, __m256i *wide)
 {
-    uint8_t half[8 * 32];
-    uint32_t n_pairs = (span->end + 1) / 2 - span->first / 2;
-    // Each step reads rows * 32 bytes here and asks for as many of the same span of the next row group, front to back:
-    // the order of reading within a group is not one that hardware prefetchers follow. Past the end of the matrix this
-    // does nothing.
-    const char *next = (const char *)span->group + 256 * (size_t)(span->n_granules + span->first) +
-                       32 * (size_t)row * n_pairs;
-    __m256i wide[8];
-    UNROLL for (int i = 0; i < 8; i++) wide[i] = _mm256_setzero_si256();
-
-    for (uint32_t pair = span->first / 2, end = (span->end + 1) / 2; pair < end;) {
-        uint32_t flush = end - pair < pairs_per_flush(layout) ? end : pair + pairs_per_flush(layout);
+    const uint32_t rows = 8 / n_x, quad = 4 * ternary_granule(layout);
+    const uint8_t *next = tiles + AHEAD;
+    for (uint32_t row = 0; row < TERNARY_ROWS; row += rows) {
         __m256i acc[8];
         UNROLL for (int i = 0; i < 8; i++) acc[i] = _mm256_setzero_si256();
-        for (; pair < flush; pair++) {
-            uint32_t in_tile = span->n_granules - pair / 2 * 4; // granules per row in this tile
-            if (in_tile > 4) in_tile = 4;
-            const uint8_t *at = span->group + 1024 * (size_t)(pair / 2) + 16 * (size_t)(in_tile * row + pair % 2 * 2);
-            size_t row_stride = 16 * (size_t)in_tile;
-            bool low = 2 * pair >= span->first, high = 2 * pair + 1 < span->end;
-            if (!low || !high) {
-                at = half_pair(at, row_stride, rows, low ? 0 : 1, half);
-                row_stride = 32;
-            }
-            UNROLL for (uint32_t line = 0; line < rows * 32; line += 64) _mm_prefetch(next + line, _MM_HINT_T0);
-            next += rows * 32;
-            add_pair(layout, at, row_stride, span->x + ternary_granule(layout) * (size_t)(2 * pair - span->x_first),
-                     span->x_stride, rows, n_x, acc);
+        const uint8_t *at = tiles + 64 * (size_t)row, *end = at + TILE_BYTES * (size_t)n_tiles;
+        for (const int8_t *xt = x; at < end; at += TILE_BYTES, xt += quad, next += 64 * rows)
+            add_tile(layout, at, next, xt, x_stride, rows, n_x, acc);
+        UNROLL for (uint32_t i = 0; i < 8; i++)
+        {
+            __m256i *to = wide + row * n_x + i;
+            *to = _mm256_add_epi32(*to, _mm256_madd_epi16(acc[i], _mm256_set1_epi16(1)));
         }
-        UNROLL for (int i = 0; i < 8; i++)
-            wide[i] = _mm256_add_epi32(wide[i], _mm256_madd_epi16(acc[i], _mm256_set1_epi16(1)));
     }
-    __m256i *to = (__m256i *)(sums + row * n_x);
-    _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), sum_lanes8(wide)));
+}
+
+INLINE void sums_of(const ternary_layout layout, const ternary_span *span, const uint32_t n_x, int32_t *sums)
+{
+    const uint32_t quad = 4 * ternary_granule(layout), most = tiles_per_flush(layout);
+    __m256i wide[TERNARY_ROWS * TERNARY_MAX_X];
+    memset(wide, 0, TERNARY_ROWS * n_x * sizeof *wide);
+    const uint8_t *group = span->group;
+    uint32_t tile = span->first / 4, whole = span->end / 4;
+    const int8_t *x = span->x + quad * (size_t)(tile - span->x_first / 4);
+    while (tile < whole) {
+        uint32_t n_tiles = whole - tile < most ? whole - tile : most;
+        add_tiles(layout, group + TILE_BYTES * (size_t)tile, n_tiles, x, span->x_stride, n_x, wide);
+        tile += n_tiles;
+        x += quad * (size_t)n_tiles;
+    }
+    if (span->end % 4 != 0) { // the last tile of the row group, made whole: codes 0 add nothing
+        _Alignas(32) uint8_t last[TILE_BYTES] = {0};
+        const uint32_t bytes = 16 * (span->end % 4);
+        for (uint32_t r = 0; r < TERNARY_ROWS; r++)
+            memcpy(last + 64 * r, group + TILE_BYTES * (size_t)whole + bytes * (size_t)r, bytes);
+        add_tiles(layout, last, 1, x, span->x_stride, n_x, wide);
+    }
+    for (uint32_t i = 0; i < TERNARY_ROWS * n_x; i += 8) {
+        __m256i *to = (__m256i *)(sums + i);
+        _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), sum_lanes8(wide + i)));
+    }
 }
 
 INLINE void layout_sums(const ternary_layout layout, const ternary_span *span, uint32_t n_x, int32_t *sums)
 {
     switch (n_x) {
-    case 1:
-        for (uint32_t r = 0; r < TERNARY_ROWS; r += 8) sums_8(layout, span, r, 8, 1, sums);
-        break;
-    case 2:
-        for (uint32_t r = 0; r < TERNARY_ROWS; r += 4) sums_8(layout, span, r, 4, 2, sums);
-        break;
-    case 4:
-        for (uint32_t r = 0; r < TERNARY_ROWS; r += 2) sums_8(layout, span, r, 2, 4, sums);
-        break;
-    default:
-        for (uint32_t r = 0; r < TERNARY_ROWS; r++) sums_8(layout, span, r, 1, 8, sums);
-        break;
+    case 1: sums_of(layout, span, 1, sums); break;
+    case 2: sums_of(layout, span, 2, sums); break;
+    case 4: sums_of(layout, span, 4, sums); break;
+    default: sums_of(layout, span, 8, sums); break;
     }
 }
 

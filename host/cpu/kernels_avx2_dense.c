@@ -1,36 +1,13 @@
-// Inner loops for AVX2 over dense blocks as stored: to floats, and as operands of dot64 without a way through memory.
-// Elements are those of dense.c, bit for bit. Compiled and entered as kernels_avx2.c.
+// Inner loops for AVX2 over dense blocks as stored: to floats, and as operands of dot64 without a way of floats through
+// memory. Elements are those of dense.c, bit for bit. Compiled and entered as kernels_avx2.c.
 //
-// A code becomes a float without a conversion: unpacked between constant bytes it is the mantissa of a float whose
-// exponent is the constant, and one subtraction, exact, takes the constant off. Two unpacks give eight floats where
-// widening and converting take twice that (bench/NOTES.md).
+// Codes of a block are taken apart into signed bytes in memory, from where a load widens eight at a time. Widening
+// registers takes constants, for which the eight sums of dot64 leave no room: they were spilled (bench/NOTES.md).
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
 
 #include "kernels_avx2.h"
-
-// ---- 32 codes as floats ----
-
-// Unpacks work within 128 bits: this order of groups of four bytes makes what they give the order of the codes.
-INLINE __m256i before_unpack(__m256i codes)
-{
-    return _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
-}
-
-#define BIASED_BY 0x1p15f // what widen() adds to a code
-
-// 32 unsigned bytes u to floats 2^15 + u: bits 0x4700uu00.
-INLINE void widen(__m256i codes, __m256 f[4])
-{
-    const __m256i zero = _mm256_setzero_si256(), exponent = _mm256_set1_epi16(0x4700);
-    codes = before_unpack(codes);
-    __m256i low = _mm256_unpacklo_epi8(zero, codes), high = _mm256_unpackhi_epi8(zero, codes);
-    f[0] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(low, exponent));
-    f[1] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(low, exponent));
-    f[2] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(high, exponent));
-    f[3] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(high, exponent));
-}
 
 // ---- what becomes of elements ----
 
@@ -41,16 +18,13 @@ typedef struct sink {
     __m256 acc[8];
 } sink;
 
-// Elements i .. i + 31 from where the sink is; i is a constant where this is used.
-INLINE void take(sink *s, const bool dots, const int i, const __m256 e[4])
+// Elements i .. i + 7 from where the sink is; i is a constant where this is used.
+INLINE void take(sink *s, const bool dots, const int i, __m256 e)
 {
-    UNROLL for (int r = 0; r < 4; r++)
-    {
-        if (dots)
-            s->acc[i % 64 / 8 + r] = _mm256_fmadd_ps(e[r], _mm256_loadu_ps(s->x + i + 8 * r), s->acc[i % 64 / 8 + r]);
-        else
-            _mm256_storeu_ps(s->out + i + 8 * r, e[r]);
-    }
+    if (dots)
+        s->acc[i % 64 / 8] = _mm256_fmadd_ps(e, _mm256_loadu_ps(s->x + i), s->acc[i % 64 / 8]);
+    else
+        _mm256_storeu_ps(s->out + i, e);
 }
 
 INLINE void move_on(sink *s, const bool dots, const int n)
@@ -61,36 +35,38 @@ INLINE void move_on(sink *s, const bool dots, const int n)
         s->out += n;
 }
 
-// d * (u - offset), d an fp16 as stored.
-INLINE void scaled(const uint8_t *half, __m256i codes, float offset, __m256 e[4])
+// Eight codes in memory as floats.
+INLINE __m256 floats8(const void *codes)
 {
-    uint16_t bits;
-    memcpy(&bits, half, sizeof bits);
-    __m256 d = _mm256_cvtph_ps(_mm_set1_epi16((short)bits));
-    widen(codes, e);
-    UNROLL for (int r = 0; r < 4; r++) e[r] = _mm256_mul_ps(d, _mm256_sub_ps(e[r], _mm256_set1_ps(BIASED_BY + offset)));
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)codes)));
 }
 
 // ---- the encodings ----
 
-// A broadcast from memory is a load and nothing else; without this gcc makes two shuffles of the register it stored.
+// A broadcast or a widening from memory is a load and little else; without this gcc takes the register that it stored
+// apart by shuffles.
 #define READ_FROM_MEMORY(array) __asm__ volatile("" : "+m"(array))
 
-INLINE void q8_0(const uint8_t *block, sink *s, const bool dots, const int i)
+// 32 codes times d, an fp16 as stored.
+INLINE void scaled(const uint8_t *half, const void *codes, sink *s, const bool dots, const int i)
 {
-    __m256i codes = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(block + 2)), _mm256_set1_epi8((char)0x80));
-    __m256 e[4];
-    scaled(block, codes, 128.0f, e);
-    take(s, dots, i, e);
+    uint16_t bits;
+    memcpy(&bits, half, sizeof bits);
+    __m256 d = _mm256_cvtph_ps(_mm_set1_epi16((short)bits));
+    UNROLL for (int r = 0; r < 32; r += 8) take(s, dots, i + r, _mm256_mul_ps(d, floats8((const int8_t *)codes + r)));
 }
+
+INLINE void q8_0(const uint8_t *block, sink *s, const bool dots, const int i) { scaled(block, block + 2, s, dots, i); }
 
 INLINE void q4_0(const uint8_t *block, sink *s, const bool dots, const int i)
 {
     __m128i pairs = _mm_loadu_si128((const __m128i *)(block + 2));
     __m256i codes = _mm256_inserti128_si256(_mm256_castsi128_si256(pairs), _mm_srli_epi16(pairs, 4), 1);
-    __m256 e[4];
-    scaled(block, _mm256_and_si256(codes, _mm256_set1_epi8(15)), 8.0f, e);
-    take(s, dots, i, e);
+    _Alignas(32) int8_t stored[32];
+    _mm256_store_si256((__m256i *)stored,
+                       _mm256_sub_epi8(_mm256_and_si256(codes, _mm256_set1_epi8(15)), _mm256_set1_epi8(8)));
+    READ_FROM_MEMORY(stored);
+    scaled(block, stored, s, dots, i);
 }
 
 INLINE __m256i bytes8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
@@ -114,6 +90,7 @@ void cpu_k45_scales(const uint8_t *block, float factor[8], float low[8])
 INLINE void k45(const uint8_t *block, const bool is_q5, sink *s, const bool dots)
 {
     float factor[8], low[8];
+    _Alignas(32) int8_t codes[256];
     cpu_k45_scales(block, factor, low);
     READ_FROM_MEMORY(factor);
     READ_FROM_MEMORY(low);
@@ -121,27 +98,27 @@ INLINE void k45(const uint8_t *block, const bool is_q5, sink *s, const bool dots
     const __m256i *qs = (const __m256i *)(block + (is_q5 ? 48 : 16)), *qh = (const __m256i *)(block + 16);
     UNROLL for (int j = 0; j < 8; j++)
     {
-        __m256i codes = _mm256_loadu_si256(qs + j / 2);
-        codes = _mm256_and_si256(j % 2 == 0 ? codes : _mm256_srli_epi16(codes, 4), fifteen);
+        __m256i code = _mm256_loadu_si256(qs + j / 2);
+        code = _mm256_and_si256(j % 2 == 0 ? code : _mm256_srli_epi16(code, 4), fifteen);
         if (is_q5) {
             __m256i fifth = _mm256_loadu_si256(qh);
             fifth = j < 4 ? _mm256_slli_epi16(fifth, 4 - j) : _mm256_srli_epi16(fifth, j - 4);
-            codes = _mm256_or_si256(codes, _mm256_and_si256(fifth, sixteen));
+            code = _mm256_or_si256(code, _mm256_and_si256(fifth, sixteen));
         }
-        __m256 e[4];
-        widen(codes, e);
-        UNROLL for (int r = 0; r < 4; r++)
-        {
-            __m256 code = _mm256_sub_ps(e[r], _mm256_set1_ps(BIASED_BY));
-            e[r] = _mm256_fmadd_ps(_mm256_set1_ps(factor[j]), code, _mm256_set1_ps(low[j]));
-        }
-        take(s, dots, 32 * j, e);
+        _mm256_store_si256((__m256i *)codes + j, code);
+    }
+    READ_FROM_MEMORY(codes);
+    UNROLL for (int i = 0; i < 256; i += 8)
+    {
+        __m256 scale = _mm256_set1_ps(factor[i / 32]), minimum = _mm256_set1_ps(low[i / 32]);
+        take(s, dots, i, _mm256_fmadd_ps(scale, floats8(codes + i), minimum));
     }
 }
 
 INLINE void q6_k(const uint8_t *block, sink *s, const bool dots)
 {
     float scale[16];
+    _Alignas(32) int8_t codes[256];
     __m256 d = _mm256_set1_ps(load_half(block + 208));
     for (int j = 0; j < 16; j += 8) {
         __m256i integers = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(block + 192 + j)));
@@ -156,15 +133,12 @@ INLINE void q6_k(const uint8_t *block, sink *s, const bool dots)
         __m256i low = _mm256_and_si256(span < 2 ? ql : _mm256_srli_epi16(ql, 4), low_bits);
         __m256i high = _mm256_and_si256(span < 3 ? _mm256_slli_epi16(qh, 4 - 2 * span) : _mm256_srli_epi16(qh, 2),
                                         high_bits);
-        __m256 e[4];
-        widen(_mm256_or_si256(low, high), e);
-        UNROLL for (int r = 0; r < 4; r++)
-        {
-            __m256 code = _mm256_sub_ps(e[r], _mm256_set1_ps(BIASED_BY + 32.0f));
-            e[r] = _mm256_mul_ps(_mm256_set1_ps(scale[8 * half + 2 * span + r / 2]), code);
-        }
-        take(s, dots, 128 * half + 32 * span, e);
+        _mm256_store_si256((__m256i *)codes + 4 * half + span,
+                           _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32)));
     }
+    READ_FROM_MEMORY(codes);
+    UNROLL for (int i = 0; i < 256; i += 8)
+        take(s, dots, i, _mm256_mul_ps(_mm256_set1_ps(scale[i / 16]), floats8(codes + i)));
 }
 
 // ---- rows ----
