@@ -107,15 +107,26 @@ static void plan_and_load(tern_model *model, unsigned choice)
     require_answer(status, &err);
 }
 
-// The machine as the CPU backend asks for it: always the same, so that an input takes the same way everywhere. Reading
-// the system's files about it for every plan took longer than everything else (CMakeLists.txt: --wrap).
-void __wrap_machine_memory(uint64_t *total, uint64_t *available);
-int __wrap_machine_threads(void);
+// The machine as the CPU backend asks for it (host/cpu/cpu.h), by the linker's --wrap: always the same, so that an input
+// takes the same way everywhere and every time. Reading the system's files about memory took longer than all the rest.
 void __wrap_machine_cpu_name(char *out, size_t size);
+int __wrap_machine_threads(void);
+void __wrap_machine_memory(uint64_t *total, uint64_t *available);
+tern_status __wrap_machine_allocate(size_t n_bytes, const char *what, uint8_t **out, tern_error *err);
 
-void __wrap_machine_memory(uint64_t *total, uint64_t *available) { *total = *available = (uint64_t)8 << 30; }
-int __wrap_machine_threads(void) { return 1; }
 void __wrap_machine_cpu_name(char *out, size_t size) { snprintf(out, size, "fuzz"); }
+int __wrap_machine_threads(void) { return 1; }
+void __wrap_machine_memory(uint64_t *total, uint64_t *available) { *total = *available = (uint64_t)8 << 30; }
+
+tern_status __wrap_machine_allocate(size_t n_bytes, const char *what, uint8_t **out, tern_error *err)
+{
+    void *data = NULL;
+    if (n_bytes > MAX_PLAN_BYTES || posix_memalign(&data, 64, n_bytes) != 0)
+        return error_set(err, TERN_DEVICE_MEMORY, "%s needs %zu bytes", what, n_bytes);
+    memset(data, 0, n_bytes);
+    *out = data;
+    return TERN_OK;
+}
 
 void load_everything(const char *path, unsigned choice)
 {

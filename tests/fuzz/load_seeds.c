@@ -434,7 +434,7 @@ static void tensor_seeds(void)
 
 static void put_value(const char *name, uint32_t type, double value)
 {
-    int64_t integer = (int64_t)value;
+    int64_t integer = type == 12 ? 0 : (int64_t)value;
     put_key(&more.keys, name, type);
     if (type == 6)
         put(&more.keys, &(float){(float)value}, 4);
@@ -470,8 +470,10 @@ static void metadata_seeds(void)
             thin_again();
             tiny_drop_key(&model, key("context_length"));
             put_value(key("context_length"), type, values[v]);
-            put_value(key("rope.freq_base"), type, v == 5 ? 1e300 : 10000);
             save(named("number", 10 * type + v));
+            thin_again();
+            put_value(key("rope.freq_base"), type, values[v]);
+            save(named("base", 10 * type + v));
             for (unsigned k = 0; k < 5 && v < 2; k++) {
                 thin_again();
                 put_value(key(foreign[k]), type, values[v]);
@@ -482,6 +484,15 @@ static void metadata_seeds(void)
         put_value("general.alignment", type, 32);
         put_value("tern.synthetic", type, 1);
         save(named("alignment", type));
+    }
+    static const float floats[] = {NAN, INFINITY, 1e31f, 1e-30f};
+    for (unsigned i = 0; i < 4; i++) {
+        static const char *const names[] = {"rope.freq_base", "attention.layer_norm_rms_epsilon"};
+        thin_again();
+        tiny_f32(&model, key(names[i % 2]), floats[i]);
+        save(named("float", i));
+        tiny_f32(&model, key(names[1 - i % 2]), floats[i]);
+        save(named("floats", i));
     }
     static const uint32_t alignments[] = {0, 4, 8, 16, 32, 48, 64, 65536, 131072};
     for (unsigned i = 0; i < 9; i++) {
@@ -604,12 +615,54 @@ static void tokenizer_seeds(void)
                       {"abc", "ab\0", 3},  {"ggml.pre", "ggml.prf", 8}, {"merges", "mergez", 6}, {"token_type", "token_typf", 10},
                       {"\3\0\0\0\3\0\0\0", "\6\0\0\0\3\0\0\0", 8}, {"\3\0\0\0\3\0\0\0", "\7\0\0\0\4\0\0\0", 8},
                       {"ggml.tokens", "ggml.tokenz", 11}, {"ggml.model", "ggml.modem", 10},
-                      {"abc", "ab\xc3", 3}, {"bos_token_id", "eos_token_id", 12}, {"bos_token_id", "eot_token_id", 12}};
+                      {"abc", "ab\xc3", 3}, {"bos_token_id", "eos_token_id", 12}, {"bos_token_id", "eot_token_id", 12},
+                      {"abc", "\xe0\x80\x80", 3}, {"abc", "\xe0\xa0\x80", 3}, {"abc", "\xed\xa0\x80", 3},
+                      {"abc", "\xed\x9f\xbf", 3}, {"abc", "\xf0\x80\x80", 3}, {"abc", "\xc4\xa0\x61", 3},
+                      {"abc", "\xc5\x83\x61", 3}, {"abc", "\xc5\x84\x61", 3}, {"abc", "\xc2\xad\x61", 3},
+                      {"abc", "\xc2\xa0\x61", 3}, {"abc", "a b", 3}, {"<|eot_id|>", "aaaa\xf0\x90\x80\x80zz", 10},
+                      {"<|eot_id|>", "aaaa\xf4\x90\x80\x80zz", 10}, {"<|eot_id|>", "aaaa\xf0\x80\x80\x80zz", 10},
+                      {"<|eot_id|>", "aaaa\xf4\x80\x80\x80zz", 10}, {"<|eot_id|>", "aaaa\xe0\x80\x80zzz", 10},
+                      {"<|eot_id|>", "aaaa\xed\xbf\xbfzzz", 10}, {"<|eot_id|>", "<|im_end|>", 10}};
     for (unsigned i = 0; i < sizeof byte_level / sizeof *byte_level; i++) {
         tokenizer_model("llama", SEED_BYTE_LEVEL_TOKENS);
         put_byte_level_keys(&more, "qwen2");
         patch(byte_level[i].from, byte_level[i].to, byte_level[i].n);
         save(named("byte-level-of", i));
+    }
+    static const char long_half[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa b";
+    static const char *const merges[][3] = {{"a b", "a b", ""}, {"a c", "", ""},          {"\x01 b", "", ""},
+                                            {"a \x01", "", ""}, {"ab zz", "", ""},        {long_half, "", ""},
+                                            {"a", "", ""},      {"\xc4\xa0 a", "", ""},  {"", "", ""},
+                                            {"ab c", "a b", ""}};
+    for (unsigned i = 0; i < sizeof merges / sizeof *merges; i++) {
+        tokenizer_model("llama", SEED_BYTE_LEVEL_TOKENS);
+        put_byte_level_keys(&more, "qwen2");
+        patch("ggml.merges", "ggml.mergez", 11);
+        put_string_array(&more.keys, "tokenizer.ggml.merges", merges[i], merges[i][1][0] == 0 ? 1 : 2);
+        more.n++;
+        save(named("merges", i));
+    }
+    static const char *const lists[] = {"tokens", "merges", "token_type", "scores"};
+    for (unsigned i = 0; i < 16; i++) { // another element type, another count, no list
+        char name[40], other[40];
+        static const uint8_t zeros[4 * SEED_PIECE_TOKENS] = {0};
+        tokenizer_model("llama", SEED_PIECE_TOKENS);
+        if (i % 4 == 1)
+            put_byte_level_keys(&more, "qwen2");
+        else
+            put_piece_keys(&more);
+        snprintf(name, sizeof name, "tokenizer.ggml.%s", lists[i % 4]);
+        snprintf(other, sizeof other, "tokenizer.ggmm.%s", lists[i % 4]);
+        patch(name, other, strlen(name));
+        if (i / 4 == 0)
+            put_array(name, i % 4 == 3 ? 5 : 6, SEED_PIECE_TOKENS, zeros, sizeof zeros);
+        else if (i / 4 == 1)
+            put_array(name, i % 4 == 3 ? 6 : 5, 2, zeros, 8);
+        else if (i / 4 == 2)
+            put_value(name, 4, 0);
+        else
+            put_array(name, i % 4 == 3 ? 6 : 5, SEED_PIECE_TOKENS, zeros, sizeof zeros);
+        save(named("lists", i));
     }
     static const struct {
         const char *key;
@@ -638,7 +691,9 @@ static void tokenizer_seeds(void)
     } pieces[] = {{"scores", "scorez", 6}, {"<0x0A>", "<0x0B>", 6}, {"<0x0A>", "<0xZZ>", 6},
                   {"<0x0A>", "\xe2\x96\x81xyz", 6}, {"\0\0\x80\xbf", "\0\0\x80\x7f", 4}, {"token_type", "token_typf", 10},
                   {"bos_token_id", "eos_token_ix", 12}, {"<unk>", "<pad>", 5}, {"\0\0\x80\xbf", "\0\0\0\xc0", 4},
-                  {"add_space_prefix", "add_space_prefiy", 16}, {"eos_token_id", "pad_token_id", 12}};
+                  {"add_space_prefix", "add_space_prefiy", 16}, {"eos_token_id", "pad_token_id", 12},
+                  {"<0x0A>", "\xe2\x96\x81\xe2\x96\x81", 6}, {"<0x0A>", "ababab", 6}, {"<0x0A>", "\xf0\x90\x80\x80zz", 6},
+                  {"\0\0\x80\xbf", "\0\0\xc0\x7f", 4}, {"\0\0\x82\xc3", "\0\0\x83\xc3", 4}};
     for (unsigned i = 0; i <= sizeof pieces / sizeof *pieces; i++) {
         tokenizer_model("llama", SEED_PIECE_TOKENS);
         put_piece_keys(&more);
