@@ -285,7 +285,7 @@ static void pattern_seeds(void)
             linear("ffn_gate")->type = linear("attn_q")->type = floats[i];
             linear("ffn_gate")->fill = linear("attn_q")->fill = (uint8_t)p;
             linear("attn_output")->fill = (uint8_t)p;
-            tiny_get(&model, "token_embd.weight")->fill = p % 2 == 0 ? (uint8_t)p : 0x94;
+            tiny_get(&model, "token_embd.weight")->fill = p % 2 == 0 ? (uint8_t)p : TINY_FILL;
             save_choices(named("pattern", 3 * p + i), 1, 4);
             if (i == 1) save_choices(named("pattern-form", p), 960, 2);
         }
@@ -386,6 +386,47 @@ static void overflow_seeds(void)
     save_choices("infinite-head", 12, LOAD_FORMS);
     linear("attn_k")->value = INFINITY;
     save("scale-infinite");
+}
+
+// Halves and floats of every class (0, subnormal, large, infinite, not a number, negative) in every type, and rows of them
+// through what may hold a head.
+static void fill_seeds(void)
+{
+    static const uint8_t fills[] = {0x00, 0x01, 0x03, 0x7b, 0x7c, 0x7e, 0x7f, 0x80, 0x83, 0xfb, 0xfc, 0xff};
+    for (unsigned i = 0; i < N_SEED_TYPES; i++)
+        for (unsigned k = 0; k < sizeof fills; k++) {
+            const shape *s = seed_types[i].block > 64 ? &wide : &slim;
+            if (seed_types[i].block == 128) continue;
+            make("llama", s, 8);
+            linear("ffn_gate")->type = linear("attn_q")->type = seed_types[i].id;
+            linear("ffn_gate")->fill = linear("attn_q")->fill = fills[k];
+            save(named("fill", 100 * i + k));
+            make("llama", s, TINY_I2S);
+            tiny_get(&model, "token_embd.weight")->type = seed_types[i].id;
+            tiny_get(&model, "token_embd.weight")->fill = fills[k];
+            save(named("fill-table", 100 * i + k));
+            tiny_get(&model, "token_embd.weight")->type = TINY_F16;
+            tiny_get(&model, "token_embd.weight")->fill = TINY_FILL;
+            tiny_add(&model, "output.weight", s->n_embd, s->n_vocab, seed_types[i].id);
+            tiny_get(&model, "output.weight")->fill = fills[k];
+            save(named("fill-head", 100 * i + k));
+            if (k >= 4 && k <= 6) save_choices(named("fill-head", 100 * i + k), 12, LOAD_FORMS);
+        }
+    for (unsigned k = 0; k < sizeof fills; k++) { // norms, and KV of each type
+        make("qwen3", &(shape){2, 2, 1, 1, 32, 2}, TINY_F16);
+        tiny_get(&model, "output_norm.weight")->fill = fills[k];
+        save(named("fill-norm", k));
+        make("bitnet", &(shape){2, 2, 1, 1, 32, 2}, TINY_F16);
+        linear("attn_k")->fill = linear("attn_v")->fill = fills[k];
+        save_choices(named("fill-kv", k), 60, 16);
+    }
+    for (unsigned k = 0; k < 8; k++) { // through SiLU, beyond where its exponential ends; and ReLU^2
+        make(k < 6 ? "llama" : "bitnet-25", &(shape){2, 2, 1, 1, 2, 2}, TINY_F32);
+        static const float gates[] = {1e3f, -1e3f, 150.0f, -150.0f, 200.0f, -200.0f, 1e25f, -1e25f};
+        linear("ffn_gate")->fill = PATTERN_TENSOR;
+        linear("ffn_gate")->value = gates[k];
+        save(named("gate", k));
+    }
 }
 
 // Tensors that are missing, unknown, of other shapes or types.
@@ -622,12 +663,21 @@ static void tokenizer_seeds(void)
                       {"abc", "\xc2\xa0\x61", 3}, {"abc", "a b", 3}, {"<|eot_id|>", "aaaa\xf0\x90\x80\x80zz", 10},
                       {"<|eot_id|>", "aaaa\xf4\x90\x80\x80zz", 10}, {"<|eot_id|>", "aaaa\xf0\x80\x80\x80zz", 10},
                       {"<|eot_id|>", "aaaa\xf4\x80\x80\x80zz", 10}, {"<|eot_id|>", "aaaa\xe0\x80\x80zzz", 10},
-                      {"<|eot_id|>", "aaaa\xed\xbf\xbfzzz", 10}, {"<|eot_id|>", "<|im_end|>", 10}};
+                      {"<|eot_id|>", "aaaa\xed\xbf\xbfzzz", 10}, {"<|eot_id|>", "<|im_end|>", 10},
+                      {"\3\0\0\0\3\0\0\0", "\4\0\0\0\3\0\0\0", 8}, {"\3\0\0\0\3\0\0\0", "\4\0\0\0\4\0\0\0", 8},
+                      {"\3\0\0\0\3\0\0\0", "\5\0\0\0\5\0\0\0", 8}, {"\3\0\0\0\3\0\0\0", "\2\0\0\0\1\0\0\0", 8},
+                      {"\1\0\0\0\3\0\0\0", "\4\0\0\0\3\0\0\0", 8}, {"\3\0\0\0\3\0\0\0", "\1\0\0\0\0\0\0\0", 8},
+                      {"\1\0\0\0\3\0\0\0", "\xff\xff\xff\xff\3\0\0\0", 8}, {"add_bos_token", "add_bos_tokem", 13}};
     for (unsigned i = 0; i < sizeof byte_level / sizeof *byte_level; i++) {
         tokenizer_model("llama", SEED_BYTE_LEVEL_TOKENS);
         put_byte_level_keys(&more, "qwen2");
         patch(byte_level[i].from, byte_level[i].to, byte_level[i].n);
         save(named("byte-level-of", i));
+        begin(); // of the family that puts a BOS in front
+        put_byte_level_keys(&more, "llama-bpe");
+        patch(byte_level[i].from, byte_level[i].to, byte_level[i].n);
+        patch("add_bos_toke", "add_bos_bite", 12);
+        save(named("forced-bos-of", i));
     }
     static const char long_half[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa b";
     static const char *const merges[][3] = {{"a b", "a b", ""}, {"a c", "", ""},          {"\x01 b", "", ""},
@@ -692,6 +742,9 @@ static void tokenizer_seeds(void)
                   {"<0x0A>", "\xe2\x96\x81xyz", 6}, {"\0\0\x80\xbf", "\0\0\x80\x7f", 4}, {"token_type", "token_typf", 10},
                   {"bos_token_id", "eos_token_ix", 12}, {"<unk>", "<pad>", 5}, {"\0\0\x80\xbf", "\0\0\0\xc0", 4},
                   {"add_space_prefix", "add_space_prefiy", 16}, {"eos_token_id", "pad_token_id", 12},
+                  {"<0x0A>", "<0x0a>", 6}, {"<0x0A>", "<0xg0>", 6}, {"<0x0A>", "<0x0@>", 6}, {"<0x0A>", "<0x0A]", 6},
+                  {"<0x0A>", "<0x:0>", 6}, {"<0x0A>", "<0x0G>", 6}, {"<0x0A>", "<0x0/>", 6}, {"<0x0A>", "<1x0A>", 6},
+                  {"\6\0\0\0\1\0\0\0", "\6\0\0\0\4\0\0\0", 8}, {"\6\0\0\0\1\0\0\0", "\6\0\0\0\5\0\0\0", 8},
                   {"<0x0A>", "\xe2\x96\x81\xe2\x96\x81", 6}, {"<0x0A>", "ababab", 6}, {"<0x0A>", "\xf0\x90\x80\x80zz", 6},
                   {"\0\0\x80\xbf", "\0\0\xc0\x7f", 4}, {"\0\0\x82\xc3", "\0\0\x83\xc3", 4}};
     for (unsigned i = 0; i <= sizeof pieces / sizeof *pieces; i++) {
@@ -731,6 +784,7 @@ void load_seeds(void)
     attention_seeds();
     rope_seeds();
     overflow_seeds();
+    fill_seeds();
     tensor_seeds();
     metadata_seeds();
     key_length_seeds();

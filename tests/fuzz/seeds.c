@@ -132,7 +132,7 @@ void write_model(const tiny_model *m, const seed_keys *more, bool is_wide_block,
         else if (type->block == 1 && t->fill < N_PATTERNS)
             put_pattern(b, t);
         else
-            put_fill(b, type->fill, sizes[i]);
+            put_fill(b, t->fill == TINY_FILL ? type->fill : t->fill, sizes[i]);
     }
 }
 

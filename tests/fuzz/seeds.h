@@ -34,7 +34,7 @@ typedef struct seed_keys {
     uint32_t n;
 } seed_keys;
 
-// As tiny_write, for every type; `more` may be NULL.
+// As tiny_write, for every type; `more` may be NULL. Tensors whose `fill` is TINY_FILL get that of their type.
 void write_model(const tiny_model *m, const seed_keys *more, bool is_wide_block, bytes *b);
 
 void write_seed(const char *target, const char *name, const void *data, size_t n);
