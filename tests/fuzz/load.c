@@ -107,8 +107,9 @@ static void plan_and_load(tern_model *model, unsigned choice)
     require_answer(status, &err);
 }
 
-// The machine as the CPU backend asks for it (host/cpu/cpu.h), by the linker's --wrap: always the same, so that an input
-// takes the same way everywhere and every time. Reading the system's files about memory took longer than all the rest.
+// The machine as the CPU backend asks for it (host/cpu/cpu.h), by the linker's --wrap: always the same, so that an
+// input takes the same way everywhere and every time. Reading the system's files about memory took longer than all the
+// rest.
 void __wrap_machine_cpu_name(char *out, size_t size);
 int __wrap_machine_threads(void);
 void __wrap_machine_memory(uint64_t *total, uint64_t *available);

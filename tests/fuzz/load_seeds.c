@@ -327,9 +327,14 @@ static void attention_seeds(void)
 static void rope_seeds(void)
 {
     static const char *const kinds[] = {"yarn", "linear", "none", "longrope", ""};
-    static const char *const numbers[] = {
-        "rope.scale_linear",      "rope.scaling.attn_factor",    "rope.scaling.yarn_attn_factor", "rope.scaling.beta_fast",
-        "rope.scaling.beta_slow", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",   "rope.freq_base"};
+    static const char *const numbers[] = {"rope.scale_linear",
+                                          "rope.scaling.attn_factor",
+                                          "rope.scaling.yarn_attn_factor",
+                                          "rope.scaling.beta_fast",
+                                          "rope.scaling.beta_slow",
+                                          "rope.scaling.yarn_beta_fast",
+                                          "rope.scaling.yarn_beta_slow",
+                                          "rope.freq_base"};
     static const float values[] = {4.0f, 1.0f, 0.0f, -1.0f, 64.0f, 0.5f, 1e30f};
     for (unsigned i = 0; i < 5; i++)
         for (unsigned k = 0; k < 8; k++) {
@@ -388,8 +393,8 @@ static void overflow_seeds(void)
     save("scale-infinite");
 }
 
-// Halves and floats of every class (0, subnormal, large, infinite, not a number, negative) in every type, and rows of them
-// through what may hold a head.
+// Halves and floats of every class (0, subnormal, large, infinite, not a number, negative) in every type, and rows of
+// them through what may hold a head.
 static void fill_seeds(void)
 {
     static const uint8_t fills[] = {0x00, 0x01, 0x03, 0x7b, 0x7c, 0x7e, 0x7f, 0x80, 0x83, 0xfb, 0xfc, 0xff};
@@ -495,10 +500,7 @@ static void put_array(const char *name, uint32_t type, uint64_t n, const void *d
     more.n++;
 }
 
-static void thin_again(void)
-{
-    make("llama", &(shape){2, 2, 1, 1, 2, 2}, TINY_F16);
-}
+static void thin_again(void) { make("llama", &(shape){2, 2, 1, 1, 2, 2}, TINY_F16); }
 
 static void metadata_seeds(void)
 {
@@ -565,17 +567,28 @@ static void metadata_seeds(void)
         uint32_t type;
         uint64_t n;
         size_t n_bytes;
-    } arrays[] = {{0, 4, 4}, {7, 4, 4},  {8, 2, 20},  {9, 1, 8},         {10, 2, 16},           {13, 1, 8},
-                  {8, 3, 20}, {12, 2, 16}, {4, 0, 0}, {4, 1u << 31, 4}, {11, UINT64_MAX / 4, 8}, {8, 1u << 20, 20}};
+    } arrays[] = {{0, 4, 4},
+                  {7, 4, 4},
+                  {8, 2, 20},
+                  {9, 1, 8},
+                  {10, 2, 16},
+                  {13, 1, 8},
+                  {8, 3, 20},
+                  {12, 2, 16},
+                  {4, 0, 0},
+                  {4, 1u << 31, 4},
+                  {11, UINT64_MAX / 4, 8},
+                  {8, 1u << 20, 20}};
     for (unsigned i = 0; i < 12; i++) {
         static const uint8_t data[24] = {2, 0, 0, 0, 0, 0, 0, 0, 'a', 'b', 2, 0, 0, 0, 0, 0, 0, 0, 'c', 'd'};
         thin_again();
         put_array("array", arrays[i].type, arrays[i].n, data, arrays[i].n_bytes);
         save(named("array", i));
     }
-    static const char *const strings[] = {"general.name", "general.alignment", "general.architecture", "split.count",
-                                          "split.no", "x.hadamard.size", "tokenizer.ggml.model", "rope.scaling.type",
-                                          "tern.synthetic", "block_count", "hidden_activation", "vocab_size"};
+    static const char *const strings[] = {"general.name",         "general.alignment", "general.architecture",
+                                          "split.count",          "split.no",          "x.hadamard.size",
+                                          "tokenizer.ggml.model", "rope.scaling.type", "tern.synthetic",
+                                          "block_count",          "hidden_activation", "vocab_size"};
     for (unsigned i = 0; i < 12; i++)
         for (unsigned k = 0; k < 2; k++) { // a text, a number; what is there already: a second time
             const char *name = strchr(strings[i], '.') == NULL || i == 7 ? key(strings[i]) : strings[i];
@@ -651,23 +664,51 @@ static void tokenizer_seeds(void)
     static const struct {
         const char *from, *to;
         size_t n;
-    } byte_level[] = {{"gpt2", "bert", 4}, {"gpt2", "t5ab", 4},     {"a b", "aab", 3},        {"a b", "a  ", 3},
-                      {"a b", " ab", 3},   {"ab c", "a  b", 4},     {"ab c", "zz c", 4},      {"<s>", "ab\x81", 3},
-                      {"abc", "ab\0", 3},  {"ggml.pre", "ggml.prf", 8}, {"merges", "mergez", 6}, {"token_type", "token_typf", 10},
-                      {"\3\0\0\0\3\0\0\0", "\6\0\0\0\3\0\0\0", 8}, {"\3\0\0\0\3\0\0\0", "\7\0\0\0\4\0\0\0", 8},
-                      {"ggml.tokens", "ggml.tokenz", 11}, {"ggml.model", "ggml.modem", 10},
-                      {"abc", "ab\xc3", 3}, {"bos_token_id", "eos_token_id", 12}, {"bos_token_id", "eot_token_id", 12},
-                      {"abc", "\xe0\x80\x80", 3}, {"abc", "\xe0\xa0\x80", 3}, {"abc", "\xed\xa0\x80", 3},
-                      {"abc", "\xed\x9f\xbf", 3}, {"abc", "\xf0\x80\x80", 3}, {"abc", "\xc4\xa0\x61", 3},
-                      {"abc", "\xc5\x83\x61", 3}, {"abc", "\xc5\x84\x61", 3}, {"abc", "\xc2\xad\x61", 3},
-                      {"abc", "\xc2\xa0\x61", 3}, {"abc", "a b", 3}, {"<|eot_id|>", "aaaa\xf0\x90\x80\x80zz", 10},
-                      {"<|eot_id|>", "aaaa\xf4\x90\x80\x80zz", 10}, {"<|eot_id|>", "aaaa\xf0\x80\x80\x80zz", 10},
-                      {"<|eot_id|>", "aaaa\xf4\x80\x80\x80zz", 10}, {"<|eot_id|>", "aaaa\xe0\x80\x80zzz", 10},
-                      {"<|eot_id|>", "aaaa\xed\xbf\xbfzzz", 10}, {"<|eot_id|>", "<|im_end|>", 10},
-                      {"\3\0\0\0\3\0\0\0", "\4\0\0\0\3\0\0\0", 8}, {"\3\0\0\0\3\0\0\0", "\4\0\0\0\4\0\0\0", 8},
-                      {"\3\0\0\0\3\0\0\0", "\5\0\0\0\5\0\0\0", 8}, {"\3\0\0\0\3\0\0\0", "\2\0\0\0\1\0\0\0", 8},
-                      {"\1\0\0\0\3\0\0\0", "\4\0\0\0\3\0\0\0", 8}, {"\3\0\0\0\3\0\0\0", "\1\0\0\0\0\0\0\0", 8},
-                      {"\1\0\0\0\3\0\0\0", "\xff\xff\xff\xff\3\0\0\0", 8}, {"add_bos_token", "add_bos_tokem", 13}};
+    } byte_level[] = {{"gpt2", "bert", 4},
+                      {"gpt2", "t5ab", 4},
+                      {"a b", "aab", 3},
+                      {"a b", "a  ", 3},
+                      {"a b", " ab", 3},
+                      {"ab c", "a  b", 4},
+                      {"ab c", "zz c", 4},
+                      {"<s>", "ab\x81", 3},
+                      {"abc", "ab\0", 3},
+                      {"ggml.pre", "ggml.prf", 8},
+                      {"merges", "mergez", 6},
+                      {"token_type", "token_typf", 10},
+                      {"\3\0\0\0\3\0\0\0", "\6\0\0\0\3\0\0\0", 8},
+                      {"\3\0\0\0\3\0\0\0", "\7\0\0\0\4\0\0\0", 8},
+                      {"ggml.tokens", "ggml.tokenz", 11},
+                      {"ggml.model", "ggml.modem", 10},
+                      {"abc", "ab\xc3", 3},
+                      {"bos_token_id", "eos_token_id", 12},
+                      {"bos_token_id", "eot_token_id", 12},
+                      {"abc", "\xe0\x80\x80", 3},
+                      {"abc", "\xe0\xa0\x80", 3},
+                      {"abc", "\xed\xa0\x80", 3},
+                      {"abc", "\xed\x9f\xbf", 3},
+                      {"abc", "\xf0\x80\x80", 3},
+                      {"abc", "\xc4\xa0\x61", 3},
+                      {"abc", "\xc5\x83\x61", 3},
+                      {"abc", "\xc5\x84\x61", 3},
+                      {"abc", "\xc2\xad\x61", 3},
+                      {"abc", "\xc2\xa0\x61", 3},
+                      {"abc", "a b", 3},
+                      {"<|eot_id|>", "aaaa\xf0\x90\x80\x80zz", 10},
+                      {"<|eot_id|>", "aaaa\xf4\x90\x80\x80zz", 10},
+                      {"<|eot_id|>", "aaaa\xf0\x80\x80\x80zz", 10},
+                      {"<|eot_id|>", "aaaa\xf4\x80\x80\x80zz", 10},
+                      {"<|eot_id|>", "aaaa\xe0\x80\x80zzz", 10},
+                      {"<|eot_id|>", "aaaa\xed\xbf\xbfzzz", 10},
+                      {"<|eot_id|>", "<|im_end|>", 10},
+                      {"\3\0\0\0\3\0\0\0", "\4\0\0\0\3\0\0\0", 8},
+                      {"\3\0\0\0\3\0\0\0", "\4\0\0\0\4\0\0\0", 8},
+                      {"\3\0\0\0\3\0\0\0", "\5\0\0\0\5\0\0\0", 8},
+                      {"\3\0\0\0\3\0\0\0", "\2\0\0\0\1\0\0\0", 8},
+                      {"\1\0\0\0\3\0\0\0", "\4\0\0\0\3\0\0\0", 8},
+                      {"\3\0\0\0\3\0\0\0", "\1\0\0\0\0\0\0\0", 8},
+                      {"\1\0\0\0\3\0\0\0", "\xff\xff\xff\xff\3\0\0\0", 8},
+                      {"add_bos_token", "add_bos_tokem", 13}};
     for (unsigned i = 0; i < sizeof byte_level / sizeof *byte_level; i++) {
         tokenizer_model("llama", SEED_BYTE_LEVEL_TOKENS);
         put_byte_level_keys(&more, "qwen2");
@@ -679,11 +720,11 @@ static void tokenizer_seeds(void)
         patch("add_bos_toke", "add_bos_bite", 12);
         save(named("forced-bos-of", i));
     }
-    static const char long_half[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa b";
-    static const char *const merges[][3] = {{"a b", "a b", ""}, {"a c", "", ""},          {"\x01 b", "", ""},
-                                            {"a \x01", "", ""}, {"ab zz", "", ""},        {long_half, "", ""},
-                                            {"a", "", ""},      {"\xc4\xa0 a", "", ""},  {"", "", ""},
-                                            {"ab c", "a b", ""}};
+    static const char long_half[] =
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa b";
+    static const char *const merges[][3] = {
+        {"a b", "a b", ""},  {"a c", "", ""}, {"\x01 b", "", ""},     {"a \x01", "", ""}, {"ab zz", "", ""},
+        {long_half, "", ""}, {"a", "", ""},   {"\xc4\xa0 a", "", ""}, {"", "", ""},       {"ab c", "a b", ""}};
     for (unsigned i = 0; i < sizeof merges / sizeof *merges; i++) {
         tokenizer_model("llama", SEED_BYTE_LEVEL_TOKENS);
         put_byte_level_keys(&more, "qwen2");
@@ -718,10 +759,18 @@ static void tokenizer_seeds(void)
         const char *key;
         uint32_t type;
         double value;
-    } values[] = {{"add_eos_token", 7, 1},       {"add_eos_token", 7, 0},           {"add_eos_token", 7, 2},
-                  {"eos_token_id", 4, 1e6},      {"padding_token_id", 4, 3},        {"eot_token_id", 4, 4},
-                  {"unknown_token_id", 4, 0},    {"unknown_token_id", 4, 1e6},      {"remove_extra_whitespaces", 7, 1},
-                  {"remove_extra_whitespaces", 7, 0}, {"remove_extra_whitespaces", 4, 0}, {"add_eos_token", 4, 0},
+    } values[] = {{"add_eos_token", 7, 1},
+                  {"add_eos_token", 7, 0},
+                  {"add_eos_token", 7, 2},
+                  {"eos_token_id", 4, 1e6},
+                  {"padding_token_id", 4, 3},
+                  {"eot_token_id", 4, 4},
+                  {"unknown_token_id", 4, 0},
+                  {"unknown_token_id", 4, 1e6},
+                  {"remove_extra_whitespaces", 7, 1},
+                  {"remove_extra_whitespaces", 7, 0},
+                  {"remove_extra_whitespaces", 4, 0},
+                  {"add_eos_token", 4, 0},
                   {"eos_token_id", 6, 1}};
     for (unsigned i = 0; i < 2 * sizeof values / sizeof *values; i++) {
         char name[80];
@@ -738,15 +787,32 @@ static void tokenizer_seeds(void)
     static const struct {
         const char *from, *to;
         size_t n;
-    } pieces[] = {{"scores", "scorez", 6}, {"<0x0A>", "<0x0B>", 6}, {"<0x0A>", "<0xZZ>", 6},
-                  {"<0x0A>", "\xe2\x96\x81xyz", 6}, {"\0\0\x80\xbf", "\0\0\x80\x7f", 4}, {"token_type", "token_typf", 10},
-                  {"bos_token_id", "eos_token_ix", 12}, {"<unk>", "<pad>", 5}, {"\0\0\x80\xbf", "\0\0\0\xc0", 4},
-                  {"add_space_prefix", "add_space_prefiy", 16}, {"eos_token_id", "pad_token_id", 12},
-                  {"<0x0A>", "<0x0a>", 6}, {"<0x0A>", "<0xg0>", 6}, {"<0x0A>", "<0x0@>", 6}, {"<0x0A>", "<0x0A]", 6},
-                  {"<0x0A>", "<0x:0>", 6}, {"<0x0A>", "<0x0G>", 6}, {"<0x0A>", "<0x0/>", 6}, {"<0x0A>", "<1x0A>", 6},
-                  {"\6\0\0\0\1\0\0\0", "\6\0\0\0\4\0\0\0", 8}, {"\6\0\0\0\1\0\0\0", "\6\0\0\0\5\0\0\0", 8},
-                  {"<0x0A>", "\xe2\x96\x81\xe2\x96\x81", 6}, {"<0x0A>", "ababab", 6}, {"<0x0A>", "\xf0\x90\x80\x80zz", 6},
-                  {"\0\0\x80\xbf", "\0\0\xc0\x7f", 4}, {"\0\0\x82\xc3", "\0\0\x83\xc3", 4}};
+    } pieces[] = {{"scores", "scorez", 6},
+                  {"<0x0A>", "<0x0B>", 6},
+                  {"<0x0A>", "<0xZZ>", 6},
+                  {"<0x0A>", "\xe2\x96\x81xyz", 6},
+                  {"\0\0\x80\xbf", "\0\0\x80\x7f", 4},
+                  {"token_type", "token_typf", 10},
+                  {"bos_token_id", "eos_token_ix", 12},
+                  {"<unk>", "<pad>", 5},
+                  {"\0\0\x80\xbf", "\0\0\0\xc0", 4},
+                  {"add_space_prefix", "add_space_prefiy", 16},
+                  {"eos_token_id", "pad_token_id", 12},
+                  {"<0x0A>", "<0x0a>", 6},
+                  {"<0x0A>", "<0xg0>", 6},
+                  {"<0x0A>", "<0x0@>", 6},
+                  {"<0x0A>", "<0x0A]", 6},
+                  {"<0x0A>", "<0x:0>", 6},
+                  {"<0x0A>", "<0x0G>", 6},
+                  {"<0x0A>", "<0x0/>", 6},
+                  {"<0x0A>", "<1x0A>", 6},
+                  {"\6\0\0\0\1\0\0\0", "\6\0\0\0\4\0\0\0", 8},
+                  {"\6\0\0\0\1\0\0\0", "\6\0\0\0\5\0\0\0", 8},
+                  {"<0x0A>", "\xe2\x96\x81\xe2\x96\x81", 6},
+                  {"<0x0A>", "ababab", 6},
+                  {"<0x0A>", "\xf0\x90\x80\x80zz", 6},
+                  {"\0\0\x80\xbf", "\0\0\xc0\x7f", 4},
+                  {"\0\0\x82\xc3", "\0\0\x83\xc3", 4}};
     for (unsigned i = 0; i <= sizeof pieces / sizeof *pieces; i++) {
         tokenizer_model("llama", SEED_PIECE_TOKENS);
         put_piece_keys(&more);
