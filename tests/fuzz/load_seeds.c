@@ -149,7 +149,7 @@ static const char *key(const char *suffix)
 
 static tiny_tensor *linear(const char *part) // of layer 0
 {
-    char full[80];
+    char full[64];
     snprintf(full, sizeof full, "blk.0.%s.weight", part);
     return tiny_get(&model, full);
 }
@@ -157,7 +157,7 @@ static tiny_tensor *linear(const char *part) // of layer 0
 // A matrix in the type asked for where whole blocks fit, else in F16.
 static void add_linear(const char *part, uint32_t cols, uint32_t rows, uint32_t type)
 {
-    char full[80];
+    char full[64];
     bool fits = cols % seed_type_of(type, false)->block == 0 && (type != TINY_I2S || cols * rows % 128 == 0);
     snprintf(full, sizeof full, "blk.0.%s.weight", part);
     tiny_add(&model, full, cols, rows, fits ? type : TINY_F16);
@@ -827,12 +827,12 @@ static void tokenizer_seeds(void)
         save(named("rows", i));
     }
     for (unsigned i = 0; i < 3; i++) { // few tokens: no bytes, one empty, twice the same
-        static const char *const lists[3][3] = {{"a", "b", "c"}, {"<s>", "", "<0x00>"}, {"a", "a", "b"}};
+        static const char *const words[3][3] = {{"a", "b", "c"}, {"<s>", "", "<0x00>"}, {"a", "a", "b"}};
         for (unsigned k = 0; k < 2; k++) {
             tokenizer_model("llama", 4);
             put_key(&more.keys, "tokenizer.ggml.model", 8);
             put_string(&more.keys, k == 0 ? "gpt2" : "llama");
-            put_string_array(&more.keys, "tokenizer.ggml.tokens", lists[i], i == 1 && k == 0 ? 0 : 3);
+            put_string_array(&more.keys, "tokenizer.ggml.tokens", words[i], i == 1 && k == 0 ? 0 : 3);
             put_string_array(&more.keys, "tokenizer.ggml.merges", NULL, 0);
             put_array("tokenizer.ggml.scores", 6, 3, "\0\0\0\0\0\0\0\0\0\0\0", 12);
             more.n += 3;
