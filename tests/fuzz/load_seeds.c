@@ -591,8 +591,8 @@ static void metadata_seeds(void)
                                           "block_count",          "hidden_activation", "vocab_size"};
     for (unsigned i = 0; i < 12; i++)
         for (unsigned k = 0; k < 2; k++) { // a text, a number; what is there already: a second time
-            const char *name = strchr(strings[i], '.') == NULL || i == 7 ? key(strings[i]) : strings[i];
             thin_again();
+            const char *name = strchr(strings[i], '.') == NULL || i == 7 ? key(strings[i]) : strings[i];
             if (k == 0)
                 tiny_string(&model, "spare", "");
             else
@@ -610,15 +610,49 @@ static void metadata_seeds(void)
         tiny_string(&model, "general.architecture", long_text + sizeof long_text - 1 - lengths[i]);
         save(named("architecture", i));
     }
+    static const char *const of_rope[] = {"rope.scaling.attn_factor",
+                                          "rope.scaling.beta_fast",
+                                          "rope.scale_linear",
+                                          "rope.scaling.factor",
+                                          "rope.scaling.original_context_length",
+                                          "rope.scaling.yarn_beta_slow",
+                                          "attention.clamp_kqv"};
+    for (unsigned i = 0; i < 14; i++) { // a text instead of a number
+        thin_again();
+        if (i % 2 == 0) tiny_string(&model, key("rope.scaling.type"), "yarn");
+        if (i % 2 == 0) tiny_f32(&model, key("rope.scaling.factor"), 4.0f);
+        tiny_string(&model, key(of_rope[i / 2]), "4");
+        save(named("rope-text", i));
+    }
+    const char *long_name = long_text + sizeof long_text - 1 - 300;
+    for (unsigned i = 0; i < 8; i++) { // what messages shorten
+        static const uint32_t elements[] = {9, 13, 4, 8, 5};
+        thin_again();
+        if (i < 5)
+            put_array(long_name, elements[i], 1000000, "aaaaaaaa", 8);
+        else if (i == 5)
+            put_value(long_name, 4, 0), put_value(long_name, 4, 0);
+        else
+            tiny_string(&model, key(i == 6 ? "hidden_activation" : "rope.scaling.type"), long_name);
+        save(named("long", i));
+    }
+    thin_again();
+    put_key_u32(&more.keys,
+                "x.hadamard." // longer than is shown
+                "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                "aaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                1);
+    more.n++;
+    save("long-hadamard");
     thin_again();
     tiny_drop_key(&model, key("vocab_size")); // from the embedding
     save("vocabulary-of-embedding");
     put_array("tokenizer.ggml.tokens", 5, 2, "aaaabbbb", 8);
     save("vocabulary-of-tokens");
-    for (unsigned i = 0; i < 4; i++) { // counts over the limits; a beginning only
+    for (unsigned i = 0; i < 5; i++) { // counts over the limits, other versions, nothing
         bytes b = {0};
         put_header(&b, i == 2 ? 4 : i == 3 ? 3u << 24 : 3, i == 0 ? 65537 : 0, i == 1 ? 65537 : 0);
-        put_fill(&b, 0, 1);
+        put_fill(&b, 0, 8);
         write_seed("load", named("header", i), b.data, b.n);
         free(b.data);
     }
@@ -818,6 +852,33 @@ static void tokenizer_seeds(void)
         put_piece_keys(&more);
         if (i > 0) patch(pieces[i - 1].from, pieces[i - 1].to, pieces[i - 1].n);
         save(named("pieces", i));
+    }
+    static char long_token[2000], long_merge[1200];
+    memset(long_token, 'a', sizeof long_token - 1);
+    memset(long_merge, 'a', sizeof long_merge - 1);
+    for (unsigned i = 0; i < 6; i++) { // tokens and merges longer than is shown or accepted; characters in two pieces
+        const char *long_lists[][4] = {{"a", long_token, "b", "c"},
+                                       {"a", long_token + 1900, "a", "b"},
+                                       {"\xc3\xa9\xc3\xa9", "\xc3\xa9", "a", "\xc3\xa9\x61"},
+                                       {"<unk>", "aa", "a", "aaa"},
+                                       {"<unk>", "aa", "ab", "a"},
+                                       {long_token + 1400, "a", long_token + 1399, "b"}};
+        tokenizer_model("llama", 4);
+        put_key(&more.keys, "tokenizer.ggml.model", 8);
+        put_string(&more.keys, "llama");
+        put_string_array(&more.keys, "tokenizer.ggml.tokens", long_lists[i], 4);
+        put_array("tokenizer.ggml.scores", 6, 4, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 16);
+        more.n += 2;
+        put_value("tokenizer.ggml.unknown_token_id", 4, 0);
+        save(named("long-tokens", i));
+        tokenizer_model("llama", SEED_BYTE_LEVEL_TOKENS);
+        put_byte_level_keys(&more, "qwen2");
+        patch("ggml.merges", "ggml.mergez", 11);
+        long_merge[i % 2 == 0 ? 100 : 1100] = ' ';
+        put_string_array(&more.keys, "tokenizer.ggml.merges", (const char *const[]){i < 4 ? long_merge : long_token},
+                         1);
+        more.n++;
+        save(named("long-merges", i));
     }
     for (unsigned i = 0; i < 2; i++) { // fewer rows than tokens; more
         tokenizer_model("llama", SEED_PIECE_TOKENS + (i == 0 ? 0 : 8));
