@@ -4,7 +4,9 @@
 # Inputs found on the way stay in build-fuzz/corpus/TARGET and are where the next run starts. A finding ends its target:
 # the input and the report lie in build-fuzz/findings, and the script ends with 1 (2: it
 # could not run).
-# FUZZ_RUNS=N in the environment: at most N executions of each target.
+# FUZZ_RUNS=N in the environment: at most N executions of each target. FUZZ_TIMEOUT=SECONDS (20): an input that takes
+# longer by the clock is a finding; give hours when the run will be stopped and go on meanwhile.
+# Columns: seconds by the clock; cpu-seconds the target used; since-new-edge: how many of these after its last new edge.
 set -eu
 cd "$(dirname "$0")/.."
 all="gguf safetensors config tokenizer_json tokenizer_gguf encode decode chat load split directory"
@@ -32,6 +34,7 @@ export UBSAN_OPTIONS=print_stacktrace=1
 export ASAN_OPTIONS=malloc_context_size=1:quarantine_size_mb=16
 seconds=$((minutes * 60 / $#))
 [ "$seconds" -gt 0 ] || seconds=1
+timeout=${FUZZ_TIMEOUT:-20}
 failed=0
 
 stat_of() { sed -n "s/^stat::$1: *//p" "$2" | tail -1; }
@@ -46,30 +49,45 @@ max_len() {
     esac
 }
 
-# Copies a log to its file; says how many edges it saw and when the last new one came.
+# The CPU seconds that a process has used so far; nothing when it is gone.
+cpu_seconds() {
+    { IFS= read -r line < "/proc/$1/stat"; } 2> /dev/null || return 0
+    set -- ${line##*) }
+    echo $(((${12} + ${13}) / ticks))
+}
+ticks=$(getconf CLK_TCK)
+
+# Copies a log, whose first line is the target's process id, to its file; says how many edges it saw, the CPU seconds of
+# the target, and how many of them came after the last new edge.
 follow() {
-    edges=0 last=$(date +%s)
+    edges=0 cpu=0 last=0
+    IFS= read -r pid
     while IFS= read -r line; do
         echo "$line"
         case $line in
-            '#'*' cov: '*) now=${line#* cov: } now=${now%% *} ;;
+            '#'*' cov: '*) seen=${line#* cov: } seen=${seen%% *} ;;
             *) continue ;;
         esac
-        if [ "$now" -gt "$edges" ]; then edges=$now last=$(date +%s); fi
+        now=$(cpu_seconds "$pid")
+        cpu=${now:-$cpu}
+        if [ "$seen" -gt "$edges" ]; then edges=$seen last=$cpu; fi
     done > "$1"
-    echo "$edges $(($(date +%s) - last))"
+    echo "$edges $cpu $((cpu - last))"
 }
 
-printf '%-16s %12s %8s %8s %8s %14s  %s\n' target executions edges seconds corpus since-new-edge findings
+printf '%-16s %12s %8s %8s %11s %8s %14s  %s\n' target executions edges seconds cpu-seconds corpus since-new-edge findings
 for target in "$@"; do
     log=build-fuzz/fuzz-logs/$target-$(date +%Y%m%d-%H%M%S).log
     corpus=build-fuzz/corpus/$target
     mkdir -p "$corpus"
     found_before=$(find build-fuzz/findings -name "$target-*" | wc -l)
     begin=$(date +%s)
-    counts=$({ build-fuzz/tests/fuzz/fuzz_$target -max_total_time="$seconds" -runs="${FUZZ_RUNS:--1}" \
-        -max_len="$(max_len "$target")" -rss_limit_mb=2048 -malloc_limit_mb=256 -timeout=20 -print_final_stats=1 \
-        -artifact_prefix="build-fuzz/findings/$target-" "$corpus" "build-fuzz/tests/fuzz/corpus/$target" 2>&1 || true; } | follow "$log")
+    counts=$({
+        sh -c 'echo $$; exec "$@" 2>&1' sh build-fuzz/tests/fuzz/fuzz_$target -max_total_time="$seconds" \
+            -runs="${FUZZ_RUNS:--1}" -max_len="$(max_len "$target")" -rss_limit_mb=2048 -malloc_limit_mb=256 \
+            -timeout="$timeout" -report_slow_units="$timeout" -print_final_stats=1 \
+            -artifact_prefix="build-fuzz/findings/$target-" "$corpus" "build-fuzz/tests/fuzz/corpus/$target" || true
+    } | follow "$log")
     found=$(($(find build-fuzz/findings -name "$target-*" | wc -l) - found_before))
     executions=$(stat_of number_of_executed_units "$log")
     # A target that ended without counts ended in a way that libFuzzer did not see.
@@ -78,8 +96,9 @@ for target in "$@"; do
         cp "$log" "build-fuzz/findings/$target-report-$(date +%Y%m%d-%H%M%S).txt"
         [ "$found" -gt 0 ] || found=1
     fi
-    printf '%-16s %12s %8s %8s %8s %12s s  %s\n' "$target" "${executions:-?}" "${counts% *}" $(($(date +%s) - begin)) \
-        "$(find "$corpus" -type f | wc -l)" "${counts#* }" "$found"
+    set -- $counts
+    printf '%-16s %12s %8s %8s %11s %8s %14s  %s\n' "$target" "${executions:-?}" "$1" $(($(date +%s) - begin)) "$2" \
+        "$(find "$corpus" -type f | wc -l)" "$3" "$found"
 done
 [ "$failed" -eq 0 ] || echo "fuzz.sh: see build-fuzz/findings" >&2
 exit "$failed"

@@ -80,8 +80,9 @@ static void evaluate(tern_model *model)
     tern_session_free(session);
 }
 
-static void plan_and_load(tern_model *model)
+static void plan_and_load(tern_model *model, unsigned choice)
 {
+    unsigned form = choice / 12 % LOAD_FORMS;
     tern_plan_options wanted;
     tern_plan plan;
     tern_error err = {0};
@@ -91,6 +92,11 @@ static void plan_and_load(tern_model *model)
     wanted.n_batch = 1;
     wanted.n_threads = 1;
     wanted.memory_budget = MAX_PLAN_BYTES;
+    wanted.weights = form == LOAD_FORMS - 1 ? TERN_WEIGHTS_F16 : TERN_WEIGHTS_STORED;
+    wanted.head = form == LOAD_FORMS - 1 ? TERN_HEAD_STORED : (tern_head)form;
+    wanted.kv_k = (tern_kv_type)(choice / 60 % 4);
+    wanted.kv_v = (tern_kv_type)(choice / 240 % 4);
+    wanted.layout = choice / 960 % 2 == 0 ? TERN_LAYOUT_T64 : TERN_LAYOUT_T80;
     wanted.n_streamed = 0; // host memory would be over the limit instead
     tern_status status = tern_plan_make(model, &wanted, &plan, &err);
     if (status == TERN_OK) {
@@ -99,6 +105,28 @@ static void plan_and_load(tern_model *model)
         if (status == TERN_OK) evaluate(model);
     }
     require_answer(status, &err);
+}
+
+// The machine as the CPU backend asks for it (host/cpu/cpu.h), by the linker's --wrap: always the same, so that an
+// input takes the same way everywhere and every time. Reading the system's files about memory took longer than all the
+// rest.
+void __wrap_machine_cpu_name(char *out, size_t size);
+int __wrap_machine_threads(void);
+void __wrap_machine_memory(uint64_t *total, uint64_t *available);
+tern_status __wrap_machine_allocate(size_t n_bytes, const char *what, uint8_t **out, tern_error *err);
+
+void __wrap_machine_cpu_name(char *out, size_t size) { snprintf(out, size, "fuzz"); }
+int __wrap_machine_threads(void) { return 1; }
+void __wrap_machine_memory(uint64_t *total, uint64_t *available) { *total = *available = (uint64_t)8 << 30; }
+
+tern_status __wrap_machine_allocate(size_t n_bytes, const char *what, uint8_t **out, tern_error *err)
+{
+    void *data = NULL;
+    if (n_bytes > MAX_PLAN_BYTES || posix_memalign(&data, 64, n_bytes) != 0)
+        return error_set(err, TERN_DEVICE_MEMORY, "%s needs %zu bytes", what, n_bytes);
+    memset(data, 0, n_bytes);
+    *out = data;
+    return TERN_OK;
 }
 
 void load_everything(const char *path, unsigned choice)
@@ -125,8 +153,7 @@ void load_everything(const char *path, unsigned choice)
     require_answer(tern_model_zero_share(model, &zeros, &err), &err);
     REQUIRE(zeros >= 0.0 && zeros <= 1.0);
     read_all(model->source);
-
-    if (choice / 16 % 4 == 0) plan_and_load(model);
+    plan_and_load(model, choice);
     tern_model_close(model);
 }
 

@@ -6,8 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// `choice` sets the open options (activation form, I2_S layout) and whether the model is planned and loaded: one input
-// in four, because asking for the machine's memory takes longer than everything else.
+// What `choice` sets, each part a remainder of its own: the activation form (4), the I2_S layout (3), what the plan
+// holds matrices in (LOAD_FORMS), the KV types (4 and 4), the ternary layout (2).
+#define LOAD_FORMS 5 // the stored types, with the head as stored, F16, INT8, INT4; everything F16
 void load_everything(const char *path, unsigned choice);
 
 // A directory of the program's own, in memory where the system has such; gone when the program ends.

@@ -1,13 +1,15 @@
 // Writes the seed corpora: one folder per target under the folder given. usage: fuzz_seeds FOLDER
+#include <math.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "build_gguf.h"
+#include "half.h"
+#include "seeds.h"
 #include "text_cases.h"
 
 static const char *root;
 
-static void write_seed(const char *target, const char *name, const void *data, size_t n)
+void write_seed(const char *target, const char *name, const void *data, size_t n)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/%s", root, target);
@@ -46,12 +48,7 @@ static bytes read_source(const char *name)
 
 // ------------------------------------------------------------------------------------------------------------- GGUF
 
-// Tensor types, and the bytes of a block of them; `fill` makes codes and scales that are valid.
-static const struct seed_type {
-    const char *name;
-    uint32_t id, block, block_bytes;
-    uint8_t fill;
-} types[] = {
+const seed_type seed_types[N_SEED_TYPES] = {
     {"f32", 0, 1, 4, 0x3e},          {"f16", 1, 1, 2, 0x38},        {"bf16", 30, 1, 2, 0x3e},
     {"q8_0", 8, 32, 34, 0x15},       {"q4_0", 2, 32, 18, 0x15},     {"q4_k", 12, 256, 144, 0x15},
     {"q5_k", 13, 256, 176, 0x15},    {"q6_k", 14, 256, 210, 0x15},  {"i2_s", 36, 4, 1, 0x94},
@@ -59,19 +56,18 @@ static const struct seed_type {
     {"q2_0_128", 42, 128, 34, 0x15}, {"pq2_0", 142, 128, 34, 0x15}, {"ptq1_0", 143, 128, 28, 0x15},
     {"iq1_bn", 134, 64, 13, 0x15},   {"iq2_bn", 135, 64, 16, 0x15}, {"iq2_bn_r4", 335, 64, 16, 0x15},
 };
-#define N_TYPES (sizeof types / sizeof *types)
 
-static const struct seed_type *type_of(uint32_t id, bool is_wide_block)
+const seed_type *seed_type_of(uint32_t id, bool is_wide_block)
 {
-    for (size_t i = 0; i < N_TYPES; i++)
-        if (types[i].id == id && (types[i].block == 128) == is_wide_block) return &types[i];
-    for (size_t i = 0; i < N_TYPES; i++)
-        if (types[i].id == id) return &types[i];
+    for (size_t i = 0; i < N_SEED_TYPES; i++)
+        if (seed_types[i].id == id && (seed_types[i].block == 128) == is_wide_block) return &seed_types[i];
+    for (size_t i = 0; i < N_SEED_TYPES; i++)
+        if (seed_types[i].id == id) return &seed_types[i];
     abort();
 }
 
 // I2_S has its scale in a tail, the types of ik_llama.cpp a scale in front of each row.
-static uint64_t bytes_of(const struct seed_type *type, uint64_t cols, uint64_t rows)
+static uint64_t bytes_of(const seed_type *type, uint64_t cols, uint64_t rows)
 {
     uint64_t n = cols * rows / type->block * type->block_bytes;
     if (type->id == TINY_I2S) return n + 32;
@@ -79,55 +75,68 @@ static uint64_t bytes_of(const struct seed_type *type, uint64_t cols, uint64_t r
     return type->id == 135 || type->id == 335 ? n + 4 * rows : n;
 }
 
-// As tiny_write, for every type.
-static void write_model(const tiny_model *m, bool is_wide_block, bytes *b)
+// Which of its values an element of a patterned float tensor has, -1: zero.
+static int pattern_step(const tiny_tensor *t, uint32_t row, uint32_t col)
+{
+    uint32_t stretch = col / 64;
+    if (col % 3 == 0) return -1;
+    switch ((seed_pattern)t->fill) {
+    case PATTERN_ZEROS: return -1;
+    case PATTERN_RANGES: return row < t->dims[1] / 4 ? -1 : row >= t->dims[1] / 2;
+    case PATTERN_ROWS: return row % 4;
+    case PATTERN_COLUMNS: return stretch >= t->dims[0] / 128;
+    case PATTERN_GROUPS: return (row + stretch / 2) % 4;
+    case PATTERN_STRETCHES: return (row + stretch) % 4;
+    case PATTERN_NOT_LAST_ROW: return row + 1 == t->dims[1] ? (int)(col % 5) : 0;
+    default: return 0;
+    }
+}
+
+// Powers of two of either sign, by the rule of the pattern.
+static void put_pattern(bytes *b, const tiny_tensor *t)
+{
+    for (uint32_t row = 0; row < t->dims[1]; row++)
+        for (uint32_t col = 0; col < t->dims[0]; col++) {
+            int step = pattern_step(t, row, col);
+            float value = step < 0 ? 0.0f : ldexpf(col % 2 == 0 ? t->value : -t->value, -step);
+            uint32_t bits, half = half_from_float(value);
+            memcpy(&bits, &value, sizeof bits);
+            if (t->type == TINY_F32)
+                put_u32(b, bits);
+            else
+                put(b, &(uint16_t){(uint16_t)(t->type == TINY_F16 ? half : bits >> 16)}, 2);
+        }
+}
+
+void write_model(const tiny_model *m, const seed_keys *more, bool is_wide_block, bytes *b)
 {
     uint64_t offset = 0, sizes[64];
     tiny_model keys_only = *m;
     keys_only.n_tensors = 0;
     tiny_write(&keys_only, b);
+    if (more != NULL) put(b, more->keys.data, more->keys.n);
     memcpy(b->data + 8, &(uint64_t){m->n_tensors}, 8);
+    memcpy(b->data + 16, &(uint64_t){m->n_values + (more != NULL ? more->n : 0)}, 8);
     for (size_t i = 0; i < m->n_tensors; i++) {
         const tiny_tensor *t = &m->tensors[i];
-        sizes[i] = bytes_of(type_of(t->type, is_wide_block), t->dims[0], t->dims[1]);
+        sizes[i] = bytes_of(seed_type_of(t->type, is_wide_block), t->dims[0], t->dims[1]);
         put_tensor(b, t->name, t->n_dims, t->dims, t->type, offset);
         offset = (offset + sizes[i] + 31) / 32 * 32;
     }
     for (size_t i = 0; i < m->n_tensors; i++) {
         const tiny_tensor *t = &m->tensors[i];
-        const struct seed_type *type = type_of(t->type, is_wide_block);
+        const seed_type *type = seed_type_of(t->type, is_wide_block);
         put_align(b, 32);
-        if (t->type == TINY_I2S) {
+        if (t->type == TINY_I2S)
             tiny_put_data(b, t);
-        } else {
-            put_fill(b, type->fill, sizes[i]);
-        }
+        else if (type->block == 1 && t->fill < N_PATTERNS)
+            put_pattern(b, t);
+        else
+            put_fill(b, t->fill == TINY_FILL ? type->fill : t->fill, sizes[i]);
     }
 }
 
-// Rows of 256 columns for block types, few of them: 2 heads of 8 from a width of 256, feed-forward 8.
-static void wide_model(tiny_model *m, uint32_t type)
-{
-    tiny_default(m);
-    tiny_u32(m, "bitnet-b1.58.embedding_length", 256);
-    tiny_u32(m, "bitnet-b1.58.feed_forward_length", 8);
-    tiny_u32(m, "bitnet-b1.58.attention.key_length", 8);
-    tiny_u32(m, "bitnet-b1.58.attention.value_length", 8);
-    tiny_add(m, "token_embd.weight", 256, 8, TINY_F16);
-    tiny_add(m, "blk.0.attn_norm.weight", 256, 0, TINY_F32);
-    tiny_add(m, "blk.0.ffn_norm.weight", 256, 0, TINY_F32);
-    tiny_add(m, "blk.0.ffn_sub_norm.weight", 8, 0, TINY_F32);
-    tiny_add(m, "blk.0.attn_q.weight", 256, 16, type);
-    tiny_add(m, "blk.0.attn_k.weight", 256, 8, type);
-    tiny_add(m, "blk.0.attn_v.weight", 256, 8, type);
-    tiny_add(m, "blk.0.attn_output.weight", 16, 256, TINY_I2S);
-    tiny_add(m, "blk.0.ffn_gate.weight", 256, 8, type);
-    tiny_add(m, "blk.0.ffn_up.weight", 256, 8, type);
-    tiny_add(m, "blk.0.ffn_down.weight", 8, 256, TINY_I2S);
-    tiny_add(m, "output_norm.weight", 256, 0, TINY_F32);
-}
-
-static void put_string_array(bytes *b, const char *key, const char *const *strings, size_t n)
+void put_string_array(bytes *b, const char *key, const char *const *strings, size_t n)
 {
     put_key(b, key, 9);
     put_u32(b, 8);
@@ -160,18 +169,18 @@ static void gguf_seeds(void)
     b.n = 0;
     put_header(&b, 2, 0, 0);
     write_seed("gguf", "empty", b.data, b.n);
-    for (size_t i = 0; i < N_TYPES; i++) {
+    for (size_t i = 0; i < N_SEED_TYPES; i++) {
         b.n = 0;
         put_header(&b, 3, 2, 1);
         put_key_u32(&b, "general.alignment", 8);
-        uint64_t dims[] = {types[i].block, 4, 1, 1}, n_bytes = bytes_of(&types[i], dims[0], dims[1]);
-        put_tensor(&b, "a", 2, dims, types[i].id, 0);
-        put_tensor(&b, "b", 4, dims, types[i].id, (n_bytes + 7) / 8 * 8);
+        uint64_t dims[] = {seed_types[i].block, 4, 1, 1}, n_bytes = bytes_of(&seed_types[i], dims[0], dims[1]);
+        put_tensor(&b, "a", 2, dims, seed_types[i].id, 0);
+        put_tensor(&b, "b", 4, dims, seed_types[i].id, (n_bytes + 7) / 8 * 8);
         for (int k = 0; k < 2; k++) {
             put_align(&b, 8);
-            put_fill(&b, types[i].fill, n_bytes);
+            put_fill(&b, seed_types[i].fill, n_bytes);
         }
-        write_seed("gguf", types[i].name, b.data, b.n);
+        write_seed("gguf", seed_types[i].name, b.data, b.n);
     }
     free(b.data);
 }
@@ -209,80 +218,6 @@ static void hparams_seeds(void)
     }
 }
 
-static void load_seeds(void)
-{
-    tiny_model m;
-    bytes b = {0};
-    for (size_t i = 0; i < N_TYPES; i++) {
-        if (types[i].block > 1) {
-            wide_model(&m, types[i].id);
-        } else { // rows of floats may be short
-            tiny_default(&m);
-            for (size_t k = 0; k < m.n_tensors; k++)
-                if (m.tensors[k].type == TINY_I2S) m.tensors[k].type = types[i].id;
-        }
-        b.n = 0;
-        write_model(&m, types[i].block == 128, &b);
-        write_seed("load", types[i].name, b.data, b.n);
-    }
-    tiny_default(&m);
-    b.n = 0;
-    tiny_write(&m, &b);
-    write_seed("load", "tiny", b.data, b.n);
-    // The same in two files.
-    tiny_model second = m;
-    tiny_u32(&m, "split.no", 0);
-    tiny_u32(&m, "split.count", 2);
-    tiny_u32(&m, "split.tensors.count", (uint32_t)m.n_tensors);
-    second.n_values = 0;
-    tiny_u32(&second, "split.no", 1);
-    tiny_u32(&second, "split.count", 2);
-    second.n_tensors -= 6;
-    memmove(second.tensors, second.tensors + 6, second.n_tensors * sizeof *second.tensors);
-    m.n_tensors = 6;
-    b.n = 0;
-    tiny_write(&m, &b);
-    bytes part = {0};
-    tiny_write(&second, &part);
-    put(&b, part.data, part.n);
-    free(part.data);
-    write_seed("split", "tiny", b.data, b.n);
-    tiny_default(&m);
-    // A finding of the loader target: angles beyond what an integer holds, when the base was only asked to be over 0.
-    tiny_f32(&m, "bitnet-b1.58.rope.freq_base", 1e-38f);
-    b.n = 0;
-    tiny_write(&m, &b);
-    write_seed("load", "rope-base-near-zero", b.data, b.n);
-    tiny_f32(&m, "bitnet-b1.58.rope.freq_base", 10000.0f);
-    // A name that would move the cursor.
-    tiny_string(&m, "general.name",
-                "a\x1b[2J\xc2\x9b"
-                "2J\xff");
-    b.n = 0;
-    tiny_write(&m, &b);
-    write_seed("load", "name-of-control-characters", b.data, b.n);
-    tiny_drop_key(&m, "general.name");
-    // A llama with its own head and frequency divisors, all floats.
-    for (size_t i = 0; i < m.n_values; i++) {
-        char key[80];
-        const char *dot = strchr(m.values[i].key, '.');
-        if (strncmp(m.values[i].key, "bitnet-b1.58.", 13) != 0) continue;
-        snprintf(key, sizeof key, "llama%s", strchr(dot + 1, '.'));
-        memcpy(m.values[i].key, key, sizeof key);
-    }
-    tiny_string(&m, "general.architecture", "llama");
-    tiny_drop(&m, "blk.0.attn_sub_norm.weight");
-    tiny_drop(&m, "blk.0.ffn_sub_norm.weight");
-    for (size_t i = 0; i < m.n_tensors; i++)
-        if (m.tensors[i].type == TINY_I2S) m.tensors[i].type = TINY_F32;
-    tiny_add(&m, "output.weight", 16, 8, TINY_F16);
-    tiny_add(&m, "rope_freqs.weight", 4, 0, TINY_F32);
-    b.n = 0;
-    tiny_write(&m, &b);
-    write_seed("load", "llama", b.data, b.n);
-    free(b.data);
-}
-
 // -------------------------------------------------------------------------------------------------------- tokenizers
 
 // The tokens of the alphabet's JSON members, in the order of their ids.
@@ -311,57 +246,77 @@ static void put_token_types(bytes *b, size_t n, uint32_t normal, size_t n_contro
     for (size_t i = 0; i < n; i++) put_u32(b, i >= n - n_control ? last : normal);
 }
 
-static void tokenizer_gguf_seeds(void)
+void put_byte_level_keys(seed_keys *k, const char *pre)
 {
     static char names[256][8];
-    const char *tokens[264];
-    bytes b = {0};
+    const char *tokens[SEED_BYTE_LEVEL_TOKENS];
+    bytes *b = &k->keys;
     size_t n = alphabet_tokens(text_byte_level_alphabet(), names);
     for (size_t i = 0; i < n; i++) tokens[i] = names[i];
     tokens[n++] = "ab";
     tokens[n++] = "abc";
     tokens[n++] = "<s>";
     tokens[n++] = "<|eot_id|>";
-    for (int with_pre = 0; with_pre < 2; with_pre++) {
-        b.n = 0;
-        put_header(&b, 3, 0, 7);
-        put_key(&b, "tokenizer.ggml.model", 8);
-        put_string(&b, "gpt2");
-        put_key(&b, "tokenizer.ggml.pre", 8);
-        put_string(&b, with_pre ? "qwen2" : "llama-bpe");
-        put_string_array(&b, "tokenizer.ggml.tokens", tokens, n);
-        put_token_types(&b, n, 1, 2, 3);
-        put_string_array(&b, "tokenizer.ggml.merges", (const char *const[]){"a b", "ab c"}, 2);
-        put_key_u32(&b, "tokenizer.ggml.bos_token_id", (uint32_t)n - 2);
-        put_key(&b, "tokenizer.ggml.add_bos_token", 7);
-        put_fill(&b, 1, 1);
-        write_seed("tokenizer_gguf", with_pre ? "qwen2" : "llama3", b.data, b.n);
-    }
-    // SentencePiece: <unk>, <s>, </s>, bytes, pieces with scores.
+    put_key(b, "tokenizer.ggml.model", 8);
+    put_string(b, "gpt2");
+    put_string_array(b, "tokenizer.ggml.tokens", tokens, n);
+    put_token_types(b, n, 1, 2, 3);
+    put_string_array(b, "tokenizer.ggml.merges", (const char *const[]){"a b", "ab c"}, 2);
+    put_key_u32(b, "tokenizer.ggml.bos_token_id", (uint32_t)n - 2);
+    put_key(b, "tokenizer.ggml.add_bos_token", 7);
+    put_fill(b, 1, 1);
+    k->n += 6;
+    if (pre == NULL) return;
+    put_key(b, "tokenizer.ggml.pre", 8);
+    put_string(b, pre);
+    k->n++;
+}
+
+// <unk>, <s>, </s>, bytes, pieces with scores.
+void put_piece_keys(seed_keys *k)
+{
+    static char names[256][8];
+    const char *tokens[SEED_PIECE_TOKENS];
+    bytes *b = &k->keys;
     tokens[0] = "<unk>", tokens[1] = "<s>", tokens[2] = "</s>";
     alphabet_tokens(text_byte_tokens(), names);
     for (size_t i = 0; i < 256; i++) tokens[3 + i] = names[i];
     tokens[259] = "\xe2\x96\x81", tokens[260] = "a", tokens[261] = "b", tokens[262] = "ab",
     tokens[263] = "\xe2\x96\x81\x61\x62";
-    b.n = 0;
-    put_header(&b, 3, 0, 7);
-    put_key(&b, "tokenizer.ggml.model", 8);
-    put_string(&b, "llama");
-    put_string_array(&b, "tokenizer.ggml.tokens", tokens, 264);
-    put_key(&b, "tokenizer.ggml.token_type", 9);
-    put_u32(&b, 5);
-    put_u64(&b, 264);
-    for (uint32_t i = 0; i < 264; i++) put_u32(&b, i == 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 1);
-    put_key(&b, "tokenizer.ggml.scores", 9);
-    put_u32(&b, 6);
-    put_u64(&b, 264);
-    for (int i = 0; i < 264; i++) put(&b, &(float){-(float)i}, 4);
-    put_key_u32(&b, "tokenizer.ggml.bos_token_id", 1);
-    put_key_u32(&b, "tokenizer.ggml.eos_token_id", 2);
-    put_key(&b, "tokenizer.ggml.add_space_prefix", 7);
-    put_fill(&b, 1, 1);
-    write_seed("tokenizer_gguf", "sentencepiece", b.data, b.n);
-    free(b.data);
+    put_key(b, "tokenizer.ggml.model", 8);
+    put_string(b, "llama");
+    put_string_array(b, "tokenizer.ggml.tokens", tokens, SEED_PIECE_TOKENS);
+    put_key(b, "tokenizer.ggml.token_type", 9);
+    put_u32(b, 5);
+    put_u64(b, SEED_PIECE_TOKENS);
+    for (uint32_t i = 0; i < SEED_PIECE_TOKENS; i++) put_u32(b, i == 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 1);
+    put_key(b, "tokenizer.ggml.scores", 9);
+    put_u32(b, 6);
+    put_u64(b, SEED_PIECE_TOKENS);
+    for (int i = 0; i < SEED_PIECE_TOKENS; i++) put(b, &(float){-(float)i}, 4);
+    put_key_u32(b, "tokenizer.ggml.bos_token_id", 1);
+    put_key_u32(b, "tokenizer.ggml.eos_token_id", 2);
+    put_key(b, "tokenizer.ggml.add_space_prefix", 7);
+    put_fill(b, 1, 1);
+    k->n += 7;
+}
+
+static void tokenizer_gguf_seeds(void)
+{
+    static const char *const names[] = {"llama3", "qwen2", "sentencepiece"};
+    for (size_t i = 0; i < 3; i++) {
+        seed_keys k = {{0}, 0};
+        bytes b = {0};
+        if (i == 2)
+            put_piece_keys(&k);
+        else
+            put_byte_level_keys(&k, i == 0 ? "llama-bpe" : "qwen2");
+        put_header(&b, 3, 0, k.n);
+        put(&b, k.keys.data, k.keys.n);
+        write_seed("tokenizer_gguf", names[i], b.data, b.n);
+        free(b.data);
+        free(k.keys.data);
+    }
 }
 
 // JSON in C strings with ` for " (see put_json).

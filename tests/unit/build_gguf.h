@@ -74,6 +74,8 @@ static inline void put_tensor(bytes *b, const char *name, uint32_t n_dims, const
     put_u64(b, offset);
 }
 
+#define TINY_FILL 0x94 // I2_S codes 2 1 1 0
+
 // A model as a list of keys and tensors that a test changes before it is written.
 typedef struct tiny_value {
     char key[80];
@@ -168,7 +170,7 @@ static inline void tiny_add(tiny_model *m, const char *name, uint64_t cols, uint
     t->dims[1] = rows == 0 ? 1 : rows;
     t->dims[2] = t->dims[3] = 1;
     t->type = type;
-    t->fill = 0x94; // codes 2 1 1 0
+    t->fill = TINY_FILL;
     t->value = 0.5f;
 }
 
