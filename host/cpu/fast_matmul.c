@@ -1,15 +1,16 @@
 // Fast op: ternary_mm; with one scale along K here, with several in fast_groups.c. Rows of w are shared out by row
-// groups of 16; each worker walks blocks of BLOCK_ROWS rows, and within a block up to 8 activation columns (tokens, or
-// their terms) at a time against pieces of K small enough that the columns, put into the layout's order on the stack,
-// stay in the first-level cache while the block's rows pass over them. So for one token the weights stream through
-// once, and for many tokens each decoded weight serves 8 columns and each block of weights all of M from the
+// groups of 16; each worker walks blocks of up to BLOCK_ROWS rows, and within a block up to 8 activation columns
+// (tokens, or their terms) at a time against pieces of K small enough that the columns, put into the layout's order on
+// the stack, stay in the first-level cache while the block's rows pass over them. So for one token the weights stream
+// through once, and for many tokens each decoded weight serves 8 columns and each block of weights all of M from the
 // second-level cache.
 #include <string.h>
 
 #include "fast.h"
 
-#define BLOCK_ROWS   64u
-#define BLOCK_GROUPS (BLOCK_ROWS / TERNARY_ROWS)
+#define BLOCK_GROUPS 16u // the more, the rarer are activations put into order; these weights fit a second-level cache
+#define BLOCK_ROWS   (BLOCK_GROUPS * TERNARY_ROWS)
+#define GRAIN_GROUPS 4u     // a chunk of work is a multiple
 #define X_BYTES      16384u // activations in the layout's order held at a time, all columns together
 
 typedef struct product {
@@ -28,8 +29,8 @@ typedef struct working_set {
     _Alignas(64) int8_t x[X_BYTES];
 
     uint32_t row, n_rows; // the block
-    const float *row_scale[BLOCK_ROWS];
-    int32_t sums[BLOCK_ROWS * TERNARY_MAX_X]; // [row][column], of codes times activations
+    float row_scale[BLOCK_ROWS];
+    int32_t sums[BLOCK_ROWS * TERNARY_MAX_X]; // [group][column][row of the group], of codes times activations
 } working_set;
 
 static const int8_t *column_codes(const product *p, uint32_t column)
@@ -87,34 +88,42 @@ static void add_products(const product *p, working_set *s, uint32_t group, uint3
     p->kernels->ternary_sums[p->w->layout](&span, s->n_x, s->sums + group * TERNARY_ROWS * s->n_x);
 }
 
-static void finish(const product *p, working_set *s)
+// The sums of a token for the rows of the block: those of its first term, then those of its second behind them.
+static void finish_token(const product *p, const working_set *s, uint32_t column, float *y)
 {
     const op_ternary_mm *a = &p->o->ternary_mm;
-    for (uint32_t i = 0; i < s->n_x && s->column + i < p->n_columns; i += p->terms) {
-        uint32_t m = (s->column + i) / p->terms;
-        float *y = fast_row_out(a->y, a->ld_y, m) + s->row;
-        float scale = ((const float *)cpu_at(a->x.scale))[m];
-        int32_t sum = column_sum(p, s->column + i);
-        if (p->terms == 1) {
-            for (uint32_t r = 0; r < s->n_rows; r++)
-                y[r] = scalar_ternary(s->sums[r * s->n_x + i] - sum, scale, *s->row_scale[r]);
-            continue;
-        }
-        float lo_scale = ((const float *)cpu_at(a->x.lo_scale))[m];
-        int32_t lo_sum = column_sum(p, s->column + i + 1);
-        for (uint32_t r = 0; r < s->n_rows; r++) {
-            const int32_t *sums = s->sums + r * s->n_x + i;
-            y[r] = scalar_ternary2(sums[0] - sum, sums[1] - lo_sum, scale, lo_scale, *s->row_scale[r]);
-        }
+    const uint32_t m = (s->column + column) / p->terms;
+    const float scale = ((const float *)cpu_at(a->x.scale))[m];
+    const int32_t sum = column_sum(p, s->column + column);
+    const bool has_two = p->terms == 2;
+    const float lo_scale = has_two ? ((const float *)cpu_at(a->x.lo_scale))[m] : 0.0f;
+    const int32_t lo_sum = has_two ? column_sum(p, s->column + column + 1) : 0;
+    for (uint32_t r = 0; r < s->n_rows; r += TERNARY_ROWS) {
+        const int32_t *hi = s->sums + r * s->n_x + TERNARY_ROWS * column, *lo = hi + TERNARY_ROWS;
+        const float *w = s->row_scale + r;
+        uint32_t n = s->n_rows - r < TERNARY_ROWS ? s->n_rows - r : TERNARY_ROWS;
+        if (!has_two)
+            for (uint32_t i = 0; i < n; i++) y[r + i] = scalar_ternary(hi[i] - sum, scale, w[i]);
+        else
+            for (uint32_t i = 0; i < n; i++)
+                y[r + i] = scalar_ternary2(hi[i] - sum, lo[i] - lo_sum, scale, lo_scale, w[i]);
     }
+}
+
+static void finish(const product *p, const working_set *s)
+{
+    const op_ternary_mm *a = &p->o->ternary_mm;
+    for (uint32_t i = 0; i < s->n_x && s->column + i < p->n_columns; i += p->terms)
+        finish_token(p, s, i, fast_row_out(a->y, a->ld_y, (s->column + i) / p->terms) + s->row);
 }
 
 static void multiply_columns(const product *p, working_set *s, uint32_t column, uint32_t n_x)
 {
-    memset(s->sums, 0, sizeof s->sums);
+    uint32_t n_groups = (s->n_rows + TERNARY_ROWS - 1) / TERNARY_ROWS;
+    memset(s->sums, 0, n_groups * TERNARY_ROWS * n_x * sizeof *s->sums);
     for (uint32_t first = 0; first < p->n_granules; first = s->end) {
         load_columns(p, s, column, n_x, first);
-        for (uint32_t g = 0; g * TERNARY_ROWS < s->n_rows; g++) add_products(p, s, g, s->first, s->end);
+        for (uint32_t g = 0; g < n_groups; g++) add_products(p, s, g, s->first, s->end);
     }
     finish(p, s);
 }
@@ -133,7 +142,7 @@ static void multiply_rows(void *context, uint32_t begin, uint32_t end)
         if (row_end > p->w->n_rows) row_end = p->w->n_rows;
         s.row = group * TERNARY_ROWS;
         s.n_rows = row_end - s.row;
-        for (uint32_t r = 0; r < s.n_rows; r++) s.row_scale[r] = scale->values + ternary_scale_set(scale, s.row + r);
+        for (uint32_t r = 0; r < s.n_rows; r++) s.row_scale[r] = scale->values[ternary_scale_set(scale, s.row + r)];
         for (uint32_t column = 0; column < p->n_columns;) {
             uint32_t n_x = columns_at_once(p->n_columns - column);
             multiply_columns(p, &s, column, n_x);
@@ -158,5 +167,5 @@ void fast_ternary_mm(const device *d, const op *o)
         .terms = o->ternary_mm.x.lo_codes.buffer != NULL ? 2 : 1,
     };
     p.n_columns = o->m * p.terms;
-    team_run(d->team, (w->n_rows + TERNARY_ROWS - 1) / TERNARY_ROWS, BLOCK_GROUPS, multiply_rows, &p);
+    team_run(d->team, (w->n_rows + TERNARY_ROWS - 1) / TERNARY_ROWS, GRAIN_GROUPS, multiply_rows, &p);
 }

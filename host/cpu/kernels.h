@@ -20,9 +20,9 @@
 typedef struct ternary_span {
     const uint8_t *group; // the row group: 16 rows
     uint32_t n_granules;  // of each row, which gives the geometry of the last tile
-    uint32_t first, end;
-    const int8_t *x;  // column c starts at x + c * x_stride; its first byte belongs to granule x_first
-    uint32_t x_first; // a multiple of 4
+    uint32_t first, end;  // first is a multiple of 4, so is end unless it is n_granules
+    const int8_t *x;      // column c starts at x + c * x_stride; its first byte belongs to granule x_first
+    uint32_t x_first;     // a multiple of 4
     size_t x_stride;
 } ternary_span;
 
@@ -48,8 +48,8 @@ struct cpu_kernels {
     // Puts the activation codes of n_granules granules into the order in which the bytes of a layout, decoded, deliver
     // columns to this table's ternary_sums. Writes whole quads of granules (256 or 320 bytes).
     void (*ternary_order[TERNARY_N_LAYOUTS])(const int8_t *x, uint32_t n_granules, int8_t *out);
-    // sums[r * n_x + c] += the sum of code * activation over the span, r < 16, c < n_x; n_x is 1, 2, 4 or 8. Codes
-    // count 0..2.
+    // sums[16 * c + r] += the sum of code * activation over the span, r < 16, c < n_x; n_x is 1, 2, 4 or 8. Codes count
+    // 0..2.
     void (*ternary_sums[TERNARY_N_LAYOUTS])(const ternary_span *span, uint32_t n_x, int32_t *sums);
 
     // Scales per group of columns, 16 rows side by side: sums[16 * c + r] += the sum of code * activation over the

@@ -104,8 +104,8 @@ INLINE void add_tile(const ternary_layout layout, const uint8_t *at, const uint8
     }
 }
 
-// The sums of n_tiles whole tiles, few enough for int16 lanes, are added to wide[16 * n_x]. Eight (row, column) sums
-// advance together: `rows` rows by `n_x` columns, rows * n_x = 8.
+// The sums of n_tiles whole tiles, few enough for int16 lanes, are added to wide[16 * column + row]. Eight (row,
+// column) sums advance together: `rows` rows by `n_x` columns, rows * n_x = 8.
 INLINE void add_tiles(const ternary_layout layout, const uint8_t *tiles, uint32_t n_tiles, const int8_t *x,
                       size_t x_stride, const uint32_t n_x, __m256i *wide)
 {
@@ -119,7 +119,7 @@ INLINE void add_tiles(const ternary_layout layout, const uint8_t *tiles, uint32_
             add_tile(layout, at, next, xt, x_stride, rows, n_x, acc);
         UNROLL for (uint32_t i = 0; i < 8; i++)
         {
-            __m256i *to = wide + row * n_x + i;
+            __m256i *to = wide + TERNARY_ROWS * (i % n_x) + row + i / n_x;
             *to = _mm256_add_epi32(*to, _mm256_madd_epi16(acc[i], _mm256_set1_epi16(1)));
         }
     }

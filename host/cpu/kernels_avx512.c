@@ -112,15 +112,15 @@ INLINE void sums_16(const ternary_layout layout, const ternary_span *span, uint3
     for (; tile <= last; tile++, x += quad) {
         uint32_t in_tile = span->n_granules - 4 * tile; // granules per row in this tile
         if (in_tile > 4) in_tile = 4;
-        uint32_t begin = 4 * tile < span->first ? span->first - 4 * tile : 0;
-        uint32_t end = span->end - 4 * tile < 4 ? span->end - 4 * tile : 4;
-        // Four lanes a granule; codes of granules outside the span read as 0, which adds nothing.
-        __mmask16 present = (__mmask16)((0xffffu << 4 * begin) & (0xffffu >> (16 - 4 * end)));
+        // Four lanes a granule; codes of granules that the last tile lacks read as 0, which adds nothing.
+        __mmask16 present = (__mmask16)(0xffffu >> (16 - 4 * in_tile));
         const uint8_t *at = span->group + 1024 * (size_t)tile + 16 * (size_t)(in_tile * row);
         add_tile(layout, at, 16 * (size_t)in_tile, present, x, span->x_stride, rows, n_x, acc);
     }
-    int32_t *to = sums + row * n_x;
-    _mm512_storeu_si512(to, _mm512_add_epi32(_mm512_loadu_si512(to), sum_lanes16(acc)));
+    int32_t total[16];
+    _mm512_storeu_si512(total, sum_lanes16(acc));
+    for (uint32_t c = 0; c < n_x; c++)
+        for (uint32_t r = 0; r < rows; r++) sums[TERNARY_ROWS * c + row + r] += total[r * n_x + c];
 }
 
 INLINE void layout_sums(const ternary_layout layout, const ternary_span *span, uint32_t n_x, int32_t *sums)

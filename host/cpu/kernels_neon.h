@@ -53,7 +53,7 @@ INLINE void sums_8(const ternary_span *span, uint32_t row, const uint32_t rows, 
                 acc[r * n_x + c], codes_of_field(w, m), vld1q_s8(x + c * span->x_stride + 32 * m));
         }
     }
-    UNROLL for (uint32_t i = 0; i < 8; i++) sums[row * n_x + i] += vaddvq_s32(acc[i]);
+    UNROLL for (uint32_t i = 0; i < 8; i++) sums[TERNARY_ROWS * (i % n_x) + row + i / n_x] += vaddvq_s32(acc[i]);
 }
 
 static void ternary_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)

@@ -40,7 +40,7 @@ static void t64_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
                 for (int m = 0; m < 4; m++)
                     for (int b = 0; b < 16; b++)
                         sum += (granule[b] >> (2 * m) & 3) * x[c * span->x_stride + (size_t)(32 * m + b)];
-                sums[r * n_x + c] += sum;
+                sums[TERNARY_ROWS * c + r] += sum;
             }
         }
     }
@@ -65,7 +65,7 @@ static void t80_sums(const ternary_span *span, uint32_t n_x, int32_t *sums)
                 int32_t sum = 0;
                 for (int m = 0; m < 5; m++)
                     for (int b = 0; b < 16; b++) sum += codes[m][b] * x[c * span->x_stride + (size_t)(32 * m + b)];
-                sums[r * n_x + c] += sum;
+                sums[TERNARY_ROWS * c + r] += sum;
             }
         }
     }
