@@ -1,5 +1,6 @@
-// Fast ops: rope_kv and attention. Attention is shared out by (row, query head), the heads that read the same KV
-// head one after the other. Each item is one chain of merges in the order ops.h gives, so sharing changes no bit.
+// Fast ops: rope_kv and attention. Attention is shared out by (a few rows, query head), the heads that read the same KV
+// head one after the other. Each row and head is one chain of merges in the order ops.h gives, so sharing changes no
+// bit.
 #include <math.h>
 #include <string.h>
 
@@ -7,6 +8,8 @@
 #include "int4.h"
 
 #define BLOCKS_PER_GROUP 4
+#define ROWS_TOGETHER    16u // that pass over K and V together: 16 of head size 128 keep 50 KiB beside a block of 16
+#define ITEMS_PER_THREAD 4u
 
 // ---- the cache ----
 
@@ -89,6 +92,7 @@ static bool store(const cpu_kernels *k, int type, bool is_k, uint8_t *part, uint
 typedef struct attention_job {
     const cpu_kernels *kernels;
     const op *o;
+    uint32_t rows; // attention: of an item
 } attention_job;
 
 static void rope_kv_row(const cpu_kernels *kernels, const op *o, uint32_t m)
@@ -118,7 +122,7 @@ static void rope_kv_rows(void *context, uint32_t begin, uint32_t end)
 void fast_rope_kv(const device *d, const op *o)
 {
     const op_rope_kv *a = &o->rope_kv;
-    attention_job job = {d->kernels, o};
+    attention_job job = {d->kernels, o, 1};
     team_run(d->team, o->m, fast_grain((a->n_heads + 2 * a->cache.n_kv_heads) * a->cache.head_dim), rope_kv_rows, &job);
 }
 
@@ -225,44 +229,78 @@ static void copy_state(state *to, const state *from, uint32_t head_dim)
     memcpy(to->o, from->o, head_dim * sizeof(float));
 }
 
-static void attend_head(const cpu_kernels *k, const op *o, uint32_t m, uint32_t head)
+// A query head of a row on its way through the blocks.
+typedef struct walk {
+    query q;
+    uint32_t m, position;
+    bool is_finite;
+    state group, result;
+} walk;
+
+static void start(const cpu_kernels *k, const op *o, uint32_t m, uint32_t head, walk *w)
 {
     const op_attention *a = &o->attention;
-    const kv_cache *c = &a->cache;
-    uint32_t hd = c->head_dim, kv = head / (a->n_heads / c->n_kv_heads);
-    uint32_t position = (uint32_t)((const int32_t *)cpu_at(a->rows.row_position))[m], last = position / KV_BLOCK;
-
-    query q;
-    bool is_finite = prepare_query(k, fast_row(a->q, a->ld_q, m) + (size_t)head * hd, c->k_type, hd, &q);
-    state block, group, result;
-    for (uint32_t b = 0; b <= last; b++) {
-        uint32_t n = b < last ? KV_BLOCK : position % KV_BLOCK + 1, in_group = b % BLOCKS_PER_GROUP;
-        is_finite &= attend_block(k, c, &q, find_head(c, &a->rows, m, b, kv), n, &block);
-        if (in_group == 0)
-            copy_state(&group, &block, hd);
-        else
-            fold(k, &group, &block, hd);
-        if (b != last && in_group != BLOCKS_PER_GROUP - 1) continue;
-        if (b < BLOCKS_PER_GROUP)
-            copy_state(&result, &group, hd);
-        else
-            fold(k, &result, &group, hd);
-    }
-    if (!is_finite) cpu_flag(o);
-    float *y = fast_row_out(a->y, a->ld_y, m) + (size_t)head * hd;
-    for (uint32_t i = 0; i < hd; i++) y[i] = scalar_div(result.o[i], result.l);
+    uint32_t hd = a->cache.head_dim;
+    w->m = m;
+    w->position = (uint32_t)((const int32_t *)cpu_at(a->rows.row_position))[m];
+    w->is_finite = prepare_query(k, fast_row(a->q, a->ld_q, m) + (size_t)head * hd, a->cache.k_type, hd, &w->q);
 }
 
-// Items are query heads, those of row 0 first.
+// Block b, which is not behind the row's position: blocks come in ascending order.
+static void pass_block(const cpu_kernels *k, const op_attention *a, walk *w, uint32_t kv, uint32_t b)
+{
+    uint32_t hd = a->cache.head_dim, last = w->position / KV_BLOCK;
+    uint32_t n = b < last ? KV_BLOCK : w->position % KV_BLOCK + 1, in_group = b % BLOCKS_PER_GROUP;
+    state block;
+    w->is_finite &= attend_block(k, &a->cache, &w->q, find_head(&a->cache, &a->rows, w->m, b, kv), n, &block);
+    if (in_group == 0)
+        copy_state(&w->group, &block, hd);
+    else
+        fold(k, &w->group, &block, hd);
+    if (b != last && in_group != BLOCKS_PER_GROUP - 1) return;
+    if (b < BLOCKS_PER_GROUP)
+        copy_state(&w->result, &w->group, hd);
+    else
+        fold(k, &w->result, &w->group, hd);
+}
+
+// One query head of rows [begin, end), block by block: rows of one sequence find a block of K and V that the row before
+// brought into the cache.
+static void attend_rows(const cpu_kernels *k, const op *o, uint32_t begin, uint32_t end, uint32_t head)
+{
+    const op_attention *a = &o->attention;
+    uint32_t hd = a->cache.head_dim, kv = head / (a->n_heads / a->cache.n_kv_heads), n_blocks = 0;
+    walk walks[ROWS_TOGETHER];
+    for (uint32_t m = begin; m < end; m++) {
+        walk *w = &walks[m - begin];
+        start(k, o, m, head, w);
+        if (w->position / KV_BLOCK + 1 > n_blocks) n_blocks = w->position / KV_BLOCK + 1;
+    }
+    for (uint32_t b = 0; b < n_blocks; b++)
+        for (walk *w = walks; w < walks + (end - begin); w++)
+            if (b <= w->position / KV_BLOCK) pass_block(k, a, w, kv, b);
+    for (const walk *w = walks; w < walks + (end - begin); w++) {
+        if (!w->is_finite) cpu_flag(o);
+        float *y = fast_row_out(a->y, a->ld_y, w->m) + (size_t)head * hd;
+        for (uint32_t i = 0; i < hd; i++) y[i] = scalar_div(w->result.o[i], w->result.l);
+    }
+}
+
+// Items are query heads of `rows` rows, those of the first rows first.
 static void attend(void *context, uint32_t begin, uint32_t end)
 {
     const attention_job *job = context;
     uint32_t n_heads = job->o->attention.n_heads;
-    for (uint32_t item = begin; item < end; item++) attend_head(job->kernels, job->o, item / n_heads, item % n_heads);
+    for (uint32_t item = begin; item < end; item++) {
+        uint32_t first = item / n_heads * job->rows, last = first + job->rows;
+        attend_rows(job->kernels, job->o, first, last < job->o->m ? last : job->o->m, item % n_heads);
+    }
 }
 
 void fast_attention(const device *d, const op *o)
 {
-    attention_job job = {d->kernels, o};
-    team_run(d->team, o->m * o->attention.n_heads, 1, attend, &job);
+    // As many rows together as leave every thread several items.
+    uint32_t n_heads = o->attention.n_heads, most = o->m * n_heads / (ITEMS_PER_THREAD * (uint32_t)d->n_threads);
+    attention_job job = {d->kernels, o, most < 1 ? 1 : most < ROWS_TOGETHER ? most : ROWS_TOGETHER};
+    team_run(d->team, (o->m + job.rows - 1) / job.rows * n_heads, 1, attend, &job);
 }
