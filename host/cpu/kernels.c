@@ -22,7 +22,13 @@ static bool has_avx512_vnni(void)
            __builtin_cpu_supports("avx512vnni");
 }
 
-static cpu_kernels avx512;
+static bool has_avx_vnni(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & 1u << 4) != 0;
+}
+
+static cpu_kernels avx_vnni, avx512;
 #elif defined(__aarch64__)
 #if defined(__linux__)
 #include <sys/auxv.h>
@@ -44,6 +50,11 @@ static void find_tables(void)
 #if defined(__x86_64__)
     if (!has_avx2_fma_f16c()) return;
     tables[n_tables++] = &cpu_kernels_avx2;
+    if (has_avx_vnni()) {
+        avx_vnni = cpu_kernels_avx2;
+        cpu_kernels_refine_avx_vnni(&avx_vnni);
+        tables[n_tables++] = &avx_vnni;
+    }
     if (!has_avx512_vnni()) return;
     avx512 = cpu_kernels_avx2;
     cpu_kernels_refine_avx512(&avx512);

@@ -178,6 +178,28 @@ static void free_scale(weights *w) { ternary_scale_free(&w->scale); }
 
 // ---- comparison ----
 
+// ---- tables ----
+
+#define MAX_TABLES (CPU_MAX_KERNELS + 1)
+
+#if defined(HAS_EMULATED_AVX_VNNI)
+void refine_emulated_avx_vnni(cpu_kernels *k); // emulated_avx_vnni.c
+#endif
+
+static size_t list_tables(const cpu_kernels *out[MAX_TABLES])
+{
+    size_t n = cpu_kernels_list(out);
+#if defined(HAS_EMULATED_AVX_VNNI)
+    static cpu_kernels emulated;
+    if (n > 1) { // AVX2 runs here
+        emulated = cpu_kernels_avx2;
+        refine_emulated_avx_vnni(&emulated);
+        out[n++] = &emulated;
+    }
+#endif
+    return n;
+}
+
 static uint32_t *flag_word;
 
 static op make_op(op_kind kind, uint32_t m)
@@ -210,8 +232,8 @@ static void compare(const op *o, const view *outputs, size_t n_outputs, bool exp
     assert_int_equal(want_flag, expect_flag ? PLACE : UINT32_MAX);
     for (size_t i = 0; i < n_outputs; i++) memcpy(want[i], outputs[i].buffer->data, outputs[i].buffer->n_bytes);
 
-    const cpu_kernels *list[CPU_MAX_KERNELS];
-    size_t n_tables = cpu_kernels_list(list);
+    const cpu_kernels *list[MAX_TABLES];
+    size_t n_tables = list_tables(list);
     for (size_t t = 0; t < n_tables; t++)
         for (size_t n = 0; n < COUNT(threads_list); n++) {
             for (size_t i = 0; i < n_outputs; i++)
@@ -605,10 +627,11 @@ static void kv_flag(void **state)
 static int create_teams(void **state)
 {
     (void)state;
-    const cpu_kernels *list[CPU_MAX_KERNELS];
-    size_t n_tables = cpu_kernels_list(list);
+    const cpu_kernels *list[MAX_TABLES];
+    size_t n_tables = list_tables(list);
     for (size_t i = 0; i < n_tables; i++) print_message("kernels: %s\n", list[i]->name);
-    if (n_tables < CPU_MAX_KERNELS) print_message("this processor runs no further table; those stay untested here\n");
+    if (cpu_kernels_list(list) < CPU_MAX_KERNELS)
+        print_message("this processor runs no further table; those stay untested here\n");
     for (size_t n = 0; n < COUNT(threads_list); n++)
         if (team_create((uint32_t)threads_list[n], &teams[n], NULL) != TERN_OK) return -1;
     return 0;
