@@ -102,20 +102,37 @@ static void synthetic(void **state)
 
 // ---- a head that int4 rows screen
 
-// At least the best 256 logits of each row have the bits of the stored head, the first token among them, and no other
-// logit is above those.
+#define N_RANKED 40 // tokens that top-k sampling takes by default
+
+static int descending(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+// At least 256 logits of each row have the bits of the stored head, its best 40 among them, and no other logit is above
+// those.
 static void check_screened(const matrix *screened, const matrix *stored, const char *what)
 {
     assert_int_equal(screened->n_rows, stored->n_rows);
     size_t n = stored->n_cols;
+    assert_true(n >= 256);
+    float *sorted = malloc(n * sizeof *sorted);
     for (size_t r = 0; r < stored->n_rows; r++) {
         const float *got = screened->values + r * n, *exact = stored->values + r * n;
-        size_t n_exact = 0, best = argmax(exact, n);
-        for (size_t i = 0; i < n; i++) n_exact += memcmp(&got[i], &exact[i], sizeof(float)) == 0;
-        if (n_exact < (n < 256 ? n : 256) || argmax(got, n) != best || got[best] != exact[best])
-            fail_msg("%s, row %zu: %zu logits as stored, token %zu first instead of %zu", what, r, n_exact,
-                     argmax(got, n), best);
+        memcpy(sorted, exact, n * sizeof *sorted);
+        qsort(sorted, n, sizeof *sorted, descending);
+        float least = sorted[N_RANKED - 1];
+        size_t n_exact = 0, n_wrong = 0;
+        for (size_t i = 0; i < n; i++) {
+            bool is_exact = memcmp(&got[i], &exact[i], sizeof(float)) == 0;
+            n_exact += is_exact;
+            n_wrong += !is_exact && (exact[i] >= least || got[i] >= least);
+        }
+        if (n_exact < 256 || n_wrong > 0)
+            fail_msg("%s, row %zu: %zu logits as stored, %zu of the best 40 are not", what, r, n_exact, n_wrong);
     }
+    free(sorted);
 }
 
 // On the CPU against the stored head, then everywhere against the CPU; planned bytes against those counted.
