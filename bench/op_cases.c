@@ -69,6 +69,7 @@ static uint64_t case_macs(const op_case *c)
     case OP_TERNARY_MM: return rows * c->n * c->k * c->n_terms;
     case OP_DENSE_MM: return rows * c->n * c->k;
     case OP_INT_MM: return 2 * rows * c->n * c->k;
+    case OP_RESCORE: return rows * c->n_best * c->k;
     case OP_EMBED: return rows * c->k;
     case OP_HEAD_NORM: return rows * c->n_heads * c->head_dim;
     case OP_ROPE_KV: return rows * (c->n_heads + 2 * c->n_kv_heads) * c->head_dim;
@@ -104,6 +105,9 @@ static void describe_shape(const op_case *c, char *out, size_t n_bytes)
     case OP_INT_MM:
     case OP_DENSE_MM:
         snprintf(out, n_bytes, "N=%u K=%u %s%s", c->n, c->k, c->is_ternary ? "ternary " : "", form);
+        break;
+    case OP_RESCORE:
+        snprintf(out, n_bytes, "N=%u K=%u %s%s best=%u", c->n, c->k, c->is_ternary ? "ternary " : "", form, c->n_best);
         break;
     case OP_EMBED: snprintf(out, n_bytes, "V=%u K=%u %s%s", c->n, c->k, c->is_ternary ? "ternary " : "", form); break;
     case OP_HEAD_NORM: snprintf(out, n_bytes, "H=%u D=%u", c->n_heads, c->head_dim); break;
@@ -412,6 +416,60 @@ static void add_int(case_list *list)
     }
 }
 
+// Exact logits of some rows. Every type; more ids than rows there are, and one; rows that end inside 64 columns and
+// inside the eight of a lane, and that fill more than the pieces kernels take at a time.
+static void add_rescore(case_list *list)
+{
+    static const uint32_t best_sweep[] = {1, 2, 7, 8, 9, 31, 32, 33, 255, 256};
+    static const uint32_t k_sweep[] = {1, 3, 7, 8, 9, 63, 64, 65, 127, 130, 1023, 1025, 4095, 4097, 4104, 4160};
+    static const op_recipe recipes[] = {RECIPE_ZEROS,    RECIPE_OUTLIER, RECIPE_EXTREME,
+                                        RECIPE_DENORMAL, RECIPE_NAN,     RECIPE_INF};
+    for (int type = DENSE_F32; type < DENSE_N_TYPES; type++) {
+        op_case c = {.kind = OP_RESCORE, .dense = (dense_type)type, .m = 3, .n = 300, .k = 512, .n_best = 20};
+        c.gap = 16;
+        add(list, c);
+        c.k = dense_block(c.dense);
+        c.m = 1;
+        add(list, c);
+        c.k = 2560;
+        c.n_best = 256;
+        add(list, c);
+    }
+    op_case c = {.kind = OP_RESCORE, .is_ternary = true, .scale = SCALE_ROWS, .m = 2, .n = 50, .k = 333, .n_best = 33};
+    add(list, c);
+    c.group = 64;
+    add(list, c);
+    const op_case base = {.kind = OP_RESCORE, .dense = DENSE_F16, .m = 2, .n = 70, .k = 256, .n_best = 32};
+    for (size_t i = 0; i < COUNT(best_sweep); i++) {
+        c = base;
+        c.n_best = best_sweep[i];
+        c.n = i % 3 == 0 ? 5 : 300;
+        add(list, c);
+    }
+    for (size_t i = 0; i < COUNT(k_sweep); i++) {
+        c = base;
+        c.dense = i % 2 == 0 ? DENSE_F32 : DENSE_BF16;
+        c.k = k_sweep[i];
+        c.gap = 16 * (uint32_t)(i % 3);
+        add(list, c);
+    }
+    for (size_t i = 0; i < COUNT(m_sweep) && m_sweep[i] <= 128; i++) {
+        c = base;
+        c.m = m_sweep[i];
+        add(list, c);
+    }
+    for (size_t i = 0; i < COUNT(recipes); i++)
+        for (uint32_t m = 1; m <= 7; m += 3) {
+            c = base;
+            c.recipe = recipes[i];
+            c.m = m;
+            add(list, c);
+        }
+    // A slice of the 2B-4T head.
+    c = (op_case){.kind = OP_RESCORE, .dense = DENSE_BF16, .m = 1, .n = 6000, .k = 2560, .n_best = 256};
+    add(list, c);
+}
+
 static void add_embed(case_list *list)
 {
     for (int type = DENSE_F32; type < DENSE_N_TYPES; type++) {
@@ -670,6 +728,7 @@ tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
     add_ternary_recipes(&list);
     add_dense(&list);
     add_int(&list);
+    add_rescore(&list);
     add_rope_kv(&list);
     add_attention(&list);
     add_attention_prompts(&list);

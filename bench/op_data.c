@@ -80,13 +80,14 @@ static tern_status add_gains(op_data *d, size_t view_at, uint32_t n, tern_error 
     return TERN_OK;
 }
 
-// Random indices below `limit`, the last and the first among them.
-static tern_status add_indices(op_data *d, const char *name, size_t view_at, uint32_t limit, tern_error *err)
+// Random indices below `limit`, n a row, the last and the first among them.
+static tern_status add_indices(op_data *d, const char *name, size_t view_at, uint32_t n, uint32_t limit,
+                               tern_error *err)
 {
-    op_region *r = add_region(d, name, REGION_INPUT, ELEMENT_I32, view_at, d->c->m, 1, 1, err);
+    op_region *r = add_region(d, name, REGION_INPUT, ELEMENT_I32, view_at, d->c->m, n, n, err);
     if (r == NULL) return TERN_HOST_MEMORY;
-    for (uint32_t i = 0; i < d->c->m; i++)
-        put_int(r, i, 0, i == 0 ? (int32_t)limit - 1 : i == 2 ? 0 : (int32_t)(rng_u64(SEED_IDS, i) % limit));
+    for (uint32_t i = 0; i < d->c->m * n; i++)
+        put_int(r, i / n, i % n, i == 0 ? (int32_t)limit - 1 : i == 2 ? 0 : (int32_t)(rng_u64(SEED_IDS, i) % limit));
     return TERN_OK;
 }
 
@@ -236,7 +237,7 @@ static tern_status make_embed(op_data *d, tern_error *err)
     const op_case *c = d->c;
     d->op.embed.ld_y = c->k + c->gap;
     tern_status status = add_weights(d, AT(embed.table), c->n, c->k, err);
-    if (status == TERN_OK) status = add_indices(d, "ids", AT(embed.ids), c->n, err);
+    if (status == TERN_OK) status = add_indices(d, "ids", AT(embed.ids), 1, c->n, err);
     return status == TERN_OK ? add_output(d, "y", ELEMENT_F32, AT(embed.y), c->k, d->op.embed.ld_y, err) : status;
 }
 
@@ -318,6 +319,18 @@ static tern_status make_int_mm(op_data *d, tern_error *err)
     return status == TERN_OK ? add_output(d, "y", ELEMENT_F32, AT(int_mm.y), c->n, c->n + c->gap, err) : status;
 }
 
+static tern_status make_rescore(op_data *d, tern_error *err)
+{
+    const op_case *c = d->c;
+    d->op.rescore = (op_rescore){.ld_x = c->k + 2 * c->gap, .ld_y = c->n + c->gap, .k = c->n_best};
+    tern_status status = add_weights(d, AT(rescore.w), c->n, c->k, err);
+    if (status == TERN_OK) status = add_indices(d, "ids", AT(rescore.ids), c->n_best, c->n, err);
+    if (status != TERN_OK) return status;
+    bool ok = add_floats(d, "x", REGION_INPUT, AT(rescore.x), c->m, c->k, d->op.rescore.ld_x, SEED_X, err) &&
+              add_floats(d, "y", REGION_IN_PLACE, AT(rescore.y), c->m, c->n, d->op.rescore.ld_y, SEED_Y, err);
+    return ok ? TERN_OK : TERN_HOST_MEMORY;
+}
+
 static tern_status make_rope_kv(op_data *d, tern_error *err)
 {
     const op_case *c = d->c;
@@ -389,7 +402,7 @@ static tern_status make_gather(op_data *d, tern_error *err)
     d->op.gather = (op_gather){.n = c->n, .ld_x = c->n + c->gap, .ld_y = c->n + 2 * c->gap};
     if (!add_floats(d, "x", REGION_INPUT, AT(gather.x), n_rows, c->n, c->n + c->gap, SEED_X, err))
         return TERN_HOST_MEMORY;
-    tern_status status = add_indices(d, "index", AT(gather.index), n_rows, err);
+    tern_status status = add_indices(d, "index", AT(gather.index), 1, n_rows, err);
     return status == TERN_OK ? add_output(d, "y", ELEMENT_F32, AT(gather.y), c->n, c->n + 2 * c->gap, err) : status;
 }
 
@@ -410,7 +423,7 @@ tern_status op_data_create(const op_case *c, op_data **out, tern_error *err)
         [OP_TERNARY_MM] = make_ternary_mm, [OP_DENSE_MM] = make_dense_mm, [OP_ROPE_KV] = make_rope_kv,
         [OP_ATTENTION] = make_attention,   [OP_GATE] = make_gate,         [OP_RESIDUAL] = make_residual,
         [OP_GATHER] = make_gather,         [OP_TOP_K] = make_top_k,       [OP_BLAS_MM] = make_dense_mm,
-        [OP_INT_MM] = make_int_mm,
+        [OP_INT_MM] = make_int_mm,         [OP_RESCORE] = make_rescore,
     };
     op_data *d = calloc(1, sizeof *d);
     if (d == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for op case %s", c->name);

@@ -48,7 +48,7 @@ void op_timer_close(op_timer *s)
 }
 
 // Bytes of the buffers that an execution reads or writes; the KV cache counts what the rows reach, an embedding table
-// the rows it gives.
+// the rows it gives, rescore those it takes.
 static uint64_t operand_bytes(const op_data *d)
 {
     uint64_t n = d->bytes_kv;
@@ -80,6 +80,7 @@ static tern_status prepare(op_timer *s, const op_case *c, tern_error *err)
         if (status != TERN_OK) return status;
         memcpy((uint8_t *)&s->o + s->data->weights_at, &s->copies[0], sizeof s->copies[0]);
         if (c->kind == OP_EMBED) facts->bytes_weights = (uint64_t)c->m * s->data->weight_row_bytes;
+        if (c->kind == OP_RESCORE) facts->bytes_weights = (uint64_t)c->m * c->n_best * s->data->weight_row_bytes;
     }
     if (!b->supports(runner->device, &s->o, &reason))
         return error_set(err, TERN_DEVICE_UNSUPPORTED, "%s: %s", c->name, reason != NULL ? reason : "no reason given");

@@ -151,6 +151,15 @@ static tern_status check_int_mm(checker c, const op_int_mm *a)
     return s == TERN_OK ? check_floats(c, "y", a->y, a->ld_y, shape_of(c, a->w).n_rows) : s;
 }
 
+static tern_status check_rescore(checker c, const op_rescore *a)
+{
+    tern_status s = check_weights(c, a->w);
+    if (s == TERN_OK) s = check_flag(c);
+    if (s == TERN_OK) s = check_floats(c, "x", a->x, a->ld_x, shape_of(c, a->w).n_cols);
+    if (s == TERN_OK) s = check_floats(c, "ids", a->ids, a->k, a->k);
+    return s == TERN_OK ? check_floats(c, "y", a->y, a->ld_y, shape_of(c, a->w).n_rows) : s;
+}
+
 static tern_status check_kv(checker c, const kv_rows *rows, const kv_cache *cache)
 {
     uint64_t block_bytes = (uint64_t)kv_block_bytes(cache->k_type, cache->v_type, (int)cache->n_kv_heads,
@@ -231,6 +240,7 @@ tern_status op_check_operands(const operand_access *access, const device *d, con
     case OP_GATHER: return check_gather(c, &o->gather);
     case OP_TOP_K: return check_top_k(c, &o->top_k);
     case OP_INT_MM: return check_int_mm(c, &o->int_mm);
+    case OP_RESCORE: return check_rescore(c, &o->rescore);
     case OP_N_KINDS: break;
     }
     return error_set(err, TERN_INTERNAL, "op kind %d does not exist", (int)o->kind);

@@ -89,6 +89,15 @@ static const char *refuse_int_mm(const operand_access *access, const op_int_mm *
     return first_of(refuse_quantized(w.n_cols, a->x.ld), refuse_rows(w.n_rows, a->ld_y));
 }
 
+static const char *refuse_rescore(const operand_access *access, const op_rescore *a, uint32_t m)
+{
+    if (a->w == NULL) return "the weights are missing";
+    if (a->k == 0 || a->k > TOP_K_MAX) return "rescore takes between 1 and 256 ids a row";
+    if ((uint64_t)m * a->k > INT32_MAX) return "rescore takes at most 2147483647 ids";
+    weights_desc w = shape_of(access, a->w);
+    return first_of(refuse_rows(w.n_cols, a->ld_x), refuse_rows(w.n_rows, a->ld_y));
+}
+
 static const char *refuse_blas_mm(const operand_access *access, const op_dense_mm *a)
 {
     const char *reason = refuse_dense_mm(access, a);
@@ -165,6 +174,7 @@ const char *op_refusal(const operand_access *access, const op *o)
     case OP_GATHER: return first_of(refuse_rows(o->gather.n, o->gather.ld_x), refuse_rows(o->gather.n, o->gather.ld_y));
     case OP_TOP_K: return refuse_top_k(&o->top_k);
     case OP_INT_MM: return refuse_int_mm(access, &o->int_mm);
+    case OP_RESCORE: return refuse_rescore(access, &o->rescore, o->m);
     case OP_BLAS_MM: return refuse_blas_mm(access, &o->dense_mm);
     case OP_N_KINDS: break;
     }

@@ -17,7 +17,7 @@
 // Errors of value: an op that meets a non-finite sum of squares, absmax or logit, or a |K| or |V| >= 65520 to be stored
 // as f16 or >= 458640 (7 * 65520) as int4, lowers the 32-bit flag word to its own `place` (atomic minimum; the word
 // starts at UINT32_MAX). What it then writes is unspecified. dense_mm and int_mm check their outputs only where
-// `check_finite` is set (the head).
+// `check_finite` is set (the head); rescore always does.
 #ifndef TERN_COMMON_OPS_H
 #define TERN_COMMON_OPS_H
 
@@ -37,6 +37,8 @@ typedef struct view {
     size_t offset;
 } view;
 
+#define TOP_K_MAX 256 // values a row that top_k finds and rescore takes
+
 typedef enum op_kind {
     OP_EMBED,
     OP_NORM,
@@ -53,6 +55,7 @@ typedef enum op_kind {
     OP_GATHER,
     OP_TOP_K,
     OP_INT_MM,
+    OP_RESCORE,
     OP_BLAS_MM, // the one op without defined bits, for baselines
     OP_N_KINDS
 } op_kind;
@@ -145,6 +148,15 @@ typedef struct op_int_mm {
     bool check_finite;
 } op_int_mm;
 
+// y[m, ids[m, j]] = dot64(row ids[m, j] of w dequantised to fp32, x[m], K) for j < k: the bits that dense_mm gives
+// where it takes such weights. Every other y keeps its value, and an id may be named twice. ids: int32 [M, k],
+// validated by the caller. k <= TOP_K_MAX.
+typedef struct op_rescore {
+    const weights *w;
+    view x, ids, y;
+    uint32_t ld_x, ld_y, k;
+} op_rescore;
+
 // Where rows stand: row m belongs to block table row_table[m] (int32 [M]) and has position row_position[m] (int32 [M]).
 // tables: int32 [n_tables, table_ld], block indices into the layer's cache.
 typedef struct kv_rows {
@@ -221,7 +233,6 @@ typedef struct op_gather {
 
 // The k largest of the first n values of each row, over x + 0.0f: larger first, then the lower index. ids: int32 [M,
 // k]; values: fp32 [M, k]. k <= TOP_K_MAX and k <= n.
-#define TOP_K_MAX 256
 typedef struct op_top_k {
     view x, ids, values;
     uint32_t n, ld_x, k;
@@ -247,6 +258,7 @@ typedef struct op {
         op_gather gather;
         op_top_k top_k;
         op_int_mm int_mm;
+        op_rescore rescore;
     };
 } op;
 

@@ -202,7 +202,8 @@ tern_status cuda_head_norm(stream *s, const op *o, tern_error *err);
 tern_status cuda_norm_quant(stream *s, const op *o, tern_error *err);
 tern_status cuda_quant(stream *s, const op *o, tern_error *err);      // OP_QUANT and OP_QUANT2
 tern_status cuda_ternary_mm(stream *s, const op *o, tern_error *err); // tmm_*.cu
-tern_status cuda_dense_mm(stream *s, const op *o, tern_error *err);
+tern_status cuda_dense_mm(stream *s, const op *o, tern_error *err);   // dense_mm.cu
+tern_status cuda_rescore(stream *s, const op *o, tern_error *err);
 tern_status cuda_int_mm(stream *s, const op *o, tern_error *err);    // int_mm.cu
 tern_status cuda_rope_kv(stream *s, const op *o, tern_error *err);   // rope_kv.cu
 tern_status cuda_attention(stream *s, const op *o, tern_error *err); // attention.cu

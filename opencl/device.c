@@ -59,10 +59,13 @@ static const char *const weight_names[OPENCL_DENSE_KINDS] = {
 
 static const char *dense_name(uint32_t kind, opencl_dense_kernel kernel)
 {
-    static const char *const names[2][DENSE_KERNEL_COUNT] = {
-        {[DENSE_EMBED] = "embed", [DENSE_MM_M1] = "dense_mm_m1", [DENSE_MM_M4] = "dense_mm_m4"},
-        {[DENSE_EMBED] = "embed", [DENSE_MM_M1] = "int_mm_m1", [DENSE_MM_M4] = "int_mm_m4"}};
-    return names[dense_is_integer((dense_type)kind)][kernel];
+    static const char *const names[DENSE_KERNEL_COUNT][2] = {
+        [DENSE_EMBED] = {"embed", "embed"},
+        [DENSE_MM_M1] = {"dense_mm_m1", "int_mm_m1"},
+        [DENSE_MM_M4] = {"dense_mm_m4", "int_mm_m4"},
+        [DENSE_RESCORE] = {"rescore", "rescore"},
+    };
+    return names[kernel][dense_is_integer((dense_type)kind)];
 }
 
 static launch begin(device *d, cl_kernel kernel, const char *name)

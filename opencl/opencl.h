@@ -191,7 +191,13 @@ typedef enum opencl_kernel {
 } opencl_kernel;
 
 // Of INT8 and INT4 weights the products are those of int_mm.
-typedef enum opencl_dense_kernel { DENSE_EMBED, DENSE_MM_M1, DENSE_MM_M4, DENSE_KERNEL_COUNT } opencl_dense_kernel;
+typedef enum opencl_dense_kernel {
+    DENSE_EMBED,
+    DENSE_MM_M1,
+    DENSE_MM_M4,
+    DENSE_RESCORE,
+    DENSE_KERNEL_COUNT
+} opencl_dense_kernel;
 #define OPENCL_DENSE_KINDS (DENSE_N_TYPES + TERNARY_N_LAYOUTS) // each dense type, then each ternary layout
 
 typedef struct opencl_staging {
@@ -322,6 +328,7 @@ extern const opencl_op opencl_ops[OP_N_KINDS];
 tern_status opencl_embed(device *d, const op *o, tern_error *err);
 tern_status opencl_dense_mm(device *d, const op *o, tern_error *err);
 tern_status opencl_int_mm(device *d, const op *o, tern_error *err);
+tern_status opencl_rescore(device *d, const op *o, tern_error *err);
 tern_status opencl_ternary_mm(device *d, const op *o, tern_error *err);
 tern_status opencl_rope_kv(device *d, const op *o, tern_error *err);
 tern_status opencl_attention(device *d, const op *o, tern_error *err);

@@ -141,3 +141,18 @@ tern_status opencl_int_mm(device *d, const op *o, tern_error *err)
     launch_flag(&l, o);
     return launch_end(&l, (a->w->shape.n_rows + 7) / 8, (o->m + tokens - 1) / tokens, 1, 64, err);
 }
+
+tern_status opencl_rescore(device *d, const op *o, tern_error *err)
+{
+    const op_rescore *a = &o->rescore;
+    launch l = launch_begin_dense(d, opencl_dense_kind(&a->w->shape), DENSE_RESCORE);
+    arg_dense_matrix(&l, a->w);
+    launch_at(&l, a->x, sizeof(float));
+    launch_at(&l, a->ids, sizeof(int32_t));
+    launch_at(&l, a->y, sizeof(float));
+    launch_u32(&l, a->k);
+    launch_u32(&l, a->ld_x);
+    launch_u32(&l, a->ld_y);
+    launch_flag(&l, o);
+    return launch_end(&l, (a->k + 7) / 8, o->m, 1, 64, err);
+}

@@ -122,5 +122,6 @@ const opencl_op opencl_ops[OP_N_KINDS] = {
     [OP_GATHER] = gather,
     [OP_TOP_K] = opencl_top_k,
     [OP_INT_MM] = opencl_int_mm,
+    [OP_RESCORE] = opencl_rescore,
     [OP_BLAS_MM] = opencl_blas_mm,
 };

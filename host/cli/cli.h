@@ -63,6 +63,8 @@ typedef struct cli_text {
     char text[64];
 } cli_text;
 cli_text cli_bytes(uint64_t n_bytes);
+// "embedding and head held as int8", for a head that is not as stored.
+cli_text cli_head(tern_head head);
 
 // ---- Ctrl-C (interrupt.c)
 

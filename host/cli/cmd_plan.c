@@ -181,7 +181,7 @@ static void print_chosen(const planner *p)
     else
         printf("no plan: %s\n", p->refusal.message);
     if (plan->weights == TERN_WEIGHTS_F16) printf("float twin: %s\n", plan->products);
-    if (plan->head != TERN_HEAD_STORED) printf("embedding and head held as %s\n", tern_head_name(plan->head));
+    if (plan->head != TERN_HEAD_STORED) printf("%s\n", cli_head(plan->head).text);
     printf("%s\n\n", plan->reasons);
     print_classes(plan);
     printf("\nread for a token with the context full: %s", cli_bytes(step_bytes(plan)).text);

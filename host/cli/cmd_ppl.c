@@ -245,7 +245,7 @@ static void print_table(const ppl *p)
            "| %s | %.16s | %zu | %u | %zu | %zu | %s/%s | %.4f +- %.4f |\n",
            p->info.name, p->hash, r->n_tokens, p->measuring.n_ctx, r->n_chunks, r->n_scored,
            tern_kv_type_name(p->s.plan.kv_k), tern_kv_type_name(p->s.plan.kv_v), r->perplexity, r->error);
-    if (p->s.plan.head != TERN_HEAD_STORED) printf("\nembedding and head held as %s\n", tern_head_name(p->s.plan.head));
+    if (p->s.plan.head != TERN_HEAD_STORED) printf("\n%s\n", cli_head(p->s.plan.head).text);
     if (compares(p))
         print_divergence(p);
     else

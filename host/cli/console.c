@@ -157,6 +157,16 @@ cli_text cli_bytes(uint64_t n_bytes)
     return text;
 }
 
+cli_text cli_head(tern_head head)
+{
+    cli_text text;
+    if (head == TERN_HEAD_SCREEN)
+        snprintf(text.text, sizeof text.text, "head screened in int4, the best 256 logits as stored");
+    else
+        snprintf(text.text, sizeof text.text, "embedding and head held as %s", tern_head_name(head));
+    return text;
+}
+
 bool cli_progress_bytes(void *progress, uint64_t bytes_done, uint64_t bytes_total)
 {
     cli_text done = cli_bytes(bytes_done), total = cli_bytes(bytes_total);

@@ -285,14 +285,16 @@ const opt_spec opt_table[] = {
      .help = "f16: the model's float twin for comparison, its matrices as fp16 and multiplied by the device's BLAS "
              "library (cuBLAS, CLBlast) where it has one"},
     {.id = OPT_HEAD, .kind = OPT_CHOICE, .commands = ON(BENCH), .names = "--head", .value = "KIND,...",
-     .choices = "stored|f16|int8|int4", .default_text = "stored", .is_list = true,
+     .choices = "stored|f16|int8|int4|screen", .default_text = "stored", .is_list = true,
      .help = "how the embedding and the head of models as stored are held: int8 takes a byte a weight, int4 about half "
-             "a byte; float twins have a float head"},
+             "a byte; screen: an int4 head chooses 256 tokens, whose logits the stored rows give; float twins have a "
+             "float head"},
     {.id = OPT_HEAD, .kind = OPT_CHOICE, .commands = ON_COMPUTE | ON(PLAN), .names = "--head",
      .value = "KIND",
-     .choices = "stored|f16|int8|int4", .default_text = "stored",
+     .choices = "stored|f16|int8|int4|screen", .default_text = "stored",
      .help = "how the embedding and the head are held: int8 takes a byte a weight, int4 about half a byte, both made "
-             "when the model is loaded and multiplied as exact integers"},
+             "when the model is loaded and multiplied as exact integers; screen: both as stored, and an int4 head that "
+             "chooses the 256 best tokens, whose logits the stored rows then give exactly"},
     {.id = OPT_CARD, .kind = OPT_TEXT, .commands = ON(PLAN), .names = "--card", .value = "NAME",
      .help = "plan for a card that need not be here: rtx3090, rtx4090, rtx5090, a100-40, h100, h200, ... (an unknown "
              "name lists all)"},

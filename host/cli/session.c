@@ -120,7 +120,7 @@ void cli_note_placement(const opt_values *options, const tern_plan *plan)
     if (plan->n_layers_cpu > 0) cli_note(options, "%u of %u layers on the CPU", plan->n_layers_cpu, n);
     if (plan->n_layers_streamed > 0)
         cli_note(options, "%u of %u layers streamed from host memory, %s for each step", plan->n_layers_streamed, n,
-                 cli_bytes(plan->bytes_link_per_token).text);
+                 cli_bytes(plan->pinned.ternary + plan->pinned.dense).text);
 }
 
 void cli_plan_options(const opt_values *options, tern_plan_options *out)

@@ -7,4 +7,5 @@ const cpu_op cpu_fast_ops[OP_N_KINDS] = {
     [OP_TERNARY_MM] = fast_ternary_mm, [OP_DENSE_MM] = fast_dense_mm, [OP_ROPE_KV] = fast_rope_kv,
     [OP_ATTENTION] = fast_attention,   [OP_GATE] = fast_gate,         [OP_RESIDUAL] = fast_residual,
     [OP_GATHER] = fast_gather,         [OP_TOP_K] = fast_top_k,       [OP_INT_MM] = fast_int_mm,
+    [OP_RESCORE] = fast_rescore,
 };

@@ -40,6 +40,7 @@ void fast_ternary_mm(const device *d, const op *o);
 void fast_ternary_groups(const device *d, const op *o); // fast_groups.c: ternary_mm with several scales along K
 void fast_dense_mm(const device *d, const op *o);
 void fast_int_mm(const device *d, const op *o);
+void fast_rescore(const device *d, const op *o);
 void fast_rope_kv(const device *d, const op *o);
 void fast_attention(const device *d, const op *o);
 void fast_gate(const device *d, const op *o);

@@ -1,6 +1,6 @@
-// Fast op: dense_mm. One token: each row's stored bytes go straight into dot64, so that the weights stream from memory;
-// only ternary rows are dequantised first.
-// More: four rows at a time are dequantised into a stack buffer and meet up to TOKENS rows of x in tiles of 4 x 2.
+// Fast ops: dense_mm and rescore. One token: each row's stored bytes go straight into dot64, so that the weights stream
+// from memory; only ternary rows are dequantised first. More: four rows at a time are dequantised into a stack buffer
+// and meet up to TOKENS rows of x in tiles of 4 x 2.
 #include <string.h>
 
 #include "fast.h"
@@ -63,22 +63,21 @@ static void store(const product *p, uint32_t row, uint32_t m, float value)
 
 // ---- one token ----
 
-static void dot_row(const product *p, uint32_t row, uint32_t m)
+// dot64 of one row. Kernels take the blocks of files; other rows are dequantised first.
+static float dot_row(const cpu_kernels *k, const weights *w, uint32_t row, const float *x)
 {
-    const weights *w = p->w;
-    const float *x = fast_row(p->o->dense_mm.x, p->o->dense_mm.ld_x, m);
     float acc[64] = {0};
-    if (!w->is_ternary) {
-        p->kernels->dense_dot(w->type, w->data + row * w->row_bytes, x, w->n_cols, acc);
+    if (!w->is_ternary && !dense_is_integer(w->type)) {
+        k->dense_dot(w->type, w->data + row * w->row_bytes, x, w->n_cols, acc);
     } else {
         float piece[PIECE];
         for (uint32_t c = 0; c < w->n_cols; c += PIECE) {
             uint32_t n = w->n_cols - c < PIECE ? w->n_cols - c : PIECE;
-            fast_weight_floats(p->kernels, w, row, c, n, piece);
-            p->kernels->dense_dot(DENSE_F32, (const uint8_t *)piece, x + c, n, acc);
+            fast_weight_floats(k, w, row, c, n, piece);
+            k->dense_dot(DENSE_F32, (const uint8_t *)piece, x + c, n, acc);
         }
     }
-    store(p, row, m, p->kernels->tree64(acc));
+    return k->tree64(acc);
 }
 
 // ---- many ----
@@ -117,7 +116,9 @@ static void multiply_rows(void *context, uint32_t begin, uint32_t end)
         uint32_t row = begin;
         for (; n_tokens >= fewest_for_tiles(p->w) && row + ROWS <= end; row += ROWS) tile_rows(p, row, m, n_tokens);
         for (; row < end; row++)
-            for (uint32_t t = 0; t < n_tokens; t++) dot_row(p, row, m + t);
+            for (uint32_t t = 0; t < n_tokens; t++)
+                store(p, row, m + t,
+                      dot_row(p->kernels, p->w, row, fast_row(p->o->dense_mm.x, p->o->dense_mm.ld_x, m + t)));
     }
 }
 
@@ -125,4 +126,26 @@ void fast_dense_mm(const device *d, const op *o)
 {
     product p = {d->kernels, o, o->dense_mm.w};
     team_run(d->team, p.w->n_rows, GRAIN, multiply_rows, &p);
+}
+
+// ---- some rows of each token ----
+
+// Items count ids: k of row 0, then k of row 1, ...
+static void rescore_ids(void *context, uint32_t begin, uint32_t end)
+{
+    const product *p = context;
+    const op_rescore *a = &p->o->rescore;
+    const int32_t *ids = cpu_at(a->ids);
+    for (uint32_t i = begin; i < end; i++) {
+        uint32_t m = i / a->k, id = (uint32_t)ids[i];
+        float value = dot_row(p->kernels, p->w, id, fast_row(a->x, a->ld_x, m));
+        if (!scalar_is_finite(value)) cpu_flag(p->o);
+        __atomic_store(&fast_row_out(a->y, a->ld_y, m)[id], &value, __ATOMIC_RELAXED); // another worker may have it too
+    }
+}
+
+void fast_rescore(const device *d, const op *o)
+{
+    product p = {d->kernels, o, o->rescore.w};
+    team_run(d->team, o->m * o->rescore.k, GRAIN, rescore_ids, &p);
 }

@@ -16,6 +16,18 @@ static tern_status check_embed(const op *o, tern_error *err)
     return TERN_OK;
 }
 
+static tern_status check_rescore(const op *o, tern_error *err)
+{
+    const op_rescore *a = &o->rescore;
+    const int32_t *ids = cpu_at(a->ids);
+    for (uint32_t m = 0; m < o->m; m++)
+        for (uint32_t j = 0; j < a->k; j++, ids++)
+            if (*ids < 0 || (uint32_t)*ids >= a->w->n_rows)
+                return error_set(err, TERN_INVALID_ARGUMENT, "rescore: ids[%u][%u] is %d, the weights have %u rows", m,
+                                 j, *ids, a->w->n_rows);
+    return TERN_OK;
+}
+
 // That each row's position and the blocks it uses exist: its own block for rope_kv, all up to it for attention.
 static tern_status check_kv(const op *o, const kv_rows *rows, const kv_cache *cache, tern_error *err)
 {
@@ -79,6 +91,7 @@ tern_status cpu_check_indices(const op *o, tern_error *err)
     case OP_ROPE_KV: return check_rope_kv(o, err);
     case OP_ATTENTION: return check_kv(o, &o->attention.rows, &o->attention.cache, err);
     case OP_GATHER: return check_gather(o, err);
+    case OP_RESCORE: return check_rescore(o, err);
     default: return TERN_OK;
     }
 }

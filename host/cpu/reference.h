@@ -49,6 +49,7 @@ void reference_quant2_op(const device *d, const op *o);
 void reference_ternary_mm(const device *d, const op *o);
 void reference_dense_mm(const device *d, const op *o);
 void reference_int_mm(const device *d, const op *o);
+void reference_rescore(const device *d, const op *o);
 void reference_rope_kv(const device *d, const op *o);
 void reference_attention(const device *d, const op *o);
 void reference_gate(const device *d, const op *o);

@@ -64,6 +64,22 @@ void reference_dense_mm(const device *d, const op *o)
     }
 }
 
+void reference_rescore(const device *d, const op *o)
+{
+    const op_rescore *a = &o->rescore;
+    float *row = reference_scratch(d, a->w);
+    const int32_t *ids = cpu_at(a->ids);
+    for (uint32_t m = 0; m < o->m; m++) {
+        const float *x = (const float *)cpu_at(a->x) + (size_t)m * a->ld_x;
+        float *y = (float *)cpu_at(a->y) + (size_t)m * a->ld_y;
+        for (uint32_t j = 0; j < a->k; j++, ids++) {
+            reference_weight_row(d, a->w, (uint32_t)*ids, row);
+            y[*ids] = reference_dot64(row, x, a->w->n_cols);
+            if (!scalar_is_finite(y[*ids])) cpu_flag(o);
+        }
+    }
+}
+
 // The exact sum of weight code * code over columns [first, end) of a stored row.
 static int32_t stored_dot(const weights *w, const uint8_t *row, const int8_t *codes, uint32_t first, uint32_t end)
 {

@@ -145,8 +145,18 @@ typedef enum tern_weights { TERN_WEIGHTS_STORED = 0, TERN_WEIGHTS_F16 = 1 } tern
 
 // How the embedding and the head are held. INT8 and INT4 are made when the model is loaded, take 1 and about 1/2 byte a
 // weight, and are multiplied as exact integers (common/dense.h); a tied model shares the rows.
-typedef enum tern_head { TERN_HEAD_STORED = 0, TERN_HEAD_F16 = 1, TERN_HEAD_INT8 = 2, TERN_HEAD_INT4 = 3 } tern_head;
-// "stored", "int8"; "unknown" for a number that is none.
+// SCREEN holds the embedding as stored and the head twice: int4 rows give all logits, then the stored rows those of the
+// 256 best tokens, with the bits that STORED gives them; the other logits keep their int4 values. The stored rows are
+// the embedding of a tied model; otherwise they lie where the embedding lies, or in pinned host memory if that is the
+// CPU's. A token reads 256 of them.
+typedef enum tern_head {
+    TERN_HEAD_STORED = 0,
+    TERN_HEAD_F16 = 1,
+    TERN_HEAD_INT8 = 2,
+    TERN_HEAD_INT4 = 3,
+    TERN_HEAD_SCREEN = 4
+} tern_head;
+// "stored", "int8", "screen"; "unknown" for a number that is none.
 TERN_API const char *tern_head_name(tern_head head);
 
 // How ternary matrices with one scale along their columns are packed on the device: two bits a weight, or 1.6. AUTO:
@@ -211,7 +221,7 @@ typedef struct tern_plan {
     uint64_t bytes_device;  // what opening the device takes: scratch, staging
     uint64_t bytes_context; // what its driver takes beside: an allowance
     uint64_t bytes_total;
-    tern_place_bytes pinned; // host memory that the device reads: streamed layers, embedding
+    tern_place_bytes pinned; // host memory that the device reads: streamed layers, embedding, stored rows of a head
     tern_place_bytes cpu;    // the CPU's layers and what they work in
     // Read to decode one token at an empty context: all weights, wherever they are; of these the head's, which only
     // rows with logits read; those that the CPU reads; and what comes over the link to the device first.

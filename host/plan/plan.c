@@ -27,8 +27,11 @@ dense_type plan_head_type(const device_facts *facts, tern_weights kind, tern_hea
 {
     static const dense_type types[] = {
         [TERN_HEAD_F16] = DENSE_F16, [TERN_HEAD_INT8] = DENSE_INT8, [TERN_HEAD_INT4] = DENSE_INT4};
-    return head == TERN_HEAD_STORED ? plan_held_type(facts, kind) : types[head];
+    bool is_as_others = head == TERN_HEAD_STORED || head == TERN_HEAD_SCREEN;
+    return is_as_others ? plan_held_type(facts, kind) : types[head];
 }
+
+uint32_t plan_best_rows(const hparams *hp) { return hp->n_vocab < TOP_K_MAX ? hp->n_vocab : TOP_K_MAX; }
 
 void plan_card_facts(const tern_card *card, device_facts *out)
 {
@@ -53,8 +56,8 @@ static tern_status check_options(const tern_plan_options *o, tern_error *err)
         return error_set(err, TERN_INVALID_ARGUMENT, "unknown KV type");
     if ((unsigned)o->weights > TERN_WEIGHTS_F16)
         return error_set(err, TERN_INVALID_ARGUMENT, "weights is %d, expected 0 (stored) or 1 (f16)", (int)o->weights);
-    if ((unsigned)o->head > TERN_HEAD_INT4)
-        return error_set(err, TERN_INVALID_ARGUMENT, "head is %d, expected 0 (stored) to 3 (int4)", (int)o->head);
+    if ((unsigned)o->head > TERN_HEAD_SCREEN)
+        return error_set(err, TERN_INVALID_ARGUMENT, "head is %d, expected 0 (stored) to 4 (screen)", (int)o->head);
     if (o->head != TERN_HEAD_STORED && o->weights != TERN_WEIGHTS_STORED)
         return error_set(err, TERN_INVALID_ARGUMENT,
                          "a float twin's head is held as its other matrices are: leave the head as stored");
@@ -99,7 +102,8 @@ static tern_plan begin(const hparams *hp, const device_facts *facts, const tern_
                                                                                         : facts->memory_free;
     if (o->n_gpu_layers >= 0 && (uint32_t)o->n_gpu_layers < hp->n_layers)
         plan.n_layers_cpu = hp->n_layers - (uint32_t)o->n_gpu_layers;
-    // A token reads one row of the table, which the link does in microseconds; but a tied table is read whole, as head.
+    // A token reads one row of the table, which the link does in microseconds; but a tied table is read whole, as head,
+    // or for 256 rows, which the link would do in tens of microseconds.
     bool is_apart = !hp->is_tied && facts->n_threads == 0 && plan.n_layers_cpu == 0;
     bool wants_host = o->embedding == TERN_EMBEDDING_AUTO ? is_apart : o->embedding == TERN_EMBEDDING_HOST;
     plan.embedding = wants_host && plan.n_layers_cpu == 0 ? TERN_EMBEDDING_HOST : TERN_EMBEDDING_DEVICE;

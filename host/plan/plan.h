@@ -37,8 +37,11 @@ step_shape plan_step_shape(const hparams *hp, const tern_plan *plan, bool has_he
 dense_type plan_held_type(const device_facts *facts, tern_weights kind);
 ternary_layout plan_layout(tern_layout layout);
 
-// The same of the embedding and the head.
+// The same of the embedding and the head; a head that is screened has int4 rows beside them.
 dense_type plan_head_type(const device_facts *facts, tern_weights kind, tern_head head);
+
+// How many rows of a screened head a token is rescored with.
+uint32_t plan_best_rows(const hparams *hp);
 
 // KV_* of the public type.
 int plan_kv_type(tern_kv_type type);

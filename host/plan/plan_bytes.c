@@ -11,14 +11,22 @@ static bool add(uint64_t *sum, uint64_t n) { return check_add(*sum, n, sum); }
 uint32_t plan_spans(const hparams *hp, const tern_plan *plan, plan_span out[PLAN_MAX_SPANS])
 {
     uint32_t n = 0, n_cpu = plan->n_layers_cpu, n_device = hp->n_layers - n_cpu;
-    if (n_cpu > 0) out[n++] = (plan_span){{.n_layers = n_cpu, .has_embedding = true, .has_head = n_device == 0}, true};
+    bool is_screened = plan->head == TERN_HEAD_SCREEN, is_on_host = plan->embedding == TERN_EMBEDDING_HOST;
+    if (n_cpu > 0)
+        out[n++] = (plan_span){{.n_layers = n_cpu,
+                                .has_embedding = true,
+                                .has_head = n_device == 0,
+                                .is_head_screened = is_screened && n_device == 0},
+                               true};
     if (n_device > 0)
         out[n++] = (plan_span){{.first_layer = n_cpu,
                                 .n_layers = n_device,
                                 .n_streamed = plan->n_layers_streamed,
                                 .has_embedding = n_cpu == 0,
                                 .has_head = true,
-                                .is_embedding_on_host = plan->embedding == TERN_EMBEDDING_HOST && n_cpu == 0},
+                                .is_embedding_on_host = is_on_host && n_cpu == 0,
+                                .is_head_screened = is_screened,
+                                .is_stored_head_on_host = is_screened && (is_on_host || n_cpu > 0)},
                                false};
     return n;
 }
@@ -30,6 +38,7 @@ step_shape plan_step_shape(const hparams *hp, const tern_plan *plan, bool has_he
                         .n_tables = plan->n_sequences,
                         .table_ld = table_ld,
                         .n_logits = has_head ? step_logit_rows(hp, plan->n_batch) : 0,
+                        .n_best = has_head && plan->head == TERN_HEAD_SCREEN ? plan_best_rows(hp) : 0,
                         .k_type = plan_kv_type(plan->kv_k),
                         .v_type = plan_kv_type(plan->kv_v),
                         // Sequences share the positions; each may leave its last block partly empty.
@@ -71,11 +80,12 @@ static tern_status add_layer(const measure *m, uint32_t layer, uint64_t *ternary
     return TERN_OK;
 }
 
-static tern_status add_table(const measure *m, const matrix_source *table, uint64_t *class, tern_error *err)
+static tern_status add_table(const measure *m, const matrix_source *table, dense_type held, uint64_t *class,
+                             tern_error *err)
 {
     linear_plan one;
     uint64_t n;
-    linear_plan_make(&table, 1, m->head_held, m->layout, &one);
+    linear_plan_make(&table, 1, held, m->layout, &one);
     tern_status status = linear_part_bytes(m->backend, &one, 0, &n, err);
     if (status == TERN_OK && !add(class, n)) return too_large(err);
     return status;
@@ -90,12 +100,21 @@ static tern_status add_tables(const measure *m, const plan_span *at, tern_error 
                           : span->is_embedding_on_host ? &plan->pinned.embedding
                                                        : &plan->bytes_embedding;
     uint64_t *head = at->is_on_cpu ? &plan->cpu.head : &plan->bytes_head;
+    uint64_t *stored_head = span->is_stored_head_on_host ? &plan->pinned.head : head;
+    bool is_shared = resident_shares_table(model, span);
     tern_status status = TERN_OK;
-    if (span->has_embedding) status = add_table(m, &model->embedding, embedding, err);
+    if (span->has_embedding) status = add_table(m, &model->embedding, m->head_held, embedding, err);
     if (status != TERN_OK || !span->has_head) return status;
-    bool is_shared = model->hp.is_tied && span->has_embedding && !span->is_embedding_on_host;
-    if (!is_shared) status = add_table(m, model->hp.is_tied ? &model->embedding : &model->head, head, err);
-    plan->bytes_head_per_token = is_shared ? *embedding : *head;
+    if (span->is_head_screened) {
+        const matrix_source *source = resident_head_source(model);
+        uint64_t best = plan_best_rows(&model->hp) * (uint64_t)dense_row_bytes(source->dense, source->n_cols);
+        status = add_table(m, source, DENSE_INT4, head, err);
+        plan->bytes_head_per_token = *head + best;
+        if (span->is_stored_head_on_host) plan->bytes_link_per_token = best;
+    }
+    if (status == TERN_OK && !is_shared)
+        status = add_table(m, resident_head_source(model), m->head_held, stored_head, err);
+    if (!span->is_head_screened) plan->bytes_head_per_token = is_shared ? *embedding : *head;
     return status;
 }
 
@@ -131,18 +150,37 @@ static tern_status add_span(const measure *m, const plan_span *at, tern_error *e
     return status;
 }
 
+// Rows of the type that a head is held in, or screened with, are of whole blocks.
+static tern_status check_head_type(const model_source *model, dense_type held, tern_error *err)
+{
+    if (held == DENSE_N_TYPES || model->hp.n_embd % dense_formats[held].block == 0) return TERN_OK;
+    return error_set(err, TERN_UNSUPPORTED, "a head held as %s has rows of a multiple of %u columns; here they have %u",
+                     dense_formats[held].name, dense_formats[held].block, model->hp.n_embd);
+}
+
+// Screening must save something.
+static tern_status check_screening(const model_source *model, tern_error *err)
+{
+    const matrix_source *head = resident_head_source(model);
+    tern_status status = check_head_type(model, DENSE_INT4, err);
+    bool is_ternary = matrix_is_ternary(head);
+    if (status != TERN_OK ||
+        (!is_ternary && dense_row_bytes(head->dense, head->n_cols) > dense_row_bytes(DENSE_INT4, head->n_cols)))
+        return status;
+    return error_set(err, TERN_UNSUPPORTED,
+                     "%s is %s, no more bytes than the int4 rows that would screen it: leave the head as stored",
+                     head->name, is_ternary ? "ternary" : dense_formats[head->dense].name);
+}
+
 static tern_status measure_weights(const model_source *model, const plan_places *where, tern_plan *plan,
                                    tern_error *err)
 {
     plan_span spans[PLAN_MAX_SPANS];
-    uint32_t n = plan_spans(&model->hp, plan, spans), n_embd = model->hp.n_embd;
-    dense_type head = plan_head_type(where->facts, plan->weights, plan->head);
-    if (head != DENSE_N_TYPES && n_embd % dense_formats[head].block != 0)
-        return error_set(err, TERN_UNSUPPORTED,
-                         "a head held as %s has rows of a multiple of %u columns; here they have %u",
-                         dense_formats[head].name, dense_formats[head].block, n_embd);
+    uint32_t n = plan_spans(&model->hp, plan, spans);
+    tern_status status = plan->head == TERN_HEAD_SCREEN ? check_screening(model, err) : TERN_OK;
+    if (status != TERN_OK) return status;
     plan->bytes_ternary = plan->bytes_dense = plan->bytes_embedding = plan->bytes_head = plan->bytes_norms = 0;
-    plan->bytes_slots = plan->bytes_head_per_token = 0;
+    plan->bytes_slots = plan->bytes_head_per_token = plan->bytes_link_per_token = 0;
     plan->pinned = plan->cpu = (tern_place_bytes){0};
     plan->is_layout_mixed = false;
     for (uint32_t i = 0; i < n; i++) {
@@ -153,24 +191,20 @@ static tern_status measure_weights(const model_source *model, const plan_places 
                            .head_held = plan_head_type(facts, plan->weights, plan->head),
                            .layout = plan_layout(plan->layout),
                            .plan = plan};
-        if (m.head_held != DENSE_N_TYPES && model->hp.n_embd % dense_formats[m.head_held].block != 0)
-            return error_set(err, TERN_UNSUPPORTED,
-                             "a head held as %s has rows of a multiple of %u columns; here they have %u",
-                             dense_formats[m.head_held].name, dense_formats[m.head_held].block, model->hp.n_embd);
-        tern_status status = add_span(&m, &spans[i], err);
+        status = check_head_type(model, m.head_held, err);
+        if (status == TERN_OK) status = add_span(&m, &spans[i], err);
         if (status != TERN_OK) return status;
     }
     bool has_device = plan->n_layers_cpu < model->hp.n_layers;
     plan->bytes_device = has_device ? where->facts->bytes_open : 0;
     plan->bytes_context = has_device ? where->facts->bytes_context : 0;
-    uint64_t cpu = plan->cpu.ternary, link = plan->pinned.ternary, all = plan->bytes_ternary;
+    uint64_t cpu = plan->cpu.ternary, streamed = plan->pinned.ternary, all = plan->bytes_ternary;
     if (!add(&cpu, plan->cpu.dense) || !add(&cpu, plan->cpu.norms) ||
-        !add(&cpu, has_device ? 0 : plan->bytes_head_per_token) || !add(&link, plan->pinned.dense) ||
-        !add(&all, plan->bytes_dense) || !add(&all, plan->bytes_norms) || !add(&all, link) || !add(&all, cpu) ||
-        !add(&all, has_device ? plan->bytes_head_per_token : 0))
+        !add(&cpu, has_device ? 0 : plan->bytes_head_per_token) || !add(&streamed, plan->pinned.dense) ||
+        !add(&all, plan->bytes_dense) || !add(&all, plan->bytes_norms) || !add(&all, streamed) || !add(&all, cpu) ||
+        !add(&all, has_device ? plan->bytes_head_per_token : 0) || !add(&plan->bytes_link_per_token, streamed))
         return too_large(err);
     plan->bytes_cpu_per_token = cpu;
-    plan->bytes_link_per_token = link;
     plan->bytes_per_token = all;
     return TERN_OK;
 }

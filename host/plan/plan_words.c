@@ -19,8 +19,11 @@ const char *tern_kv_type_name(tern_kv_type type)
 
 const char *tern_head_name(tern_head head)
 {
-    static const char *const names[] = {
-        [TERN_HEAD_STORED] = "stored", [TERN_HEAD_F16] = "f16", [TERN_HEAD_INT8] = "int8", [TERN_HEAD_INT4] = "int4"};
+    static const char *const names[] = {[TERN_HEAD_STORED] = "stored",
+                                        [TERN_HEAD_F16] = "f16",
+                                        [TERN_HEAD_INT8] = "int8",
+                                        [TERN_HEAD_INT4] = "int4",
+                                        [TERN_HEAD_SCREEN] = "screen"};
     return (unsigned)head < sizeof names / sizeof *names ? names[head] : "unknown";
 }
 
@@ -64,6 +67,17 @@ static void explain_embedding(const hparams *hp, const tern_plan_options *o, ter
         append(r, sizeof plan->reasons, " ", "Embedding on the device: it is the head too.");
 }
 
+static void explain_head(const hparams *hp, tern_plan *plan)
+{
+    if (plan->head != TERN_HEAD_SCREEN) return;
+    bool is_embedding = hp->is_tied && (plan->n_layers_cpu == 0 || plan->n_layers_cpu == hp->n_layers);
+    append(plan->reasons, sizeof plan->reasons, " ",
+           "Head: int4 rows choose %u tokens, whose logits come from the stored rows, %s.", plan_best_rows(hp),
+           is_embedding            ? "which are the embedding"
+           : plan->pinned.head > 0 ? "in pinned host memory"
+                                   : "beside them");
+}
+
 static void explain_layers(const hparams *hp, const tern_plan_options *o, bool is_resident_too_large, tern_plan *plan)
 {
     char *r = plan->reasons;
@@ -75,7 +89,7 @@ static void explain_layers(const hparams *hp, const tern_plan_options *o, bool i
     if (plan->n_layers_streamed > 0)
         append(r, size, " ",
                "%u of %u layers (%.0f MiB) stay in pinned host memory and are copied to the device for each step: %s.",
-               plan->n_layers_streamed, hp->n_layers, mib(plan->bytes_link_per_token),
+               plan->n_layers_streamed, hp->n_layers, mib(plan->pinned.ternary + plan->pinned.dense),
                is_resident_too_large ? "the device does not hold them all" : "as asked for");
     else if (on_device > 0)
         append(r, size, " ", "%u layers on the device%s.", on_device,
@@ -88,6 +102,7 @@ void plan_explain(const model_source *model, const tern_plan_options *options, b
     plan->reasons[0] = 0;
     explain_layout(options, is_t64_too_large, plan);
     explain_embedding(&model->hp, options, plan);
+    explain_head(&model->hp, plan);
     explain_layers(&model->hp, options, is_resident_too_large, plan);
 }
 
@@ -135,6 +150,10 @@ static void advise_neighbours(adviser *a, const tern_plan_options *o, const tern
     changed.n_streamed = TERN_LAYERS_AUTO;
     if (o->n_streamed != TERN_LAYERS_AUTO && would_fit(a, &changed, &other) && other.n_layers_streamed > 0)
         advise(a, "--stream %u", other.n_layers_streamed);
+    changed = *o;
+    changed.embedding = TERN_EMBEDDING_HOST;
+    if (plan->embedding == TERN_EMBEDDING_DEVICE && a->where->facts->n_threads == 0 && would_fit(a, &changed, &other))
+        advise(a, "--embedding host");
     changed = *o;
     for (uint32_t n_batch = plan->n_batch; n_batch > 1;) {
         changed.n_batch = n_batch = (n_batch + 3) / 4;

@@ -133,22 +133,23 @@ uint64_t resident_norm_floats(const model_source *model, const model_span *span)
     return n;
 }
 
-// The table that logits are computed with.
-static const matrix_source *head_source(const model_source *model)
+const matrix_source *resident_head_source(const model_source *model)
 {
     return model->hp.is_tied ? &model->embedding : &model->head;
 }
 
-// Embedding and head of a span are one matrix on the device.
-static bool shares_table(const model_source *model, const model_span *span)
+// A head that is read whole does not stay on the host.
+bool resident_shares_table(const model_source *model, const model_span *span)
 {
-    return model->hp.is_tied && span->has_embedding && span->has_head && !span->is_embedding_on_host;
+    bool is_at_hand = span->is_head_screened || !span->is_embedding_on_host;
+    return model->hp.is_tied && span->has_embedding && span->has_head && is_at_hand;
 }
 
 uint64_t resident_source_bytes(const model_source *model, const model_span *span)
 {
     uint64_t n = span->has_embedding ? model->embedding.n_bytes : 0;
-    if (span->has_head && !shares_table(model, span)) n += head_source(model)->n_bytes;
+    if (span->has_head && !resident_shares_table(model, span)) n += resident_head_source(model)->n_bytes;
+    if (span->is_head_screened) n += resident_head_source(model)->n_bytes; // read once more
     for (uint32_t layer = 0; layer < span->n_layers; layer++)
         for (int i = 0; i < LAYER_N_MATRICES; i++)
             n += layer_matrix(&model->layers[span->first_layer + layer], i)->n_bytes;
@@ -364,12 +365,12 @@ static tern_status load_linear(loader *l, const linear_plan *plan, const placeme
 }
 
 // The embedding or the head.
-static tern_status load_matrix(loader *l, const matrix_source *source, weights_place place, linear *out,
-                               tern_error *err)
+static tern_status load_matrix(loader *l, const matrix_source *source, dense_type held, weights_place place,
+                               linear *out, tern_error *err)
 {
     linear_plan plan;
     const placement where = {.place = place};
-    linear_plan_make(&source, 1, l->options->head_held, l->options->layout, &plan);
+    linear_plan_make(&source, 1, held, l->options->layout, &plan);
     return load_linear(l, &plan, &where, out, err);
 }
 
@@ -446,22 +447,32 @@ static tern_status open_device(resident *r, const device_ref *where, const resid
     return status;
 }
 
+static weights_place place_of(bool is_on_host) { return is_on_host ? WEIGHTS_ON_HOST : WEIGHTS_ON_DEVICE; }
+
 // The embedding and the head, or what the span has of them.
 static tern_status load_tables(loader *l, const model_source *model, tern_error *err)
 {
     const model_span *span = &l->options->span;
+    const dense_type held = l->options->head_held;
     resident *r = l->r;
-    linear embedding = {0};
+    linear embedding = {0}, stored = {0};
     tern_status status = TERN_OK;
     if (span->has_embedding)
-        status = load_matrix(l, &model->embedding, span->is_embedding_on_host ? WEIGHTS_ON_HOST : WEIGHTS_ON_DEVICE,
-                             &embedding, err);
+        status = load_matrix(l, &model->embedding, held, place_of(span->is_embedding_on_host), &embedding, err);
     r->embedding = embedding.part[0];
     if (status != TERN_OK || !span->has_head) return status;
-    if (shares_table(model, span))
-        r->head = embedding;
+    if (resident_shares_table(model, span))
+        stored = embedding;
     else
-        status = load_matrix(l, head_source(model), WEIGHTS_ON_DEVICE, &r->head, err);
+        status = load_matrix(l, resident_head_source(model), held, place_of(span->is_stored_head_on_host), &stored,
+                             err);
+    if (!span->is_head_screened) {
+        r->head = stored;
+    } else {
+        r->stored_head = stored.part[0];
+        if (status == TERN_OK)
+            status = load_matrix(l, resident_head_source(model), DENSE_INT4, WEIGHTS_ON_DEVICE, &r->head, err);
+    }
     if (status == TERN_OK) status = load_norm(l, &model->output_norm, model->hp.n_embd, &r->output_norm, err);
     return status;
 }
@@ -486,7 +497,8 @@ static tern_status load_all(loader *l, const model_source *model, tern_error *er
 tern_status resident_load(const model_source *model, const device_ref *where, const resident_options *options,
                           load_progress *progress, resident **out, tern_error *err)
 {
-    bool is_converted = options->held != DENSE_N_TYPES || options->head_held != DENSE_N_TYPES;
+    bool is_converted = options->held != DENSE_N_TYPES || options->head_held != DENSE_N_TYPES ||
+                        options->span.is_head_screened;
     resident *r = calloc(1, sizeof *r);
     loader l = {.r = r, .options = options, .staging = malloc(STAGING_BYTES), .progress = progress};
     if (is_converted) {
@@ -537,6 +549,7 @@ void resident_free(resident *r)
         for (uint32_t i = 0; i < r->n_layers; i++) free_layer(b, &r->layers[i]);
         layer_stream_free(r->streamed);
         if (r->head.part[0] != r->embedding) b->weights_destroy(r->head.part[0]);
+        if (r->stored_head != r->embedding) b->weights_destroy(r->stored_head);
         b->weights_destroy(r->embedding);
         b->buffer_destroy(r->norms);
         b->buffer_destroy(r->rope);

@@ -29,9 +29,10 @@ typedef struct resident {
     const backend *backend;
     device *device;
     stream *stream;
-    weights *embedding; // NULL: another device has it
-    linear head;        // of one part; no part: another device has it. The embedding itself where both are one
-    buffer *norms;      // all norm vectors
+    weights *embedding;   // NULL: another device has it
+    linear head;          // of one part; no part: another device has it. The embedding itself where both are one
+    weights *stored_head; // what the best of a screened head are rescored with; NULL: not screened. The embedding too
+    buffer *norms;        // all norm vectors
     view output_norm;
     buffer *rope;                   // fp32 [n_ctx][n_dims]
     uint32_t first_layer, n_layers; // of the model
@@ -77,8 +78,14 @@ bool linear_part_is_grouped(const linear_plan *plan, uint32_t part);
 typedef struct model_span {
     uint32_t first_layer, n_layers, n_streamed; // streamed: the last so many of them
     bool has_embedding, has_head;
-    bool is_embedding_on_host; // in memory that the device reads over its link
+    bool is_embedding_on_host;   // in memory that the device reads over its link
+    bool is_head_screened;       // by int4 rows, on the device
+    bool is_stored_head_on_host; // the rows that a screened head is rescored with
 } model_span;
+
+// The matrix that logits are computed with, and whether a span has it as its embedding.
+const matrix_source *resident_head_source(const model_source *model);
+bool resident_shares_table(const model_source *model, const model_span *span);
 
 // Floats of all norm vectors of a span, each padded to 16 so that it starts on 64 bytes.
 uint64_t resident_norm_floats(const model_source *model, const model_span *span);

@@ -87,6 +87,7 @@ static tern_status create_segments(tern_session *s, tern_error *err)
         s->n_segments++;
         status = segment_create(s->hp, model->residents[i], &shape, &s->cancel, &s->segments[i], err);
         s->segments[i].graphs.is_refused = model->plan.is_eager;
+        s->segments[i].step.n_valid = s->n_valid;
     }
     return status;
 }
@@ -296,8 +297,7 @@ static tern_status run_rows(tern_session *s, size_t n_rows, size_t n_out, tern_e
     const step_work work = {.m = (uint32_t)n_rows,
                             .n_out = (uint32_t)n_out,
                             .n_head = (uint32_t)n_head,
-                            .top_k = n_out == 1 ? s->top_k : 0,
-                            .n_valid = s->n_valid};
+                            .top_k = n_out == 1 ? s->top_k : 0};
     tern_status status = run_segments(s, &work, err);
     if (status == TERN_OK) status = finish(s, work.top_k > 0, err);
     if (status != TERN_OK) return status;
@@ -388,7 +388,7 @@ tern_status tern_session_top(tern_session *s, size_t i, size_t k, tern_token *id
     tern_status status = ensure_head(s, i, err);
     s->top_k = (uint32_t)k;
     if (status == TERN_OK && (i != 0 || k > s->n_top)) {
-        status = step_top(last_step(s), (uint32_t)(i - s->head_first), s->n_valid, (uint32_t)k, err);
+        status = step_top(last_step(s), (uint32_t)(i - s->head_first), (uint32_t)k, err);
         if (status == TERN_OK) status = finish(s, true, err);
         if (status == TERN_OK) s->n_top = i == 0 ? (uint32_t)k : 0;
     }

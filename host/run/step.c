@@ -25,15 +25,31 @@ typedef enum step_place {
     PLACE_FFN_RESIDUAL,
     PLACE_OUTPUT_NORM,
     PLACE_HEAD,
+    PLACE_RESCORE,
     PLACE_TOP,
     PLACE_COUNT
 } step_place;
 
 static const char *const place_names[PLACE_COUNT] = {
-    "embedding",   "attn_norm",     "qkv",          "q and k norm",       "rope and KV store",
-    "attention",   "attn_sub_norm", "attn_output",  "attention residual", "ffn_norm",
-    "gate_up",     "activation",    "ffn_sub_norm", "ffn_down",           "ffn residual",
-    "output_norm", "head",          "top",
+    "embedding",
+    "attn_norm",
+    "qkv",
+    "q and k norm",
+    "rope and KV store",
+    "attention",
+    "attn_sub_norm",
+    "attn_output",
+    "attention residual",
+    "ffn_norm",
+    "gate_up",
+    "activation",
+    "ffn_sub_norm",
+    "ffn_down",
+    "ffn residual",
+    "output_norm",
+    "head",
+    "rescoring",
+    "top",
 };
 
 void step_place_name(const hparams *hp, uint32_t place, char *out, size_t n)
@@ -110,6 +126,8 @@ tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *work
     b.projected = take(&l, m, hp->n_embd, 4);
     b.out_hidden = take(&l, shape->n_logits > 0 ? m : 0, hp->n_embd, 4);
     b.logits = take(&l, shape->n_logits, hp->n_vocab, 4);
+    b.best_ids = take(&l, shape->n_logits, shape->n_best, 4);
+    b.best_values = take(&l, shape->n_logits, shape->n_best, 4);
     if (l.overflow)
         return error_set(err, TERN_LIMIT, "the workspace of %u rows at a time is too large; use a smaller batch (-b)",
                          shape->n_batch);
@@ -421,6 +439,28 @@ tern_status step_layers(const step *s, uint32_t m, uint32_t n_out, tern_error *e
     return status;
 }
 
+// Gives the best logits of n rows, chosen by those of the int4 head, the values of the stored head. Its input is what
+// the int4 head's was made of: the normed rows.
+static tern_status rescore_best(const step *s, uint32_t n, tern_error *err)
+{
+    const hparams *hp = s->hp;
+    const step_buffers *b = &s->buffers;
+    uint32_t k = s->shape.n_best < s->n_valid ? s->shape.n_best : s->n_valid;
+    op top = make_op(OP_TOP_K, n, hp->n_layers, PLACE_RESCORE);
+    top.top_k = (op_top_k){
+        .x = b->logits, .ids = b->best_ids, .values = b->best_values, .n = s->n_valid, .ld_x = hp->n_vocab, .k = k};
+    op o = make_op(OP_RESCORE, n, hp->n_layers, PLACE_RESCORE);
+    o.rescore = (op_rescore){.w = s->r->stored_head,
+                             .x = b->normed,
+                             .ids = b->best_ids,
+                             .y = b->logits,
+                             .ld_x = hp->n_embd,
+                             .ld_y = hp->n_vocab,
+                             .k = k};
+    tern_status status = enqueue(s, &top, err);
+    return status == TERN_OK ? enqueue(s, &o, err) : status;
+}
+
 tern_status step_head(const step *s, uint32_t first, uint32_t n, tern_error *err)
 {
     const hparams *hp = s->hp;
@@ -428,17 +468,18 @@ tern_status step_head(const step *s, uint32_t first, uint32_t n, tern_error *err
     rows.offset += (size_t)first * hp->n_embd * sizeof(float);
     // Heads were not trained on int8 inputs: a ternary one takes two terms at least.
     act_quant quant = hp->quant == ACT_QUANT_INT8 ? ACT_QUANT_INT8X2 : hp->quant;
-    return apply_linear(s, n, hp->n_layers, PLACE_OUTPUT_NORM, PLACE_HEAD, rows, hp->n_embd, s->r->output_norm,
-                        &s->r->head, quant, s->buffers.logits, hp->n_vocab, err);
+    tern_status status = apply_linear(s, n, hp->n_layers, PLACE_OUTPUT_NORM, PLACE_HEAD, rows, hp->n_embd,
+                                      s->r->output_norm, &s->r->head, quant, s->buffers.logits, hp->n_vocab, err);
+    return status == TERN_OK && s->r->stored_head != NULL ? rescore_best(s, n, err) : status;
 }
 
-tern_status step_top(const step *s, uint32_t row, uint32_t n_valid, uint32_t k, tern_error *err)
+tern_status step_top(const step *s, uint32_t row, uint32_t k, tern_error *err)
 {
     const step_buffers *b = &s->buffers;
     view logits = b->logits;
     logits.offset += (size_t)row * s->hp->n_vocab * sizeof(float);
     op o = make_op(OP_TOP_K, 1, s->hp->n_layers, PLACE_TOP);
     o.top_k = (op_top_k){
-        .x = logits, .ids = b->top_ids, .values = b->top_values, .n = n_valid, .ld_x = s->hp->n_vocab, .k = k};
+        .x = logits, .ids = b->top_ids, .values = b->top_values, .n = s->n_valid, .ld_x = s->hp->n_vocab, .k = k};
     return enqueue(s, &o, err);
 }

@@ -9,6 +9,7 @@ typedef struct step_shape {
     uint32_t n_tables;  // sequences
     uint32_t table_ld;  // blocks of the longest sequence
     uint32_t n_logits;  // rows of logits computed together at the most; 0: another device has the head
+    uint32_t n_best;    // of a screened head: ids a row that are rescored; 0: not screened
     int k_type, v_type; // KV_*
     uint32_t n_blocks;  // of each layer's KV cache
 } step_shape;
@@ -29,8 +30,9 @@ typedef struct step_buffers {
     view codes, scale, sum;          // the quantised input of ternary products
     view lo_codes, lo_scale, lo_sum; // its second term
     view qkv, attention, gate_up, gated, projected;
-    view out_hidden; // [n_batch, n_embd] rows whose logits are wanted; empty without logits
-    view logits;     // [n_logits, n_vocab]
+    view out_hidden;            // [n_batch, n_embd] rows whose logits are wanted; empty without logits
+    view logits;                // [n_logits, n_vocab]
+    view best_ids, best_values; // [n_logits, n_best]
     uint32_t codes_ld;
     size_t n_bytes; // of the whole workspace
 } step_buffers;
@@ -47,6 +49,7 @@ typedef struct step {
     const resident *r; // whose layers the step is over
     step_shape shape;
     step_buffers buffers;
+    uint32_t n_valid;   // ids that may be chosen: those behind pad the vocabulary
     buffer *const *kv;  // one buffer per layer of the resident
     const bool *cancel; // looked at between layers (atomic load); may be NULL
 } step;
@@ -55,11 +58,12 @@ typedef struct step {
 // inputs were written, then gathers the `n_out` rows named by out_index into out_hidden. CANCELLED between layers.
 tern_status step_layers(const step *s, uint32_t m, uint32_t n_out, tern_error *err);
 
-// Final norm and head for rows [first, first + n) of out_hidden, into logits. n <= n_logits.
+// Final norm and head for rows [first, first + n) of out_hidden, into logits; of a screened head, the stored rows of
+// the best of them too. n <= n_logits.
 tern_status step_head(const step *s, uint32_t first, uint32_t n, tern_error *err);
 
-// Top k of row `row` of logits among the first n_valid ids.
-tern_status step_top(const step *s, uint32_t row, uint32_t n_valid, uint32_t k, tern_error *err);
+// Top k of row `row` of logits among the valid ids.
+tern_status step_top(const step *s, uint32_t row, uint32_t k, tern_error *err);
 
 // Words for a NUMERIC flag: "layer 3, ffn_sub_norm".
 void step_place_name(const hparams *hp, uint32_t place, char *out, size_t n);

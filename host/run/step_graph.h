@@ -9,9 +9,9 @@
 #define STEP_GRAPHS 8 // shapes kept
 
 // All that one evaluation enqueues: the layers for m rows, the head for the first n_head of the n_out rows that want
-// logits, and the top_k best of the first of those among n_valid ids (0: not).
+// logits, and the top_k best of the first of those (0: not).
 typedef struct step_work {
-    uint32_t m, n_out, n_head, top_k, n_valid;
+    uint32_t m, n_out, n_head, top_k;
 } step_work;
 
 typedef struct step_graph {

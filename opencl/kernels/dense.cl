@@ -1,6 +1,7 @@
-// Dense matrix products (dot64 of ops.h) and embedding rows, for one encoding of the weights a program: WEIGHT_TYPE is
-// a dense_type (common/dense.h, where the blocks are described), or WEIGHT_TERNARY for scale * trit of a packed matrix;
-// NAME(x) makes x's kernel name end with the encoding. Products with INT8 and INT4 are in int.cl.
+// Dense matrix products (dot64 of ops.h), those of single rows (rescore), and embedding rows, for one encoding of the
+// weights a program: WEIGHT_TYPE is a dense_type (common/dense.h, where the blocks are described), or WEIGHT_TERNARY
+// for scale * trit of a packed matrix; NAME(x) makes x's kernel name end with the encoding. Products with INT8 and INT4
+// are in int.cl.
 
 #define WEIGHT_F32     0
 #define WEIGHT_F16     1
@@ -138,10 +139,44 @@ __kernel GROUP(64) void NAME(embed_)(MATRIX, const __global int *ids, ulong ids_
     for (uint e = 0; e < n; e++) y[y_at + m * ld_y + i + e] = values[e];
 }
 
+// The tree of dot64 over lanes [lane][element]: lanes l + 4, + 2, + 1, where lane e folds element e; then elements
+// e + 4, + 2, + 1 of what was folded.
+#define FOLD_LANES(v, e)                                                                                               \
+    ((((v)[0][e] + (v)[4][e]) + ((v)[2][e] + (v)[6][e])) + (((v)[1][e] + (v)[5][e]) + ((v)[3][e] + (v)[7][e])))
+#define FOLD_ELEMENTS(v) ((((v)[0] + (v)[4]) + ((v)[2] + (v)[6])) + (((v)[1] + (v)[5]) + ((v)[3] + (v)[7])))
+
+// dot64 of single rows: 8 ids a work-group, 8 lanes a row as in DENSE_MM; dimension 1 is the token.
+__kernel GROUP(64) void NAME(rescore_)(MATRIX, const __global float *x, ulong x_at, const __global int *ids,
+                                       ulong ids_at, __global float *y, ulong y_at, uint k, uint ld_x, uint ld_y,
+                                       volatile __global uint *flag, ulong flag_at, uint place)
+{
+    __local float lanes[8][8][8], folded[8][8]; // [id][lane][element]
+    uint r = get_local_id(0) / 8, lane = get_local_id(0) % 8, j = (uint)get_group_id(0) * 8 + r;
+    size_t token = get_group_id(1);
+    uint id = (uint)ids[ids_at + token * k + min(j, k - 1)];
+    const __global float *xs = x + x_at + token * ld_x;
+    row_of_weights weights = OPEN_ROW(id);
+    float acc[8], values[8];
+    for (uint e = 0; e < 8; e++) acc[e] = 0.0f;
+    for (uint i = 8 * lane; i < n_cols; i += 64) {
+        uint n = min(n_cols - i, 8u);
+        load8(weights, i, n, values);
+        for (uint e = 0; e < n; e++) acc[e] = scalar_fma(values[e], xs[i + e], acc[e]);
+    }
+    for (uint e = 0; e < 8; e++) lanes[r][lane][e] = acc[e];
+    BARRIER();
+    folded[r][lane] = FOLD_LANES(lanes[r], lane);
+    BARRIER();
+    if (lane != 0 || j >= k) return;
+    float sum = FOLD_ELEMENTS(folded[r]);
+    if (!scalar_is_finite(sum)) raise_flag(flag + flag_at, place);
+    y[y_at + token * ld_y + id] = sum;
+}
+
 #if !WEIGHT_IS_INTEGER
 
 // 8 rows a work-group, 8 lanes a row: lane l holds accumulators 8l .. 8l + 7 for each of T tokens (dimension 1 counts
-// tiles of T). The tree of dot64: lanes l + 4, + 2, + 1, then elements e + 4, + 2, + 1; lane e folds element e.
+// tiles of T).
 #define DENSE_MM(name, T)                                                                                              \
     __kernel GROUP(64) void name(MATRIX, const __global float *x, ulong x_at, __global float *y, ulong y_at, uint m,   \
                                  uint ld_x, uint ld_y, uint check_finite, volatile __global uint *flag, ulong flag_at, \
@@ -172,12 +207,10 @@ __kernel GROUP(64) void NAME(embed_)(MATRIX, const __global int *ids, ulong ids_
         for (uint t = 0; t < T; t++) {                                                                                 \
             for (uint e = 0; e < 8; e++) lanes[r][lane][e] = acc[t][e];                                                \
             BARRIER();                                                                                                 \
-            folded[r][lane] = ((lanes[r][0][lane] + lanes[r][4][lane]) + (lanes[r][2][lane] + lanes[r][6][lane])) +    \
-                              ((lanes[r][1][lane] + lanes[r][5][lane]) + (lanes[r][3][lane] + lanes[r][7][lane]));     \
+            folded[r][lane] = FOLD_LANES(lanes[r], lane);                                                              \
             BARRIER();                                                                                                 \
             if (lane == 0 && row < n_rows && token0 + t < m) {                                                         \
-                __local float *v = folded[r];                                                                          \
-                float sum = ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));                         \
+                float sum = FOLD_ELEMENTS(folded[r]);                                                                  \
                 if (check_finite && !scalar_is_finite(sum)) raise_flag(flag + flag_at, place);                         \
                 y[y_at + (size_t)(token0 + t) * ld_y + row] = sum;                                                     \
             }                                                                                                          \

@@ -60,7 +60,12 @@ for device in $devices; do
     same "text of a model in three places" "$(cat "$out")" "$text"
     says "$err" "2 of 6 layers on the CPU"
     says "$err" "3 of 6 layers streamed"
-    expect 0 bench "$model" -dev $device --cache-dir "$cache" -p 4 -n 2 -r 1 --stream 4 -o json
+    for flags in "" "--embedding host" "-ngl 4"; do
+        expect 0 run "$model" -p "Once upon a time" -n 8 --temp 0 -dev $device --cache-dir "$cache" --head screen $flags
+        same "text of a screened head with $flags" "$(cat "$out")" "$text"
+    done
+    expect 0 bench "$model" -dev $device --cache-dir "$cache" -p 4 -n 2 -r 1 --stream 4 --head screen -o json
+    says "$out" '"head": "screen"'
     says "$out" '"n_layers_streamed": 4'
 done
 
@@ -73,6 +78,10 @@ expect 2 run "$model" -p x --layout t99
 expect 0 plan "$model" -dev cpu -c 128 --stream 4 -ngl 5
 says "$out" "pinned host memory"
 says "$out" "1 of 6 layers run on the CPU: -ngl 5."
+expect 0 plan synthetic:70b --card rtx4090 -c 8192 --head screen
+says "$out" "head screened in int4, the best 256 logits as stored"
+says "$out" "Head: int4 rows choose 256 tokens, whose logits come from the stored rows, in pinned host memory."
+says "$out" "4.00 MiB over the link"
 expect 0 plan synthetic:70b --card rtx3060
 says "$out" "copied to the device for each step"
 says "$out" "link: 25 GB/s"

@@ -73,6 +73,9 @@ static void spread_models(void **state)
     for (size_t p = 0; p < sizeof places / sizeof places[0]; p++)
         check_equal(STORIES, (setup){.kv = TERN_KV_INT8, .n_ctx = 64, .place = &places[p]}, ids, 9, p == 0 ? 1 : 4,
                     "spread");
+    for (size_t p = 0; p < sizeof places / sizeof places[0]; p++) // p = 0: the stored rows on the host
+        check_equal(STORIES, (setup){.kv = TERN_KV_INT8, .n_ctx = 64, .head = TERN_HEAD_SCREEN, .place = &places[p]},
+                    ids, 9, p == 0 ? 1 : 4, "spread, with a screened head");
 }
 
 // What the backend holds is what was planned.
@@ -81,8 +84,10 @@ static void memory_is_as_planned(void **state)
     (void)state;
     static const placement places[] = {
         {.n_gpu_layers = TERN_LAYERS_ALL}, {.n_gpu_layers = 3}, {.n_gpu_layers = TERN_LAYERS_ALL, .n_streamed = 4}};
-    for (size_t p = 0; p < sizeof places / sizeof places[0]; p++) {
-        running r = start(STORIES, (setup){.kv = TERN_KV_INT8, .device = "cuda0", .place = &places[p]});
+    for (size_t p = 0; p < 2 * sizeof places / sizeof places[0]; p++) {
+        setup s = {.kv = TERN_KV_INT8, .device = "cuda0", .place = &places[p / 2]};
+        if (p % 2 == 1) s.head = TERN_HEAD_SCREEN;
+        running r = start(STORIES, s);
         uint64_t planned, now, peak;
         tern_model_memory(r.model, &planned, &now, &peak);
         uint64_t off = planned > now ? planned - now : now - planned;

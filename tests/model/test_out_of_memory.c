@@ -77,6 +77,7 @@ typedef struct life {
     int32_t n_gpu_layers, n_streamed;
     tern_embedding embedding;
     tern_weights weights;
+    tern_head head;
 } life;
 
 static tern_status use(tern_model *model, float *logit, tern_error *err)
@@ -112,6 +113,7 @@ static tern_status live_once(const life *l, float *logit, tern_error *err)
     options.n_streamed = l->n_streamed;
     options.embedding = l->embedding;
     options.weights = l->weights;
+    options.head = l->head;
     tern_status status = tern_engine_open(NULL, &engine, err);
     if (status == TERN_OK) status = tern_model_open(engine, "synthetic:tiny", NULL, &model, err);
     if (status == TERN_OK) status = tern_plan_make(model, &options, &plan, err);
@@ -146,13 +148,15 @@ static void every_allocation_fails_once(void **state)
 
 int main(void)
 {
-    static const life lives[] = {{TERN_LAYERS_ALL, 0, TERN_EMBEDDING_AUTO, TERN_WEIGHTS_STORED},
-                                 {1, 0, TERN_EMBEDDING_AUTO, TERN_WEIGHTS_STORED},
-                                 {TERN_LAYERS_ALL, 2, TERN_EMBEDDING_HOST, TERN_WEIGHTS_STORED},
-                                 {1, 1, TERN_EMBEDDING_AUTO, TERN_WEIGHTS_F16}};
-    static const char *const names[] = {"on one device", "spread", "streamed", "a spread, streamed float twin"};
-    struct CMUnitTest tests[4];
-    for (size_t i = 0; i < 4; i++)
+    static const life lives[] = {{TERN_LAYERS_ALL, 0, TERN_EMBEDDING_AUTO, TERN_WEIGHTS_STORED, TERN_HEAD_STORED},
+                                 {1, 0, TERN_EMBEDDING_AUTO, TERN_WEIGHTS_STORED, TERN_HEAD_STORED},
+                                 {TERN_LAYERS_ALL, 2, TERN_EMBEDDING_HOST, TERN_WEIGHTS_STORED, TERN_HEAD_STORED},
+                                 {1, 1, TERN_EMBEDDING_AUTO, TERN_WEIGHTS_F16, TERN_HEAD_STORED},
+                                 {1, 0, TERN_EMBEDDING_AUTO, TERN_WEIGHTS_STORED, TERN_HEAD_SCREEN}};
+    static const char *const names[] = {"on one device", "spread", "streamed", "a spread, streamed float twin",
+                                        "spread, with a screened head"};
+    struct CMUnitTest tests[5];
+    for (size_t i = 0; i < 5; i++)
         tests[i] = (struct CMUnitTest){
             .name = names[i], .test_func = every_allocation_fails_once, .initial_state = (void *)(uintptr_t)&lives[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);

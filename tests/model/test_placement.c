@@ -100,6 +100,105 @@ static void synthetic(void **state)
     check_placements("synthetic:tiny,seed=3", TERN_KV_F16, 1, 2);
 }
 
+// ---- a head that int4 rows screen
+
+#define N_RANKED 40 // tokens that top-k sampling takes by default
+
+static int descending(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+// At least 256 logits of each row have the bits of the stored head, its best 40 among them, and no other logit is above
+// those.
+static void check_screened(const matrix *screened, const matrix *stored, const char *what)
+{
+    assert_int_equal(screened->n_rows, stored->n_rows);
+    size_t n = stored->n_cols;
+    assert_true(n >= 256);
+    float *sorted = malloc(n * sizeof *sorted);
+    for (size_t r = 0; r < stored->n_rows; r++) {
+        const float *got = screened->values + r * n, *exact = stored->values + r * n;
+        memcpy(sorted, exact, n * sizeof *sorted);
+        qsort(sorted, n, sizeof *sorted, descending);
+        float least = sorted[N_RANKED - 1];
+        size_t n_exact = 0, n_wrong = 0;
+        for (size_t i = 0; i < n; i++) {
+            bool is_exact = memcmp(&got[i], &exact[i], sizeof(float)) == 0;
+            n_exact += is_exact;
+            n_wrong += !is_exact && (exact[i] >= least || got[i] >= least);
+        }
+        if (n_exact < 256 || n_wrong > 0)
+            fail_msg("%s, row %zu: %zu logits as stored, %zu of the best 40 are not", what, r, n_exact, n_wrong);
+    }
+    free(sorted);
+}
+
+// On the CPU against the stored head, then everywhere against the CPU; planned bytes against those counted.
+static void check_screening(const char *path, const tern_token *ids, size_t n, const placement *spread, size_t n_spread,
+                            bool is_planned_exactly)
+{
+    setup s = on("cpu", TERN_KV_INT8, NULL);
+    running r = start(path, s);
+    matrix stored = all_logits(&r, ids, n, 64);
+    stop(&r);
+    s.head = TERN_HEAD_SCREEN;
+    r = start(path, s);
+    matrix screened = all_logits(&r, ids, n, 64);
+    if (is_planned_exactly) check_memory(&r, path);
+    stop(&r);
+    check_screened(&screened, &stored, path);
+    for (size_t d = 0; d < n_devices; d++)
+        for (size_t p = 0; p < n_spread; p++) {
+            bool is_slow = strcmp(devices[d], "cpuref") == 0;
+            if (is_slow && !is_planned_exactly) continue;
+            matrix some = {screened.values, is_slow ? 5 : n, screened.n_cols};
+            s.device = devices[d];
+            s.place = &spread[p];
+            check_placement(path, s, ids, some.n_rows, &some, is_planned_exactly);
+        }
+    free(stored.values);
+    free(screened.values);
+}
+
+static void screened_stories(void **state)
+{
+    (void)state;
+    tern_token ids[N_IDS];
+    for (size_t i = 0; i < N_IDS; i++) ids[i] = (tern_token)((i * 2654435761u + 12345) % 500);
+    static const placement everywhere[] = {{.n_gpu_layers = ALL},
+                                           {.n_gpu_layers = ALL, .embedding = TERN_EMBEDDING_HOST},
+                                           {.n_gpu_layers = ALL, .n_streamed = 1},
+                                           {.n_gpu_layers = 1},
+                                           {.n_gpu_layers = 0}};
+    const size_t n = sizeof everywhere / sizeof everywhere[0];
+    check_screening(STORIES, ids, N_IDS, everywhere, n, true);
+    check_screening("synthetic:tiny,seed=3", ids, 20, everywhere, n, true);
+}
+
+// Those whose head is ternary, or not of whole groups of 64 columns, are refused.
+static bool can_be_screened(const char *path)
+{
+    tern_engine *engine = NULL;
+    tern_model *model = NULL;
+    tern_plan_options options;
+    tern_plan plan;
+    tern_error cause = {0};
+    tern_plan_options_init(&options);
+    options.device = "cpu";
+    options.head = TERN_HEAD_SCREEN;
+    CHECK(tern_engine_open(NULL, &engine, err));
+    CHECK(tern_model_open(engine, path, NULL, &model, err));
+    tern_status status = tern_plan_make(model, &options, &plan, &cause);
+    bool is_known = strstr(cause.message, " is ternary, no more bytes") != NULL ||
+                    strstr(cause.message, "a multiple of 64 columns") != NULL;
+    if (status != TERN_OK && (status != TERN_UNSUPPORTED || !is_known)) fail_msg("%s: %s", path, cause.message);
+    tern_model_close(model);
+    tern_engine_close(engine);
+    return status == TERN_OK;
+}
+
 // Matrices of many forms: stacked or apart, dense, scales per row and per group; slots must take each.
 static void check_fixture(void **state)
 {
@@ -123,9 +222,13 @@ static void check_fixture(void **state)
             check_placement(path, on(devices[d], TERN_KV_INT8, &spread[p]), tokens.ids, tokens.n, &expected, false);
         }
     free(expected.values);
+    if (can_be_screened(path)) // few rows: vocabularies go up to 128,256
+        check_screening(path, tokens.ids, tokens.n < 12 ? tokens.n : 12, spread, sizeof spread / sizeof spread[0],
+                        false);
 }
 
-// Text chosen by the device's top k, where steps are recorded and where they are not.
+// Text chosen by the device's top k, where steps are recorded and where they are not; with the stored head, then with
+// it screened.
 static void greedy_text(void **state)
 {
     (void)state;
@@ -133,9 +236,11 @@ static void greedy_text(void **state)
     static const placement spread[] = {
         {.n_gpu_layers = ALL}, {.n_gpu_layers = 3}, {.n_gpu_layers = ALL, .n_streamed = 3}};
     for (size_t d = 0; d < n_devices; d++)
-        for (size_t p = 0; p < sizeof spread / sizeof spread[0]; p++) {
+        for (size_t p = 0; p < 2 * sizeof spread / sizeof spread[0]; p++) {
             if (strcmp(devices[d], "cpuref") == 0) continue;
-            running r = start(STORIES, on(devices[d], TERN_KV_INT8, &spread[p]));
+            setup s = on(devices[d], TERN_KV_INT8, &spread[p / 2]);
+            if (p % 2 == 1) s.head = TERN_HEAD_SCREEN;
+            running r = start(STORIES, s);
             tern_token ids[20];
             tern_row row = {.token = 1, .wants_logits = true};
             for (size_t i = 0; i < 20; i++) {
@@ -324,17 +429,18 @@ static void the_process_grows_as_planned(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[N_FIXTURES + 7] = {
+    struct CMUnitTest tests[N_FIXTURES + 8] = {
         cmocka_unit_test(the_process_grows_as_planned), // first: nothing freed before is there to be used again
         cmocka_unit_test(stories),
         cmocka_unit_test(synthetic),
+        cmocka_unit_test(screened_stories),
         cmocka_unit_test(greedy_text),
         cmocka_unit_test(a_small_budget_streams),
         cmocka_unit_test(a_small_budget_packs_tighter),
         cmocka_unit_test(overflow_is_named_alike),
     };
     for (size_t i = 0; i < N_FIXTURES; i++)
-        tests[7 + i] = (struct CMUnitTest){
+        tests[8 + i] = (struct CMUnitTest){
             .name = fixtures[i].name, .test_func = check_fixture, .initial_state = (void *)(uintptr_t)&fixtures[i]};
-    return _cmocka_run_group_tests("placement", tests, N_FIXTURES + 7, list_devices, NULL);
+    return _cmocka_run_group_tests("placement", tests, N_FIXTURES + 8, list_devices, NULL);
 }

@@ -88,7 +88,7 @@ static void heads_have_the_same_bits_however_they_run(void **state)
     (void)state;
     tern_token ids[70];
     for (size_t i = 0; i < 70; i++) ids[i] = (tern_token)((i * 7919 + 5) % 4093);
-    for (int head = TERN_HEAD_F16; head <= TERN_HEAD_INT4; head++) {
+    for (int head = TERN_HEAD_F16; head <= TERN_HEAD_SCREEN; head++) {
         const setup base = {.kv = TERN_KV_INT8, .head = (tern_head)head};
         setup setups[] = {base, base, base, base};
         setups[0].device = "cpuref";

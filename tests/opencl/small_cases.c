@@ -77,6 +77,8 @@ static bool cut(op_case *c)
     case OP_EMBED:
     case OP_DENSE_MM:
     case OP_INT_MM:
+    case OP_RESCORE:
+        c->n_best = at_most(c->n_best, 9);
         cut_weights(c);
         is_wanted &= c->recipe == RECIPE_RANDOM && (c->k % 2 == 1 || c->k >= 128);
         break;
@@ -116,7 +118,9 @@ static bool is_alike(const op_case *a, const op_case *b)
     if (a->kind == OP_ROPE_KV) return a->k_type == b->k_type && a->v_type == b->v_type && a->adjacent == b->adjacent;
     if (a->kind == OP_ATTENTION)
         return a->k_type == b->k_type && a->v_type == b->v_type && (a->first < 64) == (b->first < 64);
-    if (a->kind != OP_TERNARY_MM && a->kind != OP_DENSE_MM && a->kind != OP_INT_MM && a->kind != OP_EMBED) return false;
+    if (a->kind != OP_TERNARY_MM && a->kind != OP_DENSE_MM && a->kind != OP_INT_MM && a->kind != OP_EMBED &&
+        a->kind != OP_RESCORE)
+        return false;
     bool has_same_rows = a->kind == OP_TERNARY_MM ? a->m == b->m : (a->m == 1) == (b->m == 1);
     return has_same_rows && a->is_ternary == b->is_ternary && a->layout == b->layout && a->dense == b->dense &&
            a->scale == b->scale && (a->group == 0) == (b->group == 0) && a->n_terms == b->n_terms;
@@ -206,8 +210,8 @@ static size_t count_idle_kernels(void)
     for (size_t kind = 0; kind < OPENCL_DENSE_KINDS; kind++)
         for (int k = 0; k < DENSE_KERNEL_COUNT; k++)
             if (!has_run_dense[kind][k]) {
-                printf("FAILED: no small case runs %s of weights of kind %zu\n",
-                       k == DENSE_EMBED ? "embed" : "dense_mm", kind);
+                launch l = launch_begin_dense(watched, (uint32_t)kind, (opencl_dense_kernel)k);
+                printf("FAILED: no small case runs %s of weights of kind %zu\n", l.name, kind);
                 n++;
             }
     return n;

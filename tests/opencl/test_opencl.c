@@ -49,6 +49,7 @@ static size_t n_forms(const op_case *c)
     case OP_TERNARY_MM:
     case OP_DENSE_MM:
     case OP_INT_MM:
+    case OP_RESCORE:
     case OP_EMBED:
     case OP_ATTENTION: return 3;
     default: return 2;
@@ -204,8 +205,11 @@ static void test_broken_kernels_are_noticed(void **state)
         {TOPIC_DENSE, 0, 0, "scalar_fma(values[e], xs[e], acc[t][e])", "values[e] * xs[e] + acc[t][e]",
          "dense_mm M=3 N=37 K=333 ternary rows", "elements differ"},
         // Another order of the same sum.
-        {TOPIC_DENSE, 0, 0, "((v[0] + v[4]) + (v[2] + v[6]))", "((v[0] + v[2]) + (v[4] + v[6]))",
+        {TOPIC_DENSE, 0, 0, "(((v)[0] + (v)[4]) + ((v)[2] + (v)[6]))", "(((v)[0] + (v)[2]) + ((v)[4] + (v)[6]))",
          "dense_mm M=3 N=37 K=333 ternary rows", "elements differ"},
+        // A logit put where its id stands in the list.
+        {TOPIC_DENSE, 0, 0, "y[y_at + token * ld_y + id]", "y[y_at + token * ld_y + j]",
+         "rescore M=3 N=300 K=512 F16 best=20", "elements differ"},
         {TOPIC_ROWS, KERNEL_GATE, KERNEL_FROM_HALF, "+= y[y_at", "= y[y_at", "residual M=3 N=65", "elements differ"},
         // A check left out.
         {TOPIC_ROWS, KERNEL_GATE, KERNEL_FROM_HALF, "if (i < n) h[", "h[", "residual M=3 N=65 gap", "wrote "},

@@ -281,8 +281,8 @@ static void make_sample(sample *s, fixture *f, op_kind kind)
     *s = (sample){.o = {.kind = kind, .m = M}};
     op *o = &s->o;
     bool has_flag = kind == OP_NORM || kind == OP_HEAD_NORM || kind == OP_NORM_QUANT || kind == OP_QUANT ||
-                    kind == OP_QUANT2 || kind == OP_DENSE_MM || kind == OP_INT_MM || kind == OP_ROPE_KV ||
-                    kind == OP_ATTENTION;
+                    kind == OP_QUANT2 || kind == OP_DENSE_MM || kind == OP_INT_MM || kind == OP_RESCORE ||
+                    kind == OP_ROPE_KV || kind == OP_ATTENTION;
     if (has_flag) operand(s, f, "flag", &o->flag, 4);
     switch (kind) {
     case OP_EMBED:
@@ -362,6 +362,12 @@ static void make_sample(sample *s, fixture *f, op_kind kind)
         quantized_operands(s, f, &o->int_mm.x, true);
         operand(s, f, "y", &o->int_mm.y, M * 4 * 4);
         break;
+    case OP_RESCORE:
+        o->rescore = (op_rescore){.w = sample_dense(f), .ld_x = N, .ld_y = 4, .k = 6};
+        operand(s, f, "x", &o->rescore.x, M * N * 4);
+        operand(s, f, "ids", &o->rescore.ids, M * 6 * 4);
+        operand(s, f, "y", &o->rescore.y, M * 4 * 4);
+        break;
     case OP_BLAS_MM:
     case OP_N_KINDS: break;
     }
@@ -414,6 +420,8 @@ static void test_every_index_is_checked(void **state)
     } cases[] = {
         {OP_EMBED, "ids", "ids[2]", 3, 4},
         {OP_EMBED, "ids", "ids[2]", 0, -1},
+        {OP_RESCORE, "ids", "ids[0][2] is 4, the weights have 4 rows", 3, 4},
+        {OP_RESCORE, "ids", "ids[0][2] is -1", 0, -1},
         {OP_GATHER, "index", "index[2]", 0, 1},
         {OP_GATHER, "index", "index[2]", 0, -1},
         {OP_ROPE_KV, "row_position", "position 64", 0, 64},
@@ -504,6 +512,12 @@ static void test_supports(void **state)
     REFUSE(OP_INT_MM, int_mm.w = sample_dense(f), "INT8");
     REFUSE(OP_INT_MM, int_mm.x.ld = 32, "64");
     REFUSE(OP_INT_MM, int_mm.ld_y = 3, "stride");
+    REFUSE(OP_RESCORE, rescore.w = NULL, "missing");
+    REFUSE(OP_RESCORE, rescore.k = 0, "256");
+    REFUSE(OP_RESCORE, rescore.k = TOP_K_MAX + 1, "256");
+    REFUSE(OP_RESCORE, m = INT32_MAX, "2147483647 ids");
+    REFUSE(OP_RESCORE, rescore.ld_x = N - 1, "stride");
+    REFUSE(OP_RESCORE, rescore.ld_y = 3, "stride");
     REFUSE(OP_ROPE_KV, rope_kv.n_dims = 7, "even");
     REFUSE(OP_ROPE_KV, rope_kv.n_dims = 10, "head dimension");
     REFUSE(OP_ROPE_KV, rope_kv.ld_x = 31, "stride");

@@ -288,7 +288,7 @@ static void test_ternary_mm(void **state)
     assert_true(fixture_floats(y)[0] == 254.0f * (1.0f / 127.0f * 0.5f));
 }
 
-static void test_dense_mm_and_embed(void **state)
+static void test_dense_mm_rescore_and_embed(void **state)
 {
     fixture *f = *state;
     const uint32_t n_rows = 5, n_cols = 512, m = 2;
@@ -335,6 +335,18 @@ static void test_dense_mm_and_embed(void **state)
             }
             // 8 steps of a lane and 6 of the tree, each within half an ulp of a partial sum.
             expect_near(fixture_floats(y)[i], sum, magnitude * 14 * 0x1p-24, "dense_mm");
+        }
+        // The rows that are named have the product's bits, row 2 is left as it was.
+        view again = fixture_room(f, m * n_rows * 4);
+        for (uint32_t i = 0; i < m * n_rows; i++) ((float *)cpu_at(again))[i] = 7.0f;
+        o = (op){.kind = OP_RESCORE,
+                 .m = m,
+                 .rescore = {.w = w, .x = x, .y = again, .ld_x = n_cols, .ld_y = n_rows, .k = 5}};
+        o.rescore.ids = PUT_INTS(f, 4, 0, 4, 3, 1, 1, 3, 0, 4, 4);
+        assert_int_equal(fixture_run(f, o), NO_FLAG);
+        for (uint32_t i = 0; i < m * n_rows; i++) {
+            float expected = i % n_rows == 2 ? 7.0f : fixture_floats(y)[i];
+            assert_memory_equal(&fixture_floats(again)[i], &expected, sizeof expected);
         }
         view rows_out = fixture_room(f, 3 * 600 * 4);
         fixture_run(f, (op){.kind = OP_EMBED,
@@ -479,7 +491,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_quant2, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_norm_quant, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_ternary_mm, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_dense_mm_and_embed, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_dense_mm_rescore_and_embed, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gate_residual_gather, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_top_k, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_flags, fixture_setup, fixture_teardown),

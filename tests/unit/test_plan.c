@@ -144,9 +144,85 @@ static void a_head_takes_what_its_type_takes(void **state)
     options.weights = TERN_WEIGHTS_F16;
     assert_int_equal(tern_plan_make(model, &options, &plan, &cause), TERN_INVALID_ARGUMENT);
     options.weights = TERN_WEIGHTS_STORED;
-    options.head = (tern_head)4;
+    options.head = (tern_head)5;
     assert_int_equal(tern_plan_make(model, &options, &plan, &cause), TERN_INVALID_ARGUMENT);
     tern_model_close(model);
+}
+
+// Screened: the int4 rows beside the stored ones, of which a token reads 256, wherever those lie.
+static void a_screened_head_is_both(void **state)
+{
+    (void)state;
+    tern_model *tied = open_shape("synthetic:2b4t"), *untied = open_shape("synthetic:70b");
+    tern_plan_options options;
+    tern_plan plan = {0}, stored = {0};
+    tern_error cause = {0};
+    tern_plan_options_init(&options);
+    options.device = "cpu";
+    options.n_ctx = 64;
+    options.n_batch = 8;
+    options.is_estimate = true;
+    CHECK(tern_plan_make(tied, &options, &stored, err));
+    options.head = TERN_HEAD_SCREEN;
+    CHECK(tern_plan_make(tied, &options, &plan, err));
+    const uint64_t int4 = 128256 * (2560 / 2 + 80) + 64;
+    assert_int_equal(plan.bytes_embedding, 128256ull * 2 * 2560 + 64);
+    assert_int_equal(plan.bytes_head, int4);
+    assert_int_equal(plan.bytes_head_per_token, int4 + 256 * 2 * 2560);
+    assert_int_equal(plan.bytes_workspace, stored.bytes_workspace + 8 * 256 * 8); // an id and a logit each
+    assert_int_equal(plan.bytes_total, stored.bytes_total + int4 + 8 * 256 * 8);
+    assert_int_equal(plan.bytes_per_token - plan.bytes_head_per_token, plan.bytes_ternary + plan.bytes_norms);
+    assert_non_null(strstr(plan.reasons, "256 tokens"));
+    assert_non_null(strstr(plan.reasons, "which are the embedding"));
+    options.weights = TERN_WEIGHTS_F16;
+    assert_int_equal(tern_plan_make(tied, &options, &plan, &cause), TERN_INVALID_ARGUMENT);
+    options.weights = TERN_WEIGHTS_STORED;
+    // A tied table on the host is read over the link.
+    options.card = "rtx4090";
+    options.embedding = TERN_EMBEDDING_HOST;
+    CHECK(tern_plan_make(tied, &options, &plan, err));
+    assert_int_equal(plan.bytes_embedding + plan.pinned.head, 0);
+    assert_within(plan.pinned.embedding, 128256ull * 2 * 2560, 0.01);
+    assert_within(plan.bytes_head, int4, 0.01);
+    assert_int_equal(plan.bytes_link_per_token, 256 * 2 * 2560);
+
+    // Rows of their own lie where the embedding lies, and in host memory if that is the CPU's.
+    const uint64_t own = 128256ull * 2 * 8192, own_int4 = 128256ull * (8192 / 2 + 256), best = 256 * 2 * 8192;
+    options.embedding = TERN_EMBEDDING_AUTO;
+    CHECK(tern_plan_make(untied, &options, &plan, err));
+    assert_within(plan.bytes_head, own_int4, 0.01);
+    assert_within(plan.pinned.head, own, 0.01);
+    assert_int_equal(plan.bytes_link_per_token, best);
+    assert_int_equal(plan.bytes_head_per_token, plan.bytes_head + best);
+    assert_int_equal(plan.pinned.total, plan.pinned.head + plan.pinned.embedding);
+    assert_non_null(strstr(plan.reasons, "in pinned host memory. 80 layers"));
+    options.n_gpu_layers = 40;
+    CHECK(tern_plan_make(untied, &options, &plan, err));
+    assert_within(plan.pinned.head, own, 0.01);
+    assert_within(plan.cpu.embedding, own, 0.01);
+    assert_int_equal(plan.cpu.head, 0);
+    options.n_gpu_layers = 0;
+    CHECK(tern_plan_make(untied, &options, &plan, err));
+    assert_within(plan.cpu.head, own + own_int4, 0.01);
+    assert_int_equal(plan.pinned.total + plan.bytes_link_per_token, 0);
+    assert_int_equal(plan.bytes_cpu_per_token, plan.bytes_per_token);
+    options.n_gpu_layers = TERN_LAYERS_ALL;
+    options.embedding = TERN_EMBEDDING_DEVICE;
+    CHECK(tern_plan_make(untied, &options, &plan, err));
+    assert_within(plan.bytes_head, own + own_int4, 0.01);
+    assert_int_equal(plan.pinned.total + plan.bytes_link_per_token, 0);
+    // What would fit with the tables on the host.
+    options.card = "rtx4060ti-16";
+    options.layout = TERN_LAYOUT_T80;
+    options.n_streamed = 0;
+    options.is_estimate = false;
+    cause = (tern_error){0};
+    assert_int_equal(tern_plan_make(untied, &options, &plan, &cause), TERN_BUDGET);
+    assert_non_null(strstr(cause.message, "--embedding host"));
+    options.embedding = TERN_EMBEDDING_HOST;
+    CHECK(tern_plan_make(untied, &options, &plan, err));
+    tern_model_close(tied);
+    tern_model_close(untied);
 }
 
 static void what_does_not_fit_is_refused_or_shown(void **state)
@@ -274,9 +350,13 @@ static void cards_have_names_of_their_own(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_70b_shape_follows_the_formulas),    cmocka_unit_test(the_tighter_layout_follows_its_formula),
-        cmocka_unit_test(a_head_takes_what_its_type_takes),    cmocka_unit_test(what_does_not_fit_is_refused_or_shown),
-        cmocka_unit_test(layers_that_do_not_fit_are_streamed), cmocka_unit_test(layers_go_to_the_cpu_only_when_asked),
+        cmocka_unit_test(a_70b_shape_follows_the_formulas),
+        cmocka_unit_test(the_tighter_layout_follows_its_formula),
+        cmocka_unit_test(a_head_takes_what_its_type_takes),
+        cmocka_unit_test(a_screened_head_is_both),
+        cmocka_unit_test(what_does_not_fit_is_refused_or_shown),
+        cmocka_unit_test(layers_that_do_not_fit_are_streamed),
+        cmocka_unit_test(layers_go_to_the_cpu_only_when_asked),
         cmocka_unit_test(cards_have_names_of_their_own),
     };
     CHECK(tern_engine_open(NULL, &engine, err));
