@@ -12,11 +12,11 @@
 #include "check.h"
 
 // Opens without blocking, so that a pipe in the place of a file is seen by fstat and not waited for.
-static tern_status open_regular(const char *path, int *out, size_t *n_bytes, tern_error *err)
+static tern_status open_regular(const char *path, int *out, size_t *n_bytes, struct stat *facts, tern_error *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return error_set(err, TERN_IO, "%s: cannot be opened: %s", path, strerror(errno));
-    struct stat st;
+    struct stat st = {0};
     tern_status status = TERN_OK;
     if (fstat(fd, &st) != 0)
         status = error_set(err, TERN_IO, "%s: cannot be examined: %s", path, strerror(errno));
@@ -24,6 +24,7 @@ static tern_status open_regular(const char *path, int *out, size_t *n_bytes, ter
         status = error_set(err, TERN_IO, "%s: is not a regular file", path);
     else if (st.st_size < 0 || !check_size((uint64_t)st.st_size, n_bytes))
         status = error_set(err, TERN_LIMIT, "%s: is too large to be mapped", path);
+    *facts = st;
     if (status == TERN_OK)
         *out = fd;
     else
@@ -31,11 +32,14 @@ static tern_status open_regular(const char *path, int *out, size_t *n_bytes, ter
     return status;
 }
 
+static uint64_t in_ns(struct timespec t) { return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec; }
+
 tern_status file_map_open(const char *path, file_map *out, tern_error *err)
 {
     int fd = -1;
     size_t size = 0;
-    tern_status status = open_regular(path, &fd, &size, err);
+    struct stat st;
+    tern_status status = open_regular(path, &fd, &size, &st, err);
     if (status != TERN_OK) return status;
     void *data = NULL;
     if (size > 0) {
@@ -47,8 +51,11 @@ tern_status file_map_open(const char *path, file_map *out, tern_error *err)
         }
     }
     close(fd);
-    out->data = data;
-    out->size = size;
+    *out = (file_map){.data = data, .size = size};
+    out->identity.device = st.st_dev;
+    out->identity.inode = st.st_ino;
+    out->identity.modified = in_ns(st.st_mtim);
+    out->identity.changed = in_ns(st.st_ctim);
     return TERN_OK;
 }
 
@@ -63,7 +70,8 @@ tern_status file_read_text(const char *path, size_t max_bytes, char **out, size_
 {
     int fd = -1;
     size_t size = 0;
-    tern_status status = open_regular(path, &fd, &size, err);
+    struct stat st;
+    tern_status status = open_regular(path, &fd, &size, &st, err);
     if (status != TERN_OK) return status;
     char *text = NULL;
     size_t n = 0;

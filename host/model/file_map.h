@@ -10,6 +10,11 @@
 typedef struct file_map {
     const uint8_t *data; // NULL for an empty file
     size_t size;
+    // What tells a file from every other and from itself before a change; times in ns. Every write, truncation or
+    // replacement sets `changed`, and no program can set it at will.
+    struct {
+        uint64_t device, inode, modified, changed;
+    } identity;
 } file_map;
 
 // Maps a regular file (IO otherwise; the message names the path). A file that another process truncates while it is

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "model_internal.h"
 
@@ -195,6 +196,26 @@ void model_free(model_source *model)
         free(model->files);
     }
     free(model);
+}
+
+const file_map *model_file(const model_source *model, size_t i)
+{
+    const struct model_files *files = model->files;
+    if (files->safetensors.n_maps > 0) return i < files->safetensors.n_maps ? &files->safetensors.maps[i] : NULL;
+    if (i == 0) return files->map.data != NULL ? &files->map : NULL;
+    return i <= files->n_parts ? &files->parts[i - 1] : NULL;
+}
+
+bool model_may_read(const model_source *model, const uint8_t *data, uint64_t n_bytes)
+{
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    const file_map *f;
+    for (size_t i = 0; (f = model_file(model, i)) != NULL; i++) {
+        uintptr_t from = (uintptr_t)f->data, at = (uintptr_t)data;
+        if (at < from || at - from >= f->size) continue;
+        return n_bytes <= (f->size + page - 1) / page * page - (at - from);
+    }
+    return false;
 }
 
 tern_status model_read_vector(const tensor_ref *ref, uint32_t n, float *out, tern_error *err)
