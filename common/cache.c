@@ -161,6 +161,7 @@ static bool map_own_file(const char *path, cache_file *out)
     void *data = ok ? mmap(NULL, out->n_bytes, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
     if (data != MAP_FAILED) {
         out->data = data;
+        madvise(data, out->n_bytes, MADV_WILLNEED); // all of it is tested and then used
         futimens(fd, NULL); // cache_trim goes by it
     }
     close(fd);

@@ -45,7 +45,12 @@ tern_status file_map_open(const char *path, file_map *out, tern_error *err)
     if (size > 0) {
         data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED) {
-            status = error_set(err, TERN_IO, "%s: mapping %zu bytes failed: %s", path, size, strerror(errno));
+            status = errno == ENOMEM
+                         ? error_set(err, TERN_HOST_MEMORY,
+                                     "%s: mapping it takes %zu bytes of address space, which a limit (ulimit -v) does "
+                                     "not leave; raise the limit or choose a smaller model",
+                                     path, size)
+                         : error_set(err, TERN_IO, "%s: mapping %zu bytes failed: %s", path, size, strerror(errno));
             close(fd);
             return status;
         }

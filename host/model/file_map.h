@@ -17,8 +17,8 @@ typedef struct file_map {
     } identity;
 } file_map;
 
-// Maps a regular file (IO otherwise; the message names the path). A file that another process truncates while it is
-// mapped raises SIGBUS on access: documented, not handled.
+// Maps a regular file (IO otherwise, HOST_MEMORY where the address space does not suffice; the message names the path).
+// A file that another process truncates while it is mapped raises SIGBUS on access: documented, not handled.
 tern_status file_map_open(const char *path, file_map *out, tern_error *err);
 void file_map_close(file_map *map);
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -204,6 +205,13 @@ const file_map *model_file(const model_source *model, size_t i)
     if (files->safetensors.n_maps > 0) return i < files->safetensors.n_maps ? &files->safetensors.maps[i] : NULL;
     if (i == 0) return files->map.data != NULL ? &files->map : NULL;
     return i <= files->n_parts ? &files->parts[i - 1] : NULL;
+}
+
+void model_reads_through(const model_source *model, bool is_reading)
+{
+    const file_map *f;
+    for (size_t i = 0; (f = model_file(model, i)) != NULL; i++)
+        madvise((void *)(uintptr_t)f->data, f->size, is_reading ? MADV_SEQUENTIAL : MADV_NORMAL);
 }
 
 bool model_may_read(const model_source *model, const uint8_t *data, uint64_t n_bytes)

@@ -43,6 +43,9 @@ const file_map *model_file(const model_source *model, size_t i);
 // Whether `n_bytes` from `data` on, which is in one of the files, may be read: up to the end of the last page they may.
 bool model_may_read(const model_source *model, const uint8_t *data, uint64_t n_bytes);
 
+// Tells the kernel that the files are now read from front to back (or no longer), so that it reads ahead further.
+void model_reads_through(const model_source *model, bool is_reading);
+
 // Reads a norm vector (F32, F16 or BF16 in the file) as n float32. MALFORMED if a value is not finite; what `out` then
 // holds is undefined.
 tern_status model_read_vector(const tensor_ref *ref, uint32_t n, float *out, tern_error *err);

@@ -357,7 +357,9 @@ tern_status tern_model_load(tern_model *model, const tern_plan *plan, tern_progr
     if (status != TERN_OK) return status;
     load_progress counted = {.report = progress, .user = user};
     fp_env env = fp_env_enter();
+    model_reads_through(model->source, true);
     status = load_spans(model, &places, where, plan, &counted, err);
+    model_reads_through(model->source, false);
     fp_env_leave(env);
     if (status != TERN_OK) return status;
     model->plan = *plan;
