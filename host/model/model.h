@@ -46,6 +46,10 @@ bool model_may_read(const model_source *model, const uint8_t *data, uint64_t n_b
 // Tells the kernel that the files are now read from front to back (or no longer), so that it reads ahead further.
 void model_reads_through(const model_source *model, bool is_reading);
 
+// Gives up the process's hold on pages of a file that are not needed soon: what was packed need not be resident twice.
+// Bytes that are in no file of the model are left alone.
+void model_release(const model_source *model, const uint8_t *data, uint64_t n_bytes);
+
 // Reads a norm vector (F32, F16 or BF16 in the file) as n float32. MALFORMED if a value is not finite; what `out` then
 // holds is undefined.
 tern_status model_read_vector(const tensor_ref *ref, uint32_t n, float *out, tern_error *err);

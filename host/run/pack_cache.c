@@ -56,6 +56,7 @@ static bool hash_files(const model_source *model, team *t, uint64_t *out)
             return false;
         }
         team_run(t, (uint32_t)n, 1, hash_chunks, &j);
+        model_release(model, f->data, f->size);
         j.sums[n] = f->size;
         j.sums[n + 1] = all;
         all = cache_hash(j.sums, (n + 2) * sizeof(uint64_t));

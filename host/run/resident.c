@@ -311,7 +311,9 @@ static tern_status make_part(loader *l, const linear_plan *plan, uint32_t part, 
     uint32_t row = 0;
     for (uint32_t i = 0; i < plan->n_sources && status == TERN_OK; i++) {
         if (plan->part_of[i] != part) continue;
+        const tensor *stored = plan->source[i]->weights;
         status = upload_rows(l->uploader, plan->source[i], &scales[i], plan->held, to, row, err);
+        if (stored != NULL) model_release(l->model, stored->data, stored->n_bytes);
         row += plan->source[i]->n_rows;
     }
     for (uint32_t i = 0; i < LINEAR_MAX_PARTS; i++) ternary_scale_free(&scales[i]);

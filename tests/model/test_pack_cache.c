@@ -110,11 +110,11 @@ static size_t packed_files(char path[400])
     return n;
 }
 
-static void make_model(const char *path, int seed)
+static void make_model(const char *path, const char *shape, int seed)
 {
     char spec[64];
     model_source *model = NULL;
-    snprintf(spec, sizeof spec, "synthetic:tiny,seed=%d", seed);
+    snprintf(spec, sizeof spec, "synthetic:%s,seed=%d", shape, seed);
     CHECK(model_open(spec, NULL, &model, err));
     const convert_options options = {.type = ENCODE_I2_S};
     CHECK(model_convert(model, path, &options, NULL, err));
@@ -180,7 +180,7 @@ static trial begin(int seed)
     trial t;
     messages m;
     snprintf(t.path, sizeof t.path, "%s/model.gguf", directory);
-    make_model(t.path, seed);
+    make_model(t.path, "tiny", seed);
     t.expected = logits_of(t.path, plain, NULL, 0, &m, NULL);
     return t;
 }
@@ -335,6 +335,48 @@ static void the_reference_reads_it(void **state)
     free(t.expected.values);
 }
 
+// ---- the process's memory
+
+static uint64_t resident_bytes(void)
+{
+    unsigned long long size = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f == NULL) return 0;
+    if (fscanf(f, "%llu %llu", &size, &resident) != 2) resident = 0;
+    fclose(f);
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+// Packed anew, packed and kept, found: mapped or not, the pages are those of the plan, and there when loading ends.
+static void the_process_grows_as_planned(void **state)
+{
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); // its own memory beside every allocation
+#endif
+    char path[200];
+    snprintf(path, sizeof path, "%s/700m.gguf", directory);
+    make_model(path, "700m", 1);
+    for (int i = 0; i < 3; i++) {
+        messages m = {0};
+        tern_engine_options engine;
+        tern_engine_options_init(&engine);
+        engine.log = take_message;
+        engine.log_user = &m;
+        engine.cache_dir = i == 0 ? NULL : cache;
+        uint64_t before = resident_bytes();
+        if (before == 0) skip();
+        running r = start(path, (setup){.n_ctx = 1024, .n_threads = 2, .engine = &engine});
+        uint64_t grown = resident_bytes() - before, planned = r.plan.bytes_total;
+        printf("%llu MiB planned, %llu MiB grown\n", (unsigned long long)planned >> 20,
+               (unsigned long long)grown >> 20);
+        assert_true(said(&m, KEPT) == (i == 1) && said(&m, FOUND) == (i == 2));
+        assert_true(grown <= planned + planned / 50 + ((uint64_t)32 << 20));
+        assert_true(grown + ((uint64_t)32 << 20) >= planned - planned / 20);
+        stop(&r);
+    }
+}
+
 // ---- the version
 
 static uint64_t ternary_image(ternary_layout layout, uint32_t group)
@@ -398,9 +440,9 @@ int main(void)
         T(packing_is_that_of_its_version),  T(stories),
         T(a_changed_model_is_packed_again), T(damaged_files_are_made_again),
         T(no_room_is_no_failure),           T(the_oldest_goes_first),
-        T(the_reference_reads_it),
+        T(the_reference_reads_it),          T(the_process_grows_as_planned),
     };
-    size_t n = 7;
+    size_t n = 8;
     for (size_t i = 0; i < N_FIXTURES; i++) {
         tests[n] = (struct CMUnitTest)T(fixture_forms);
         tests[n].name = fixtures[i].name;
