@@ -34,6 +34,11 @@ static tern_status open_regular(const char *path, int *out, size_t *n_bytes, str
 
 static uint64_t in_ns(struct timespec t) { return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec; }
 
+static file_identity identity_of(const struct stat *st)
+{
+    return (file_identity){st->st_dev, st->st_ino, in_ns(st->st_mtim), in_ns(st->st_ctim)};
+}
+
 tern_status file_map_open(const char *path, file_map *out, tern_error *err)
 {
     int fd = -1;
@@ -56,19 +61,25 @@ tern_status file_map_open(const char *path, file_map *out, tern_error *err)
         }
     }
     close(fd);
-    *out = (file_map){.data = data, .size = size};
-    out->identity.device = st.st_dev;
-    out->identity.inode = st.st_ino;
-    out->identity.modified = in_ns(st.st_mtim);
-    out->identity.changed = in_ns(st.st_ctim);
-    return TERN_OK;
+    *out = (file_map){.data = data, .size = size, .path = strdup(path), .identity = identity_of(&st)};
+    if (out->path != NULL) return TERN_OK;
+    file_map_close(out);
+    return error_set(err, TERN_HOST_MEMORY, "%s: no memory for the path", path);
 }
 
 void file_map_close(file_map *map)
 {
     if (map->data != NULL) munmap((void *)(uintptr_t)map->data, map->size);
-    map->data = NULL;
-    map->size = 0;
+    free(map->path);
+    *map = (file_map){0};
+}
+
+bool file_map_is_current(const file_map *map)
+{
+    struct stat st;
+    if (stat(map->path, &st) != 0 || (uint64_t)st.st_size != map->size) return false;
+    file_identity now = identity_of(&st);
+    return memcmp(&now, &map->identity, sizeof now) == 0;
 }
 
 tern_status file_read_text(const char *path, size_t max_bytes, char **out, size_t *n_bytes, tern_error *err)

@@ -16,6 +16,7 @@
 #define CONTENT_BYTES ((uint64_t)1 << 20) // for all files of hashes together
 
 struct pack_cache {
+    const model_source *model;
     const backend *backend;
     pack_cache_options options;
     team *team;
@@ -135,7 +136,7 @@ tern_status pack_cache_open(const model_source *model, const backend *b, const p
         free(c);
         return error_set(err, TERN_HOST_MEMORY, "no memory for the cache of packed weights");
     }
-    *c = (pack_cache){.backend = b, .options = *options, .team = t, .n_bytes = n_bytes, .n = n};
+    *c = (pack_cache){.model = model, .backend = b, .options = *options, .team = t, .n_bytes = n_bytes, .n = n};
     snprintf(c->key, sizeof c->key, "packed %d by tern %s for %s: model %016llx, %s, %u matrices %016llx",
              PACKING_VERSION, TERN_VERSION, b->name, (unsigned long long)content, origin, n,
              (unsigned long long)hash_forms(matrices, n));
@@ -243,7 +244,10 @@ static tern_status keep(pack_cache *c, const packed_matrix *matrices, scale_shap
                         tern_error *err)
 {
     cache_file file;
+    const file_map *f;
     tern_status status = TERN_OK;
+    for (size_t i = 0; (f = model_file(c->model, i)) != NULL; i++) // the hash in the key was that of these bytes
+        if (!file_map_is_current(f)) return error_set(err, TERN_IO, "%s was changed while it was loaded", f->path);
     sizes[0] = c->n * sizeof *shapes;
     for (uint32_t i = 0; i < c->n && status == TERN_OK; i++) {
         shapes[i] = matrices[i].shape;

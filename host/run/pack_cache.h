@@ -43,7 +43,8 @@ tern_status pack_cache_open(const model_source *model, const backend *b, const p
 // The image of matrix i, every byte tested, in desc->image; *scale, to be freed, gets the shape of its scale and
 // becomes desc->scale. False: it must be made.
 bool pack_cache_find(pack_cache *c, uint32_t i, weights_desc *desc, ternary_scale *scale);
-// Keeps the matrices, which are loaded now, unless all were found. Failure is a message in the log.
+// Keeps the matrices, which are loaded now, unless all were found. Failure is a message in the log; so is a model that
+// was changed meanwhile.
 void pack_cache_keep(pack_cache *c, const packed_matrix *matrices);
 // After the matrices that use its images. NULL: nothing to do.
 void pack_cache_close(pack_cache *c);

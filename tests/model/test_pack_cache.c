@@ -241,6 +241,47 @@ static void a_changed_model_is_packed_again(void **state)
     free(two.expected.values);
 }
 
+// Writes into the model's file while it is loaded.
+static bool change_file(void *user, uint64_t done, uint64_t total)
+{
+    FILE *f = fopen(user, "r+b");
+    (void)done, (void)total;
+    assert_non_null(f);
+    assert_int_equal(fseek(f, -5000, SEEK_END), 0);
+    fputc(0x55, f);
+    fclose(f);
+    return true;
+}
+
+static void a_model_changed_while_loading_is_not_kept(void **state)
+{
+    (void)state;
+    char file[400];
+    messages m = {0};
+    tern_engine_options engine_options;
+    tern_engine *engine = NULL;
+    tern_model *model = NULL;
+    tern_plan plan;
+    tern_plan_options plan_options;
+    trial t = begin(1);
+    tern_plan_options_init(&plan_options);
+    plan_options.device = "cpu";
+    tern_engine_options_init(&engine_options);
+    engine_options.log = take_message;
+    engine_options.log_user = &m;
+    engine_options.cache_dir = cache;
+    engine_options.pack_cache_from = 0;
+    CHECK(tern_engine_open(&engine_options, &engine, err));
+    CHECK(tern_model_open(engine, t.path, NULL, &model, err));
+    CHECK(tern_plan_make(model, &plan_options, &plan, err));
+    CHECK(tern_model_load(model, &plan, change_file, t.path, err));
+    tern_model_close(model);
+    tern_engine_close(engine);
+    if (!said(&m, NOT) || !said(&m, "was changed")) fail_msg("\"%s\"", m.text);
+    assert_int_equal(packed_files(file), 0);
+    free(t.expected.values);
+}
+
 static void damaged_files_are_made_again(void **state)
 {
     (void)state;
@@ -436,13 +477,14 @@ static void packing_is_that_of_its_version(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[8 + N_FIXTURES] = {
+    struct CMUnitTest tests[9 + N_FIXTURES] = {
         T(packing_is_that_of_its_version),  T(stories),
         T(a_changed_model_is_packed_again), T(damaged_files_are_made_again),
         T(no_room_is_no_failure),           T(the_oldest_goes_first),
-        T(the_reference_reads_it),          T(the_process_grows_as_planned),
+        T(the_reference_reads_it),          T(a_model_changed_while_loading_is_not_kept),
+        T(the_process_grows_as_planned),
     };
-    size_t n = 8;
+    size_t n = 9;
     for (size_t i = 0; i < N_FIXTURES; i++) {
         tests[n] = (struct CMUnitTest)T(fixture_forms);
         tests[n].name = fixtures[i].name;
