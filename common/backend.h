@@ -14,7 +14,7 @@
 #include "tern_status.h"
 #include "ternary.h"
 
-#define BACKEND_API_VERSION 4
+#define BACKEND_API_VERSION 5
 
 typedef struct device device;
 typedef struct stream stream;
@@ -29,6 +29,7 @@ typedef struct device_facts {
     uint32_t n_threads;                 // CPU threads this process may use there; 0: not a CPU
     bool is_reference;                  // slow and obvious by design
     bool is_chosen_only_by_name;        // "auto" passes it over: a reference, or a CPU behind a GPU interface
+    bool is_in_memory;                  // weights lie in this process's memory: see weights_desc.image
     const char *blas_name;              // static, what blas_mm calls: "CLBlast Sgemm"; NULL: no BLAS
     dense_type blas_type;               // the weights it takes, F16 or F32
     uint64_t bytes_open;                // device memory that device_open takes for itself (scratch, staging)
@@ -62,6 +63,10 @@ typedef struct weights_desc {
     const ternary_scale *scale; // ternary: read during weights_create only; weights_bytes looks at its shape alone
     weights_place place;
     buffer *slot; // WEIGHTS_IN_SLOT: weights_bytes of it at least, outlives the matrix
+    // WEIGHTS_ON_DEVICE of a device that is_in_memory: weights_bytes that are the matrix, only read, and outliving it.
+    // For a ternary one, 64-byte aligned, what weights_image gave for a matrix described alike (of `scale` the shape
+    // counts, and values may be NULL); for a dense one its rows, and anything after them. NULL: memory of its own.
+    const uint8_t *image;
 } weights_desc;
 
 typedef struct backend {
@@ -107,11 +112,14 @@ typedef struct backend {
     tern_status (*weights_bytes)(device *d, const weights_desc *desc, uint64_t *out, tern_error *err);
     tern_status (*weights_create)(device *d, const weights_desc *desc, weights **out, tern_error *err);
     void (*weights_destroy)(weights *w);
-    // Canonical rows (ternary) or stored rows (dense) into and out of the device layout: exact inverses.
+    // Canonical rows (ternary) or stored rows (dense) into and out of the device layout: exact inverses. Where the
+    // device is_in_memory, several threads may upload different rows of a matrix at once.
     tern_status (*weights_upload_rows)(weights *w, uint32_t first, uint32_t count, const uint8_t *rows,
                                        tern_error *err);
     tern_status (*weights_download_rows)(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err);
-    void (*weights_shape)(const weights *w, weights_desc *out); // scale and slot: NULL
+    void (*weights_shape)(const weights *w, weights_desc *out); // scale, slot and image: NULL
+    // The weights_bytes of a matrix as they lie in this process's memory; NULL where the device is not is_in_memory.
+    const uint8_t *(*weights_image)(const weights *w);
     // All of `from`, a matrix on the host, into the slot of `to`, which was described alike. Returns at once; work that
     // reads or overwrites the slot is ordered by events.
     tern_status (*weights_copy)(stream *s, weights *to, const weights *from, tern_error *err);

@@ -4,7 +4,8 @@
 
 #include "error.h"
 
-typedef enum log_level { LOG_DEBUG = 0, LOG_INFO = 1, LOG_WARN = 2 } log_level;
+// NOTICE: nothing is wrong, but users want to know without asking.
+typedef enum log_level { LOG_DEBUG = 0, LOG_INFO = 1, LOG_NOTICE = 2, LOG_WARN = 3 } log_level;
 
 typedef struct log_sink {
     void (*write)(void *user, int level, const char *message); // NULL: silent

@@ -277,6 +277,7 @@ const backend cuda_backend = {
     .weights_upload_rows = cuda_weights_upload_rows,
     .weights_download_rows = cuda_weights_download_rows,
     .weights_shape = cuda_weights_shape,
+    .weights_image = cuda_weights_image,
     .weights_copy = cuda_weights_copy,
     .enqueue = enqueue,
     .graph_begin = cuda_graph_begin,

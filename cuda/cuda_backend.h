@@ -178,6 +178,7 @@ void cuda_weights_destroy(weights *w);
 tern_status cuda_weights_upload_rows(weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err);
 tern_status cuda_weights_download_rows(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err);
 void cuda_weights_shape(const weights *w, weights_desc *out);
+const uint8_t *cuda_weights_image(const weights *w);
 tern_status cuda_weights_copy(stream *s, weights *to, const weights *from, tern_error *err);
 
 // ---- kernels: one launcher per topic; operands were checked before

@@ -211,6 +211,12 @@ void cuda_weights_destroy(weights *w)
     free(w);
 }
 
+const uint8_t *cuda_weights_image(const weights *w)
+{
+    (void)w;
+    return NULL;
+}
+
 tern_status cuda_weights_copy(stream *s, weights *to, const weights *from, tern_error *err)
 {
     device *d = s->device;

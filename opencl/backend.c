@@ -191,6 +191,7 @@ const backend opencl_backend = {
     .weights_upload_rows = opencl_weights_upload_rows,
     .weights_download_rows = opencl_weights_download_rows,
     .weights_shape = opencl_weights_shape,
+    .weights_image = opencl_weights_image,
     .weights_copy = opencl_weights_copy,
     .enqueue = enqueue,
     .graph_begin = opencl_graph_begin,

@@ -139,11 +139,6 @@ typedef enum opencl_topic {
 // cached. KERNEL_BUILD carries the first lines of the compiler's log.
 tern_status opencl_program_create(device *d, opencl_topic topic, const char *options, cl_program *out, tern_error *err);
 
-// The cache: binaries under their key (any text without NUL). Reading gives false for anything but exactly what was
-// written under this key; writing is atomic and its failure is nobody's concern.
-bool opencl_cache_read(const char *dir, const char *key, uint8_t **binary, size_t *n_bytes);
-void opencl_cache_write(const char *dir, const char *key, const uint8_t *binary, size_t n_bytes);
-
 // ---- device.c
 
 #define OPENCL_SCRATCH_BYTES ((size_t)8 << 20) // states of split attention, keys of top-k
@@ -295,6 +290,7 @@ tern_status opencl_weights_upload_rows(weights *w, uint32_t first, uint32_t coun
                                        tern_error *err);
 tern_status opencl_weights_download_rows(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err);
 void opencl_weights_shape(const weights *w, weights_desc *out);
+const uint8_t *opencl_weights_image(const weights *w);
 tern_status opencl_weights_copy(stream *s, weights *to, const weights *from, tern_error *err);
 
 // ---- launch.c: one kernel call

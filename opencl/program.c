@@ -3,9 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache.h"
 #include "opencl.h"
 #include "sources.h"
 #include "version.h"
+
+#define CACHE_KIND "opencl"
 
 // The files of each topic, after those that all share.
 static const char *const shared_files[] = {"scalar.h", "half.h", "int4.h", "kv.h", "prelude.cl", NULL};
@@ -93,16 +96,19 @@ static tern_status build_failed(device *d, cl_program program, cl_int code, tern
                      log[0] != 0 ? log : "the compiler says nothing");
 }
 
+// The driver's binary from the cache. One that the driver no longer takes is built again and replaced.
 static bool build_cached(device *d, const char *key, const char *options, cl_program *out)
 {
-    uint8_t *binary;
-    size_t n_bytes;
-    if (!opencl_cache_read(d->cache_dir, key, &binary, &n_bytes)) return false;
-    const unsigned char *binaries[] = {binary};
+    cache_file file;
+    if (!cache_open(d->cache_dir, CACHE_KIND, key, 1, &file)) return false;
+    size_t n_bytes = (size_t)file.sections[0].n_bytes;
+    bool ok = n_bytes > 0;
+    for (uint64_t i = 0; ok && i < cache_n_chunks(n_bytes); i++) ok = cache_is_intact(&file, 0, i);
+    const unsigned char *binaries[] = {cache_data(&file, 0)};
     cl_int code, status = CL_SUCCESS;
-    cl_program program = cl.clCreateProgramWithBinary(d->context, 1, &d->cl_device.id, &n_bytes, binaries, &status,
-                                                      &code);
-    free(binary);
+    cl_program program = NULL;
+    if (ok) program = cl.clCreateProgramWithBinary(d->context, 1, &d->cl_device.id, &n_bytes, binaries, &status, &code);
+    cache_close(&file);
     if (program == NULL) return false;
     if (code == CL_SUCCESS && status == CL_SUCCESS &&
         cl.clBuildProgram(program, 1, &d->cl_device.id, options, NULL, NULL) == CL_SUCCESS) {
@@ -113,6 +119,7 @@ static bool build_cached(device *d, const char *key, const char *options, cl_pro
     return false;
 }
 
+// What cannot be written is no failure: it is built again.
 static void cache(device *d, const char *key, cl_program program)
 {
     size_t n_bytes = 0;
@@ -120,9 +127,14 @@ static void cache(device *d, const char *key, cl_program program)
         n_bytes == 0)
         return;
     unsigned char *binary = malloc(n_bytes), *binaries[] = {binary};
+    const uint64_t section_bytes = n_bytes;
+    cache_file file;
     if (binary != NULL &&
-        cl.clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binaries, binaries, NULL) == CL_SUCCESS)
-        opencl_cache_write(d->cache_dir, key, binary, n_bytes);
+        cl.clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binaries, binaries, NULL) == CL_SUCCESS &&
+        cache_create(d->cache_dir, CACHE_KIND, key, &section_bytes, 1, &file, NULL) == TERN_OK) {
+        for (uint64_t i = 0; i < cache_n_chunks(n_bytes); i++) cache_write(&file, 0, i, binary + i * CACHE_CHUNK);
+        cache_keep(&file, NULL);
+    }
     free(binary);
 }
 

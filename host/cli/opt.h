@@ -70,6 +70,7 @@ typedef enum opt_id {
     OPT_EAGER,
     OPT_HEAD,
     OPT_CACHE_DIR,
+    OPT_NO_PACK_CACHE,
     OPT_CARD,
     OPT_BANDWIDTH,
     OPT_LINK,

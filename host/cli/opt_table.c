@@ -308,8 +308,12 @@ const opt_spec opt_table[] = {
      .min = 1, .max = 4096, .default_text = "1", .help = "sequences that share the context"},
     {.id = OPT_CACHE_DIR, .kind = OPT_PATH, .commands = ON_DEVICE | ON(DEVICES), .names = "--cache-dir",
      .value = "DIR",
-     .help = "where compiled device programs are kept between runs; none: nowhere; tern in the user's cache directory "
-             "unless given"},
+     .help = "where compiled device programs and packed weights are kept between runs; none: nowhere; tern in the "
+             "user's cache directory unless given"},
+    {.id = OPT_NO_PACK_CACHE, .kind = OPT_SWITCH, .commands = ON_COMPUTE | ON(BENCH) | ON(VERIFY),
+     .names = "--no-pack-cache",
+     .help = "neither use nor keep weights packed for the CPU, which make the next start of a large model faster and "
+             "otherwise lie in the cache directory"},
     {.id = OPT_SEED, .kind = OPT_INTEGER, .commands = ON_GENERATE, .names = "-s --seed", .value = "N",
      .min = -1, .max = 4294967295.0, .default_text = "-1",
      .help = "seed of the sampler; -1: a new one, shown at the end"},

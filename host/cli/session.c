@@ -23,7 +23,7 @@ static void log_to_stderr(void *user, int level, const char *message)
     const opt_values *options = user;
     if (level >= TERN_LOG_WARN)
         cli_warn(options, "%s", message);
-    else if (options->values[OPT_VERBOSE].given)
+    else if (level >= TERN_LOG_NOTICE || options->values[OPT_VERBOSE].given)
         cli_note(options, "%s", message);
 }
 
@@ -49,7 +49,8 @@ tern_status cli_engine_open(const opt_values *options, tern_engine **out, tern_e
     engine_options.log = log_to_stderr;
     char cache_dir[480];
     find_cache_dir(options, cache_dir, sizeof cache_dir);
-    engine_options.cache_dir = cache_dir;                 // copied
+    engine_options.cache_dir = cache_dir; // copied
+    if (options->values[OPT_NO_PACK_CACHE].given) engine_options.pack_cache_from = UINT64_MAX;
     engine_options.log_user = (void *)(uintptr_t)options; // read only; the callback's parameter is not const
     return tern_engine_open(&engine_options, out, err);
 }

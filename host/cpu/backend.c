@@ -45,7 +45,8 @@ static tern_status device_describe(size_t index, device_facts *out, tern_error *
     tern_status status = check_index(index, err);
     if (status != TERN_OK) return status;
     device_facts facts = {.is_reference = index == DEVICE_REFERENCE,
-                          .is_chosen_only_by_name = index == DEVICE_REFERENCE};
+                          .is_chosen_only_by_name = index == DEVICE_REFERENCE,
+                          .is_in_memory = true};
     char name[80];
     machine_cpu_name(name, sizeof name);
     if (facts.is_reference) {
@@ -324,6 +325,7 @@ const backend cpu_backend = {
     .weights_upload_rows = cpu_weights_upload_rows,
     .weights_download_rows = cpu_weights_download_rows,
     .weights_shape = cpu_weights_shape,
+    .weights_image = cpu_weights_image,
     .weights_copy = cpu_weights_copy,
     .enqueue = enqueue,
     .graph_begin = graph_begin,

@@ -41,7 +41,8 @@ struct weights {
     ternary_layout layout;
     dense_type type;
     weights_place place;
-    uint8_t *data;             // 64-byte aligned; a slot's if `place` says so
+    uint8_t *data; // 64-byte aligned; a slot's if `place` says so, an image's (only read) if it has one
+    bool has_image;
     size_t n_bytes, row_bytes; // of the matrix
     size_t all_bytes;
     ternary_scale scale; // its arrays lie in `data`
@@ -76,6 +77,7 @@ void cpu_weights_destroy(weights *w);
 tern_status cpu_weights_upload_rows(weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err);
 tern_status cpu_weights_download_rows(weights *w, uint32_t first, uint32_t count, uint8_t *rows, tern_error *err);
 void cpu_weights_shape(const weights *w, weights_desc *out);
+const uint8_t *cpu_weights_image(const weights *w);
 tern_status cpu_weights_copy(stream *s, weights *to, const weights *from, tern_error *err);
 
 // ---- machine.c

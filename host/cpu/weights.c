@@ -100,6 +100,12 @@ static tern_status find_room(weights *w, const weights_desc *desc, tern_error *e
         w->data = desc->slot->data;
         return TERN_OK;
     }
+    if (desc->image != NULL) {
+        w->data = (uint8_t *)(uintptr_t)desc->image;
+        w->has_image = true;
+        usage_take(&d->usage, w->all_bytes);
+        return TERN_OK;
+    }
     tern_status status = machine_allocate(w->all_bytes, "a weight matrix", &w->data, err);
     if (status != TERN_OK) return status;
     if (desc->place == WEIGHTS_ON_HOST)
@@ -112,7 +118,7 @@ static tern_status find_room(weights *w, const weights_desc *desc, tern_error *e
 tern_status cpu_weights_create(device *d, const weights_desc *desc, weights **out, tern_error *err)
 {
     layout l = {0};
-    if (desc->is_ternary && (desc->scale == NULL || desc->scale->values == NULL))
+    if (desc->is_ternary && (desc->scale == NULL || (desc->scale->values == NULL && desc->image == NULL)))
         return error_set(err, TERN_INVALID_ARGUMENT, "weights: a ternary matrix is created with its scale");
     tern_status status = lay_out(desc, &l, err);
     if (status != TERN_OK) return status;
@@ -136,7 +142,7 @@ tern_status cpu_weights_create(device *d, const weights_desc *desc, weights **ou
         return status;
     }
     if (w->is_ternary) w->scale = scale_in(w, &l, desc->scale);
-    if (w->place != WEIGHTS_IN_SLOT) fill(w, &l, desc->scale);
+    if (w->place != WEIGHTS_IN_SLOT && !w->has_image) fill(w, &l, desc->scale);
     *out = w;
     return TERN_OK;
 }
@@ -146,7 +152,7 @@ void cpu_weights_destroy(weights *w)
     if (w == NULL) return;
     if (w->place == WEIGHTS_ON_HOST) w->device->usage.host -= w->all_bytes;
     if (w->place == WEIGHTS_ON_DEVICE) usage_give(&w->device->usage, w->all_bytes);
-    if (w->place != WEIGHTS_IN_SLOT) free(w->data);
+    if (w->place != WEIGHTS_IN_SLOT && !w->has_image) free(w->data);
     free(w);
 }
 
@@ -162,6 +168,8 @@ static tern_status check_rows(const weights *w, uint32_t first, uint32_t count, 
 tern_status cpu_weights_upload_rows(weights *w, uint32_t first, uint32_t count, const uint8_t *rows, tern_error *err)
 {
     tern_status status = check_rows(w, first, count, rows, err);
+    if (status == TERN_OK && w->has_image)
+        status = error_set(err, TERN_INVALID_ARGUMENT, "weights: an image is only read, no rows are uploaded to it");
     if (status != TERN_OK) return status;
     if (!w->is_ternary) {
         memcpy(w->data + first * w->row_bytes, rows, count * w->row_bytes);
@@ -191,6 +199,8 @@ void cpu_weights_shape(const weights *w, weights_desc *out)
                           .type = w->type,
                           .place = w->place};
 }
+
+const uint8_t *cpu_weights_image(const weights *w) { return w->data; }
 
 tern_status cpu_weights_copy(stream *s, weights *to, const weights *from, tern_error *err)
 {

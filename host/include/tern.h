@@ -43,13 +43,18 @@ TERN_API const char *tern_build_commit(void);
 
 // ------------------------------------------------------------------------------------------------------------ engine
 
-enum { TERN_LOG_DEBUG = 0, TERN_LOG_INFO = 1, TERN_LOG_WARN = 2 };
+// NOTICE: nothing is wrong, but users want to know without asking, as that disk space was taken.
+enum { TERN_LOG_DEBUG = 0, TERN_LOG_INFO = 1, TERN_LOG_NOTICE = 2, TERN_LOG_WARN = 3 };
 
 typedef struct tern_engine_options {
     size_t size;                                             // set by tern_engine_options_init
     void (*log)(void *user, int level, const char *message); // NULL: silent
     void *log_user;
-    const char *cache_dir; // where compiled device programs may be kept between runs; NULL: nowhere
+    const char *cache_dir; // where compiled device programs and packed weights may be kept between runs; NULL: nowhere
+    // Weights that were packed for the CPU are kept in cache_dir for the next start, if a model has at least
+    // pack_cache_from bytes of them (64 MiB; UINT64_MAX: never). Those of all models together take at most
+    // pack_cache_limit bytes (32 GiB); what was unused for longest goes.
+    uint64_t pack_cache_from, pack_cache_limit;
 } tern_engine_options;
 
 typedef struct tern_device_info {
@@ -252,7 +257,7 @@ TERN_API void tern_plan_options_init(tern_plan_options *options);
 TERN_API tern_status tern_plan_make(const tern_model *model, const tern_plan_options *options, tern_plan *out,
                                     tern_error *err);
 
-// Called now and then while weights move; return false to cancel. May be NULL.
+// Called now and then while weights move, by the thread that loads; return false to cancel. May be NULL.
 typedef bool (*tern_progress)(void *user, uint64_t bytes_done, uint64_t bytes_total);
 
 // Puts the weights where the plan says. Once per model; afterwards the model is immutable. BUDGET if the device's free

@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "model_internal.h"
 
@@ -195,6 +197,45 @@ void model_free(model_source *model)
         free(model->files);
     }
     free(model);
+}
+
+const file_map *model_file(const model_source *model, size_t i)
+{
+    const struct model_files *files = model->files;
+    if (files->safetensors.n_maps > 0) return i < files->safetensors.n_maps ? &files->safetensors.maps[i] : NULL;
+    if (i == 0) return files->map.data != NULL ? &files->map : NULL;
+    return i <= files->n_parts ? &files->parts[i - 1] : NULL;
+}
+
+void model_reads_through(const model_source *model, bool is_reading)
+{
+    const file_map *f;
+    for (size_t i = 0; (f = model_file(model, i)) != NULL; i++)
+        madvise((void *)(uintptr_t)f->data, f->size, is_reading ? MADV_SEQUENTIAL : MADV_NORMAL);
+}
+
+// The file that has the byte at `data`, or NULL.
+static const file_map *file_of(const model_source *model, const uint8_t *data)
+{
+    const file_map *f;
+    for (size_t i = 0; (f = model_file(model, i)) != NULL; i++)
+        if ((uintptr_t)data - (uintptr_t)f->data < f->size) return f;
+    return NULL;
+}
+
+bool model_may_read(const model_source *model, const uint8_t *data, uint64_t n_bytes)
+{
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    const file_map *f = file_of(model, data);
+    return f != NULL && n_bytes <= (f->size + page - 1) / page * page - (uint64_t)(data - f->data);
+}
+
+void model_release(const model_source *model, const uint8_t *data, uint64_t n_bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data;
+    if (file_of(model, data) == NULL || !model_may_read(model, data, n_bytes)) return;
+    uintptr_t from = (at + page - 1) / page * page, to = (at + (uintptr_t)n_bytes) / page * page;
+    if (to > from) madvise((void *)from, to - from, MADV_DONTNEED); // read-only pages of a file: nothing is lost
 }
 
 tern_status model_read_vector(const tensor_ref *ref, uint32_t n, float *out, tern_error *err)

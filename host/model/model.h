@@ -3,6 +3,7 @@
 #ifndef TERN_MODEL_MODEL_H
 #define TERN_MODEL_MODEL_H
 
+#include "file_map.h"
 #include "hparams.h"
 #include "matrix.h"
 #include "tern.h"
@@ -36,6 +37,18 @@ typedef struct model_source {
 // are ternary (norms too are read at load). On failure *out is NULL.
 tern_status model_open(const char *path, const tern_model_options *options, model_source **out, tern_error *err);
 void model_free(model_source *model);
+
+// The i-th of the files that hold the weights; NULL past the last. A synthetic model has none.
+const file_map *model_file(const model_source *model, size_t i);
+// Whether `n_bytes` from `data` on, which is in one of the files, may be read: up to the end of the last page they may.
+bool model_may_read(const model_source *model, const uint8_t *data, uint64_t n_bytes);
+
+// Tells the kernel that the files are now read from front to back (or no longer), so that it reads ahead further.
+void model_reads_through(const model_source *model, bool is_reading);
+
+// Gives up the process's hold on pages of a file that are not needed soon: what was packed need not be resident twice.
+// Bytes that are in no file of the model are left alone.
+void model_release(const model_source *model, const uint8_t *data, uint64_t n_bytes);
 
 // Reads a norm vector (F32, F16 or BF16 in the file) as n float32. MALFORMED if a value is not finite; what `out` then
 // holds is undefined.

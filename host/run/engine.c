@@ -34,7 +34,9 @@ const char *tern_build_commit(void) { return TERN_BUILD_COMMIT; }
 
 void tern_engine_options_init(tern_engine_options *options)
 {
-    *options = (tern_engine_options){.size = sizeof *options};
+    *options = (tern_engine_options){.size = sizeof *options,
+                                     .pack_cache_from = (uint64_t)64 << 20,
+                                     .pack_cache_limit = (uint64_t)32 << 30};
 }
 
 static void append(char *text, size_t size, const char *sentence)
@@ -77,6 +79,8 @@ tern_status tern_engine_open(const tern_engine_options *options, tern_engine **o
                          sizeof engine->cache_dir - 1);
     }
     if (o.cache_dir != NULL) snprintf(engine->cache_dir, sizeof engine->cache_dir, "%s", o.cache_dir);
+    engine->pack_cache_from = o.pack_cache_from;
+    engine->pack_cache_limit = o.pack_cache_limit;
     engine->log = (log_sink){.write = o.log, .user = o.log_user};
     engine->references = 1;
     find_unused(engine);

@@ -12,6 +12,7 @@ struct tern_engine {
     log_sink log;
     char unused[1024]; // tern_engine_unused_devices
     char cache_dir[512];
+    uint64_t pack_cache_from, pack_cache_limit;
     int references; // models keep the engine alive
 };
 

@@ -324,7 +324,11 @@ static tern_status load_spans(tern_model *model, const plan_places *places, cons
         const resident_options options = {.span = spans[i].span,
                                           .n_ctx = plan->n_ctx,
                                           .n_threads = plan->n_threads,
-                                          .cache_dir = model->engine->cache_dir,
+                                          .n_loaders = plan->n_threads != 0 ? plan->n_threads : places->host->n_threads,
+                                          .cache = {.dir = model->engine->cache_dir,
+                                                    .from = model->engine->pack_cache_from,
+                                                    .limit = model->engine->pack_cache_limit,
+                                                    .log = &model->engine->log},
                                           .held = plan_held_type(facts, plan->weights),
                                           .head_held = plan_head_type(facts, plan->weights, plan->head),
                                           .layout = plan_layout(plan->layout),
@@ -353,7 +357,9 @@ tern_status tern_model_load(tern_model *model, const tern_plan *plan, tern_progr
     if (status != TERN_OK) return status;
     load_progress counted = {.report = progress, .user = user};
     fp_env env = fp_env_enter();
+    model_reads_through(model->source, true);
     status = load_spans(model, &places, where, plan, &counted, err);
+    model_reads_through(model->source, false);
     fp_env_leave(env);
     if (status != TERN_OK) return status;
     model->plan = *plan;

@@ -1,14 +1,12 @@
 #include "resident.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
-#include "half.h"
 #include "layer_stream.h"
 #include "rope.h"
-
-#define STAGING_BYTES ((size_t)4 << 20)
 
 // ------------------------------------------------------------------------------------------------ grouping of matrices
 
@@ -156,92 +154,19 @@ uint64_t resident_source_bytes(const model_source *model, const model_span *span
     return n;
 }
 
-// --------------------------------------------------------------------------------------------------------- streaming
+// ------------------------------------------------------------------------------------------------------------ loading
 
 typedef struct loader {
     resident *r;
+    const model_source *model;
     const resident_options *options;
-    uint8_t *staging, *converted; // stored rows, and the same in another type; STAGING_BYTES each
-    float *values;                // one row; STAGING_BYTES
-    size_t norm_offset;           // of the next norm in the norms buffer
-    load_progress *progress;
+    uploader *uploader;
+    bool is_in_memory;     // weights of this device
+    packed_matrix *packed; // what the cache keeps, in the order of loading
+    uint32_t n_packed, next_packed;
+    float *values;      // a norm
+    size_t norm_offset; // of the next norm in the norms buffer
 } loader;
-
-static tern_status report_progress(loader *l, uint64_t n_bytes, tern_error *err)
-{
-    load_progress *p = l->progress;
-    p->done += n_bytes;
-    if (p->report == NULL || p->report(p->user, p->done, p->total)) return TERN_OK;
-    return error_set(err, TERN_CANCELLED, "loading was cancelled");
-}
-
-static size_t stored_row_bytes(const matrix_source *source)
-{
-    return matrix_is_ternary(source) ? ternary_row_bytes(source->n_cols)
-                                     : dense_row_bytes(source->dense, source->n_cols);
-}
-
-// One stored row as floats.
-static void row_values(const matrix_source *source, const ternary_scale *scale, uint32_t index, const uint8_t *row,
-                       float *out)
-{
-    if (!matrix_is_ternary(source)) {
-        dense_row_to_float(source->dense, row, source->n_cols, out);
-        return;
-    }
-    const float *scales = scale->values + (size_t)ternary_scale_set(scale, index) * scale->n_groups;
-    for (uint32_t c = 0; c < source->n_cols; c++) out[c] = scales[c / scale->group] * (float)(ternary_code(row, c) - 1);
-}
-
-// `count` stored rows from l->staging (the first of them is row `first`) as rows of `held` in l->converted.
-static tern_status convert_rows(loader *l, const matrix_source *source, const ternary_scale *scale, uint32_t first,
-                                uint32_t count, dense_type held, tern_error *err)
-{
-    size_t held_bytes = dense_row_bytes(held, source->n_cols);
-    for (uint32_t r = 0; r < count; r++) {
-        uint8_t *to = l->converted + r * held_bytes;
-        row_values(source, scale, first + r, l->staging + r * stored_row_bytes(source), l->values);
-        if (dense_is_integer(held)) {
-            if (!dense_quantize_row(held, l->values, source->n_cols, to))
-                return error_set(err, TERN_UNSUPPORTED, "%s: row %u holds a value that %s cannot", source->name,
-                                 first + r, dense_formats[held].name);
-        } else if (held == DENSE_F16) {
-            for (uint32_t c = 0; c < source->n_cols; c++) {
-                uint16_t bits = (uint16_t)half_from_float(l->values[c]);
-                memcpy(to + 2 * (size_t)c, &bits, sizeof bits);
-            }
-        } else {
-            memcpy(to, l->values, held_bytes);
-        }
-    }
-    return TERN_OK;
-}
-
-static tern_status upload_source(loader *l, const matrix_source *source, const ternary_scale *scale, dense_type held,
-                                 weights *to, uint32_t first_row, tern_error *err)
-{
-    const backend *b = l->r->backend;
-    size_t row_bytes = stored_row_bytes(source);
-    if (held != DENSE_N_TYPES && row_bytes < source->n_cols * sizeof(float)) row_bytes = source->n_cols * sizeof(float);
-    uint32_t step = (uint32_t)(STAGING_BYTES / row_bytes);
-    if (step == 0)
-        return error_set(err, TERN_LIMIT, "%s: a row of %zu bytes is over the staging size", source->name, row_bytes);
-    uint64_t reported = 0;
-    for (uint32_t row = 0; row < source->n_rows; row += step) {
-        uint32_t count = source->n_rows - row < step ? source->n_rows - row : step;
-        tern_status status = matrix_read_rows(source, scale, row, count, l->staging, err);
-        if (status == TERN_OK && held != DENSE_N_TYPES) status = convert_rows(l, source, scale, row, count, held, err);
-        if (status == TERN_OK)
-            status = b->weights_upload_rows(to, first_row + row, count,
-                                            held != DENSE_N_TYPES ? l->converted : l->staging, err);
-        if (status != TERN_OK) return status;
-        uint64_t bytes_so_far = source->n_bytes * (uint64_t)(row + count) / source->n_rows;
-        status = report_progress(l, bytes_so_far - reported, err);
-        if (status != TERN_OK) return status;
-        reported = bytes_so_far;
-    }
-    return TERN_OK;
-}
 
 // One descriptor over the rows of all sources: their own when there is one, else row ranges, else a scale per row.
 static tern_status stack_scales(const linear_plan *plan, uint32_t part, const ternary_scale *scales, ternary_scale *out,
@@ -285,6 +210,11 @@ typedef struct placement {
     buffer *const *slots; // for each part of a streamed one
 } placement;
 
+static scale_shape shape_of(const ternary_scale *s)
+{
+    return (scale_shape){s->n_sets, s->n_groups, s->group, s->set_begin != NULL};
+}
+
 // A matrix of a streamed layer is one on the host and one in the slot that it visits.
 static tern_status create_weights(loader *l, weights_desc *desc, const placement *where, uint32_t part, linear *out,
                                   tern_error *err)
@@ -299,8 +229,65 @@ static tern_status create_weights(loader *l, weights_desc *desc, const placement
     return b->weights_create(l->r->device, desc, &out->part[part], err);
 }
 
-static tern_status load_part(loader *l, const linear_plan *plan, uint32_t part, const placement *where, linear *out,
-                             tern_error *err)
+// The bytes of this part are not those of the file.
+static bool is_repacked(const linear_plan *plan, uint32_t part)
+{
+    return part_desc(plan, part).is_ternary || plan->held != DENSE_N_TYPES;
+}
+
+// The one source of a part, if it has but one and is held as it is stored.
+static const matrix_source *only_dense_source(const linear_plan *plan, uint32_t part)
+{
+    const matrix_source *found = NULL;
+    for (uint32_t i = 0; i < plan->n_sources; i++) {
+        if (plan->part_of[i] != part) continue;
+        if (found != NULL || matrix_is_ternary(plan->source[i]) || plan->held != DENSE_N_TYPES) return NULL;
+        found = plan->source[i];
+    }
+    return found;
+}
+
+// Dense rows that the device can use where the file is mapped: *desc gets the image.
+static bool find_in_file(const loader *l, const linear_plan *plan, uint32_t part, weights_desc *desc)
+{
+    uint64_t n_bytes;
+    const matrix_source *source = only_dense_source(plan, part);
+    if (source == NULL || source->weights == NULL ||
+        l->r->backend->weights_bytes(NULL, desc, &n_bytes, NULL) != TERN_OK ||
+        !model_may_read(l->model, source->weights->data, n_bytes))
+        return false;
+    desc->image = source->weights->data;
+    return true;
+}
+
+static uint64_t part_source_bytes(const linear_plan *plan, uint32_t part)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < plan->n_sources; i++)
+        if (plan->part_of[i] == part) n += plan->source[i]->n_bytes;
+    return n;
+}
+
+// A part that needs no room of its own: in the cache of packed weights, or in the file. *is_found says whether it is.
+static tern_status load_image(loader *l, const linear_plan *plan, uint32_t part, packed_matrix *packed, weights **out,
+                              bool *is_found, tern_error *err)
+{
+    weights_desc desc = part_desc(plan, part);
+    ternary_scale scale = {0};
+    bool in_cache = packed != NULL && pack_cache_find(l->r->packed, (uint32_t)(packed - l->packed), &desc, &scale);
+    *is_found = in_cache || (packed == NULL && find_in_file(l, plan, part, &desc));
+    if (!*is_found) return TERN_OK;
+    tern_status status = l->r->backend->weights_create(l->r->device, &desc, out, err);
+    if (packed != NULL) packed->shape = shape_of(&scale);
+    ternary_scale_free(&scale);
+    if (status != TERN_OK) return status;
+    if (in_cache) return uploader_advance(l->uploader, part_source_bytes(plan, part), err);
+    return upload_rows(l->uploader, only_dense_source(plan, part), NULL, DENSE_N_TYPES, NULL, 0, err);
+}
+
+// Reads, packs and uploads a part.
+static tern_status make_part(loader *l, const linear_plan *plan, uint32_t part, const placement *where, linear *out,
+                             scale_shape *shape, tern_error *err)
 {
     weights_desc desc = part_desc(plan, part);
     ternary_scale scales[LINEAR_MAX_PARTS] = {{0}}, stacked = {0};
@@ -319,12 +306,15 @@ static tern_status load_part(loader *l, const linear_plan *plan, uint32_t part, 
         whole = &stacked;
     }
     desc.scale = desc.is_ternary ? whole : NULL;
+    if (status == TERN_OK && desc.is_ternary) *shape = shape_of(whole);
     if (status == TERN_OK) status = create_weights(l, &desc, where, part, out, err);
     weights *to = out->home[part] != NULL ? out->home[part] : out->part[part];
     uint32_t row = 0;
     for (uint32_t i = 0; i < plan->n_sources && status == TERN_OK; i++) {
         if (plan->part_of[i] != part) continue;
-        status = upload_source(l, plan->source[i], &scales[i], plan->held, to, row, err);
+        const tensor *stored = plan->source[i]->weights;
+        status = upload_rows(l->uploader, plan->source[i], &scales[i], plan->held, to, row, err);
+        if (stored != NULL) model_release(l->model, stored->data, stored->n_bytes);
         row += plan->source[i]->n_rows;
     }
     for (uint32_t i = 0; i < LINEAR_MAX_PARTS; i++) ternary_scale_free(&scales[i]);
@@ -332,12 +322,32 @@ static tern_status load_part(loader *l, const linear_plan *plan, uint32_t part, 
     return status;
 }
 
+static tern_status load_part(loader *l, const linear_plan *plan, uint32_t part, const placement *where, linear *out,
+                             tern_error *err)
+{
+    packed_matrix *packed = NULL;
+    if (l->r->packed != NULL && is_repacked(plan, part)) packed = &l->packed[l->next_packed++];
+    bool is_found = false;
+    scale_shape shape = {0};
+    tern_status status = TERN_OK;
+    if (l->is_in_memory && where->place == WEIGHTS_ON_DEVICE)
+        status = load_image(l, plan, part, packed, &out->part[part], &is_found, err);
+    if (status != TERN_OK || is_found) {
+        if (packed != NULL) packed->w = out->part[part];
+        return status;
+    }
+    status = make_part(l, plan, part, where, out, &shape, err);
+    if (packed != NULL) {
+        packed->w = out->part[part];
+        packed->shape = shape;
+    }
+    return status;
+}
+
 // Reads one norm vector to the next place in the norms buffer.
 static tern_status load_norm(loader *l, const tensor_ref *source, uint32_t n, view *out, tern_error *err)
 {
-    float *values = (float *)l->staging;
-    if ((size_t)n * sizeof *values > STAGING_BYTES)
-        return error_set(err, TERN_LIMIT, "a norm of %u values is over the staging size", n);
+    float *values = l->values;
     tern_status status = model_read_vector(source, n, values, err);
     if (status != TERN_OK) return status;
     *out = (view){l->r->norms, l->norm_offset};
@@ -440,7 +450,7 @@ static tern_status check_blas(const resident *r, tern_error *err)
 static tern_status open_device(resident *r, const device_ref *where, const resident_options *options, tern_error *err)
 {
     const backend *b = where->backend;
-    const device_options device_opts = {.n_threads = options->n_threads, .cache_dir = options->cache_dir};
+    const device_options device_opts = {.n_threads = options->n_threads, .cache_dir = options->cache.dir};
     tern_status status = b->device_open(where->index, &device_opts, &r->device, err);
     if (status == TERN_OK) status = b->device_probe(r->device, &r->is_reproducible, err);
     if (status == TERN_OK) status = b->stream_create(r->device, &r->stream, err);
@@ -477,6 +487,78 @@ static tern_status load_tables(loader *l, const model_source *model, tern_error 
     return status;
 }
 
+// ---- the cache of packed weights
+
+// Appends what of a linear map the cache keeps; `out` NULL: only counts.
+static tern_status collect_linear(const backend *b, const linear_plan *plan, packed_matrix *out, uint32_t *n,
+                                  uint64_t *n_bytes, tern_error *err)
+{
+    for (uint32_t part = 0; part < plan->n_parts; part++) {
+        uint64_t bytes = 0;
+        if (!is_repacked(plan, part)) continue;
+        tern_status status = linear_part_bytes(b, plan, part, &bytes, err);
+        if (status != TERN_OK) return status;
+        if (out != NULL) out[*n].desc = part_desc(plan, part);
+        (*n)++;
+        *n_bytes += bytes;
+    }
+    return TERN_OK;
+}
+
+// What of the span the cache keeps, in the order of load_all.
+static tern_status collect(const loader *l, packed_matrix *out, uint32_t *n, uint64_t *n_bytes, tern_error *err)
+{
+    const model_source *model = l->model;
+    const resident_options *o = l->options;
+    const model_span *span = &o->span;
+    const matrix_source *head = resident_head_source(model);
+    const struct {
+        bool is_loaded;
+        const matrix_source *source;
+        dense_type held;
+    } tables[] = {{span->has_embedding, &model->embedding, o->head_held},
+                  {span->has_head && !resident_shares_table(model, span), head, o->head_held},
+                  {span->is_head_screened, head, DENSE_INT4}};
+    linear_plan plans[LAYER_N_LINEARS];
+    tern_status status = TERN_OK;
+    *n = 0;
+    *n_bytes = 0;
+    for (int i = 0; i < 3 && status == TERN_OK; i++) {
+        if (!tables[i].is_loaded) continue;
+        linear_plan_make(&tables[i].source, 1, tables[i].held, o->layout, plans);
+        status = collect_linear(l->r->backend, plans, out, n, n_bytes, err);
+    }
+    for (uint32_t i = 0; i < span->n_layers && status == TERN_OK; i++) {
+        layer_linear_plans(&model->layers[span->first_layer + i], o->held, o->layout, plans);
+        for (int k = 0; k < LAYER_N_LINEARS && status == TERN_OK; k++)
+            status = collect_linear(l->r->backend, &plans[k], out, n, n_bytes, err);
+    }
+    return status;
+}
+
+// Float twins are for comparison, and matrices that ops read over a link have no images.
+static tern_status open_cache(loader *l, tern_error *err)
+{
+    const resident_options *o = l->options;
+    const model_span *span = &o->span;
+    uint64_t n_bytes;
+    char origin[160];
+    bool is_linked = span->n_streamed > 0 || span->is_embedding_on_host || span->is_stored_head_on_host;
+    if (!l->is_in_memory || o->held != DENSE_N_TYPES || is_linked) return TERN_OK;
+    tern_status status = collect(l, NULL, &l->n_packed, &n_bytes, err);
+    if (status != TERN_OK || l->n_packed == 0) return status;
+    l->packed = calloc(l->n_packed, sizeof *l->packed);
+    if (l->packed == NULL) return error_set(err, TERN_HOST_MEMORY, "out of memory while loading");
+    status = collect(l, l->packed, &l->n_packed, &n_bytes, err);
+    if (status != TERN_OK) return status;
+    snprintf(origin, sizeof origin, "I2_S %d, layers %u to %u%s%s",
+             (int)l->model->layers[span->first_layer].q.i2s_layout, span->first_layer,
+             span->first_layer + span->n_layers, span->has_embedding ? ", embedding" : "",
+             span->has_head ? ", head" : "");
+    return pack_cache_open(l->model, l->r->backend, l->packed, l->n_packed, n_bytes, origin, &o->cache,
+                           uploader_team(l->uploader), &l->r->packed, err);
+}
+
 static tern_status load_all(loader *l, const model_source *model, tern_error *err)
 {
     resident *r = l->r;
@@ -485,47 +567,58 @@ static tern_status load_all(loader *l, const model_source *model, tern_error *er
     size_t norm_bytes = (size_t)resident_norm_floats(model, span) * sizeof(float);
     tern_status status = norm_bytes > 0 ? b->buffer_create(r->device, norm_bytes, &r->norms, err) : TERN_OK;
     if (status == TERN_OK) status = load_rope(l, &model->hp, err);
+    if (status == TERN_OK) status = open_cache(l, err);
     if (status == TERN_OK) status = load_tables(l, model, err);
     if (status == TERN_OK && span->n_streamed > 0)
         status = layer_stream_create(r, model, l->options->held, l->options->layout, span->n_streamed, err);
     for (uint32_t i = 0; i < r->n_layers && status == TERN_OK; i++) status = load_layer(l, model, i, err);
     if (status == TERN_OK) status = b->stream_sync(r->stream, err);
+    if (status == TERN_OK && r->packed != NULL) pack_cache_keep(r->packed, l->packed);
     if (status == TERN_OK && r->uses_blas && span->has_head) status = check_blas(r, err);
     return status;
+}
+
+// The longest row of a matrix, and the longest norm, in values.
+static uint32_t max_columns(const model_source *model)
+{
+    const hparams *hp = &model->hp;
+    uint32_t n = hp->n_embd > hp->n_ff ? hp->n_embd : hp->n_ff;
+    uint32_t attention = hp->n_heads * hp->head_dim;
+    return attention > n ? attention : n;
 }
 
 tern_status resident_load(const model_source *model, const device_ref *where, const resident_options *options,
                           load_progress *progress, resident **out, tern_error *err)
 {
-    bool is_converted = options->held != DENSE_N_TYPES || options->head_held != DENSE_N_TYPES ||
-                        options->span.is_head_screened;
-    resident *r = calloc(1, sizeof *r);
-    loader l = {.r = r, .options = options, .staging = malloc(STAGING_BYTES), .progress = progress};
-    if (is_converted) {
-        l.converted = malloc(STAGING_BYTES);
-        l.values = malloc(STAGING_BYTES);
-    }
-    if (r != NULL) r->layers = calloc(options->span.n_layers, sizeof *r->layers);
-    tern_status status = TERN_OK;
-    if (r == NULL || r->layers == NULL || l.staging == NULL ||
-        (is_converted && (l.converted == NULL || l.values == NULL))) {
+    const backend *b = where->backend;
+    device_facts facts = {0};
+    loader l = {.model = model, .options = options};
+    tern_status status = b->device_describe(where->index, &facts, err);
+    if (status != TERN_OK) return status;
+    l.is_in_memory = facts.is_in_memory;
+    l.values = malloc(max_columns(model) * sizeof *l.values);
+    l.r = calloc(1, sizeof *l.r);
+    if (l.r != NULL) l.r->layers = calloc(options->span.n_layers, sizeof *l.r->layers);
+    if (l.r == NULL || l.r->layers == NULL || l.values == NULL) {
         status = error_set(err, TERN_HOST_MEMORY, "out of memory while loading");
     } else {
-        r->backend = where->backend;
-        r->first_layer = options->span.first_layer;
-        r->n_layers = options->span.n_layers;
-        r->uses_blas = options->uses_blas;
-        status = open_device(r, where, options, err);
-        if (status == TERN_OK) status = load_all(&l, model, err);
+        l.r->backend = b;
+        l.r->first_layer = options->span.first_layer;
+        l.r->n_layers = options->span.n_layers;
+        l.r->uses_blas = options->uses_blas;
+        status = open_device(l.r, where, options, err);
     }
-    free(l.staging);
-    free(l.converted);
+    if (status == TERN_OK)
+        status = uploader_create(b, l.is_in_memory, options->n_loaders, max_columns(model), progress, &l.uploader, err);
+    if (status == TERN_OK) status = load_all(&l, model, err);
+    uploader_free(l.uploader);
+    free(l.packed);
     free(l.values);
     if (status != TERN_OK) {
-        resident_free(r);
+        resident_free(l.r);
         return status;
     }
-    *out = r;
+    *out = l.r;
     return TERN_OK;
 }
 
@@ -551,6 +644,7 @@ void resident_free(resident *r)
         if (r->head.part[0] != r->embedding) b->weights_destroy(r->head.part[0]);
         if (r->stored_head != r->embedding) b->weights_destroy(r->stored_head);
         b->weights_destroy(r->embedding);
+        pack_cache_close(r->packed);
         b->buffer_destroy(r->norms);
         b->buffer_destroy(r->rope);
         b->stream_destroy(r->stream);

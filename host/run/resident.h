@@ -3,7 +3,9 @@
 #define TERN_RUN_RESIDENT_H
 
 #include "model.h"
+#include "pack_cache.h"
 #include "registry.h"
+#include "upload.h"
 
 // A linear map of one input: one or more matrices whose outputs follow each other (q, k, v; gate, up). Matrices of the
 // same form are stacked into one; matrices of different forms (mixed files) stay apart and get their own product.
@@ -38,6 +40,7 @@ typedef struct resident {
     uint32_t first_layer, n_layers; // of the model
     resident_layer *layers;         // [n_layers]
     struct layer_stream *streamed;  // NULL: every layer stays on the device
+    pack_cache *packed;             // what matrices are mapped from; NULL: nothing
     bool is_reproducible;           // the device gives the defined bits
     bool uses_blas;                 // float products are OP_BLAS_MM
 } resident;
@@ -95,20 +98,14 @@ uint64_t resident_source_bytes(const model_source *model, const model_span *span
 typedef struct resident_options {
     model_span span;
     uint32_t n_ctx;
-    uint32_t n_threads;
-    const char *cache_dir;
-    dense_type held, head_held; // see linear_plan; head_held: of the embedding and the head
+    uint32_t n_threads, n_loaders; // of the device; those that load
+    pack_cache_options cache;      // and where the device may keep its programs
+    dense_type held, head_held;    // see linear_plan; head_held: of the embedding and the head
     ternary_layout layout;
     bool uses_blas;
 } resident_options;
 
-typedef struct load_progress {
-    tern_progress report; // may be NULL
-    void *user;
-    uint64_t done, total; // bytes of the sources, of all devices
-} load_progress;
-
-// Opens the device and puts the span's weights there, streaming a few MiB at a time.
+// Opens the device and puts the span's weights there.
 tern_status resident_load(const model_source *model, const device_ref *where, const resident_options *options,
                           load_progress *progress, resident **out, tern_error *err);
 void resident_free(resident *r);

@@ -116,6 +116,7 @@ typedef struct setup {
     tern_head head;
     const placement *place; // NULL: the default
     bool is_eager;
+    const tern_engine_options *engine; // NULL: the defaults, with cache_dir
 } setup;
 
 typedef struct running {
@@ -136,6 +137,7 @@ static inline running start(const char *path, setup s)
     open.act = s.act;
     tern_engine_options_init(&engine);
     engine.cache_dir = s.cache_dir;
+    if (s.engine != NULL) engine = *s.engine;
     CHECK(tern_engine_open(&engine, &r.engine, err));
     CHECK(tern_model_open(r.engine, path, &open, &r.model, err));
     tern_plan_options_init(&options);

@@ -1,5 +1,5 @@
-// Compiled kernels on disk: written once, read afterwards, and never trusted: whatever is wrong with a file, the
-// kernels are built again and the file is replaced.
+// Compiled kernels on disk (common/cache.h, see test_cache.c): written once, read afterwards, and never trusted:
+// whatever is wrong with a file, the kernels are built again and the file is replaced.
 #include <sys/stat.h>
 
 #include "scratch.h"
@@ -144,38 +144,6 @@ static void test_no_place_to_write_is_no_failure(void **state)
     assert_nothing_left();
 }
 
-static void test_only_the_same_key_reads(void **state)
-{
-    (void)state;
-    uint8_t data[100], *back = NULL;
-    size_t n = 0;
-    char names[32][256];
-    for (size_t i = 0; i < sizeof data; i++) data[i] = (uint8_t)(i * 7);
-    opencl_cache_write(scratch, "key one", data, sizeof data);
-    assert_true(opencl_cache_read(scratch, "key one", &back, &n));
-    assert_int_equal(n, sizeof data);
-    assert_memory_equal(back, data, n);
-    free(back);
-    assert_false(opencl_cache_read(scratch, "key two", &back, &n));
-    assert_int_equal(list_files(names), 1);
-
-    // The file of one key under the name of another: as if two keys had the same hash.
-    size_t n_first, n_files;
-    uint8_t *first = read_file(names[0], &n_first);
-    opencl_cache_write(scratch, "key two", data, 50);
-    n_files = list_files(names);
-    assert_int_equal(n_files, 2);
-    for (size_t i = 0; i < n_files; i++) write_back(names[i], first, n_first);
-    assert_false(opencl_cache_read(scratch, "key two", &back, &n));
-    assert_true(opencl_cache_read(scratch, "key one", &back, &n));
-    free(back);
-    free(first);
-    assert_false(opencl_cache_read("", "key one", &back, &n)); // no cache
-    opencl_cache_write("", "key one", data, sizeof data);
-    opencl_cache_write(scratch, "key three", data, 0); // nothing to keep
-    assert_int_equal(list_files(names), 2);
-}
-
 #define T(name) cmocka_unit_test_setup_teardown(name, empty_scratch, end_watch)
 
 // With the folders in it.
@@ -184,9 +152,10 @@ static int empty_scratch(void **state) { return drop_scratch(state) != 0 || mkdi
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        T(test_second_open_builds_nothing),       T(test_damaged_files_are_replaced),
-        T(test_refused_binaries_are_built_again), T(test_no_place_to_write_is_no_failure),
-        T(test_only_the_same_key_reads),
+        T(test_second_open_builds_nothing),
+        T(test_damaged_files_are_replaced),
+        T(test_refused_binaries_are_built_again),
+        T(test_no_place_to_write_is_no_failure),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
