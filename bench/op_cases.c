@@ -295,6 +295,9 @@ static void add_t80(case_list *list)
         op_case row = c;
         row.kind = OP_EMBED;
         add(list, row);
+        row.kind = OP_RESCORE;
+        row.n_best = 9;
+        add(list, row);
     }
     const op_case large[] = {
         {.m = 1, .n = 2560, .k = 6912}, {.m = 1, .n = 1000, .k = 2560}, {.m = 64, .n = 272, .k = 2560}};

@@ -155,7 +155,7 @@ static void heads_stay_near_the_stored_one(void **state)
                   {TERN_HEAD_F16, 0.9999, 1e-5, 1e-6},
                   {TERN_HEAD_INT8, 0.97, 0.002, 0.0005},
                   {TERN_HEAD_INT4, 0.83, 0.03, 0.03},
-                  {TERN_HEAD_SCREEN, 1, 0.001, 0.003}};
+                  {TERN_HEAD_SCREEN, 1, 0.002, 0.003}};
     comparison c = {0};
     kl_result r = {0};
     run_some(&c, (setup){.kv = TERN_KV_INT8}, NULL);
