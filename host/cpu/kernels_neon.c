@@ -64,6 +64,22 @@ static void dense_dot(dense_type type, const uint8_t *row, const float *x, uint3
     }
 }
 
+INLINE void to_float_type(const dense_type type, const uint8_t *row, uint32_t n, float *out)
+{
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) vst1q_f32(out + i, dense4(type, row, i));
+    dense_row_to_float(type, row + dense_column_offset(type, i), n - i, out + i); // fewer than 4
+}
+
+static void dense_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out)
+{
+    switch (type) {
+    case DENSE_F16: to_float_type(DENSE_F16, row, n, out); break;
+    case DENSE_BF16: to_float_type(DENSE_BF16, row, n, out); break;
+    default: dense_row_to_float(type, row, n, out); break;
+    }
+}
+
 // Four lanes of the 64 accumulators at a time, for all eight pairs.
 static void dense_tile(const float *rows, size_t row_stride, const float *x, size_t x_stride, uint32_t n, float *acc)
 {
@@ -125,6 +141,8 @@ void cpu_kernels_refine_neon(cpu_kernels *k)
     k->name = "neon";
     put_ternary_loops(k);
     put_integer_loops(k);
+    cpu_neon_put_rows(k);
+    k->dense_to_float = dense_to_float;
     k->dense_dot = dense_dot;
     k->dense_tile = dense_tile;
     k->values_int8 = values_int8;

@@ -9,8 +9,8 @@
 
 #include <arm_neon.h>
 
+#include "int4.h"
 #include "kernels.h"
-#include "scalar.h"
 
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
@@ -39,6 +39,15 @@ INLINE float32x4_t two_terms4(int32x4_t hi, float32x4_t a, int32x4_t lo, float32
     return vfmaq_f32(vmulq_f32(vcvtq_f32_s32(lo), b), vcvtq_f32_s32(hi), a);
 }
 
+// Value d of a position of an int4 block.
+INLINE int32_t int4_at(const uint8_t *row, uint32_t d)
+{
+    return (d % 2 == 0 ? row[d / 2] & 15 : row[d / 2] >> 4) - INT4_BIAS;
+}
+
 INLINE float32x4_t half4(const void *p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
+
+// kernels_neon_rows.c: puts its loops into a table.
+void cpu_neon_put_rows(cpu_kernels *k);
 
 #endif

@@ -3,8 +3,6 @@
 #ifndef TERN_CPU_KERNELS_NEON_INT_H
 #define TERN_CPU_KERNELS_NEON_INT_H
 
-#include "half.h"
-#include "int4.h"
 #include "kernels_neon.h"
 
 static void int8_sums(const int8_t *row, const int8_t *const *x, const int32_t *x_sum, uint32_t n_x, uint32_t n,
@@ -110,11 +108,6 @@ static void scores_int8(const int16_t *hi, const int16_t *lo, float a, float b, 
         float32x4_t sum = two_terms4(sum_hi, vmulq_n_f32(ak, a), sum_lo, vmulq_n_f32(ak, b));
         vst1q_f32(s + j, vmulq_n_f32(sum, scale));
     }
-}
-
-INLINE int32_t int4_at(const uint8_t *row, uint32_t d)
-{
-    return (d % 2 == 0 ? row[d / 2] & 15 : row[d / 2] >> 4) - INT4_BIAS;
 }
 
 // The sums of a group of n values of four positions: whole groups in registers, a short one value by value.
