@@ -117,8 +117,15 @@ INLINE void add_block(const ternary_layout layout, const bool is_ordered, const 
 }
 
 #if defined(__ARM_FEATURE_MATMUL_INT8)
-INLINE int8x16_t low_halves(int8x16_t a, int8x16_t b) { return vcombine_s8(vget_low_s8(a), vget_low_s8(b)); }
-INLINE int8x16_t high_halves(int8x16_t a, int8x16_t b) { return vcombine_s8(vget_high_s8(a), vget_high_s8(b)); }
+// Eight bytes of two rows or columns, and the eight activations that bytes 8 * half .. of field m meet, of two columns.
+INLINE uint8x16_t bytes_of_two(const void *a, const void *b) { return vcombine_u8(vld1_u8(a), vld1_u8(b)); }
+
+INLINE int8x16_t half_field(const ternary_layout layout, const bool is_ordered, const int8_t *x0, const int8_t *x1,
+                            uint32_t m, uint32_t half)
+{
+    const uint32_t at = is_ordered ? 16 * m + 8 * half : 8 * (fields_of(layout) * half + m);
+    return vreinterpretq_s8_u8(bytes_of_two(x0 + at, x1 + at));
+}
 
 // The same for n_x >= 2 by matrix products of two rows and two columns, 8 bytes of each: 32 / n_x rows. The four lanes
 // of a register are sums of their own: row 0 and column 0, row 0 and column 1, row 1 and column 0, row 1 and column 1.
@@ -131,30 +138,24 @@ INLINE void add_block_by_pairs(const ternary_layout layout, const bool is_ordere
     size_t stride, at_x = 0;
     for (uint32_t g = s->first; g < s->end; g++, at_x += ternary_granule(layout)) {
         const uint8_t *at = granule_of(s, g, &stride) + row * stride;
-        uint8x16_t low[8], high[8]; // halves of two rows
-        UNROLL for (uint32_t r = 0; r < row_pairs; r++)
+        UNROLL for (uint32_t half = 0; half < 2; half++)
         {
-            uint8x16_t w0 = vld1q_u8(at + 2 * r * stride), w1 = vld1q_u8(at + (2 * r + 1) * stride);
-            low[r] = vcombine_u8(vget_low_u8(w0), vget_low_u8(w1));
-            high[r] = vcombine_u8(vget_high_u8(w0), vget_high_u8(w1));
-        }
-        UNROLL for (uint32_t m = 0; m < fields; m++)
-        {
-            int8x16_t x_low[4], x_high[4]; // of two columns
-            UNROLL for (uint32_t c = 0; c < column_pairs; c++)
-            {
-                int8x16_t x0 = field_at(layout, is_ordered, s->x[2 * c] + at_x, m),
-                          x1 = field_at(layout, is_ordered, s->x[2 * c + 1] + at_x, m);
-                x_low[c] = low_halves(x0, x1);
-                x_high[c] = high_halves(x0, x1);
-            }
+            uint8x16_t w[8];
             UNROLL for (uint32_t r = 0; r < row_pairs; r++)
             {
-                int8x16_t code_low = take_code(layout, &low[r]), code_high = take_code(layout, &high[r]);
+                const uint8_t *two = at + 2 * r * stride + 8 * half;
+                w[r] = bytes_of_two(two, two + stride);
+            }
+            UNROLL for (uint32_t m = 0; m < fields; m++)
+            {
+                int8x16_t x[4];
                 UNROLL for (uint32_t c = 0; c < column_pairs; c++)
+                    x[c] = half_field(layout, is_ordered, s->x[2 * c] + at_x, s->x[2 * c + 1] + at_x, m, half);
+                UNROLL for (uint32_t r = 0; r < row_pairs; r++)
                 {
-                    int32x4_t *sum = &acc[r * column_pairs + c];
-                    *sum = vmmlaq_s32(vmmlaq_s32(*sum, code_low, x_low[c]), code_high, x_high[c]);
+                    int8x16_t code = take_code(layout, &w[r]);
+                    UNROLL for (uint32_t c = 0; c < column_pairs; c++)
+                        acc[r * column_pairs + c] = vmmlaq_s32(acc[r * column_pairs + c], code, x[c]);
                 }
             }
         }
