@@ -16,12 +16,17 @@ flags="-std=gnu11 -O2 -Wall -Wextra -Wconversion -Werror -ffp-contract=off -fno-
     -Icommon -Ihost/include -Ihost/model -Ihost/cpu -Ibench"
 for file in common/*.c host/cpu/*.c bench/op_*.c tests/aarch64/cpu_cases.c; do
     extra=
-    case $file in *kernels_neon_dot.c) extra=-march=armv8.2-a+dotprod ;; esac
+    case $file in
+    *kernels_neon_dot.c) extra=-march=armv8.2-a+dotprod ;;
+    *kernels_neon_i8mm.c) extra=-march=armv8.2-a+dotprod+i8mm ;;
+    esac
     # shellcheck disable=SC2086
     "$cc" $flags $extra -c "$file" -o "$out/$(basename "$file" .c).o"
 done
 "$cc" -static "$out"/*.o -o "$out/cpu_cases" -lpthread -lm
-echo "a processor with dot products:"
-qemu-aarch64 -cpu max "$out/cpu_cases" "${1:-}"
-echo "one without:"
+echo "a processor without dot products:"
 qemu-aarch64 -cpu cortex-a53 "$out/cpu_cases" "${1:-}"
+echo "one with them:"
+qemu-aarch64 -cpu neoverse-n1 "$out/cpu_cases" "${1:-}" neon-dotprod
+echo "one with matrix products too:"
+qemu-aarch64 -cpu max "$out/cpu_cases" "${1:-}" neon-i8mm

@@ -33,12 +33,14 @@ static cpu_kernels avx_vnni, avx512;
 #if defined(__linux__)
 #include <sys/auxv.h>
 
-static bool has_dot_products(void) { return (getauxval(AT_HWCAP) & 1ul << 20) != 0; } // HWCAP_ASIMDDP
+static bool has_dot_products(void) { return (getauxval(AT_HWCAP) & 1ul << 20) != 0; }     // HWCAP_ASIMDDP
+static bool has_matrix_products(void) { return (getauxval(AT_HWCAP2) & 1ul << 13) != 0; } // HWCAP2_I8MM
 #else
 static bool has_dot_products(void) { return false; }
+static bool has_matrix_products(void) { return false; }
 #endif
 
-static cpu_kernels neon, neon_dot;
+static cpu_kernels neon, neon_dot, neon_i8mm;
 #endif
 
 static const cpu_kernels *tables[CPU_MAX_KERNELS] = {&cpu_kernels_portable};
@@ -67,6 +69,10 @@ static void find_tables(void)
     neon_dot = neon;
     cpu_kernels_refine_neon_dot(&neon_dot);
     tables[n_tables++] = &neon_dot;
+    if (!has_matrix_products()) return;
+    neon_i8mm = neon_dot;
+    cpu_kernels_refine_neon_i8mm(&neon_i8mm);
+    tables[n_tables++] = &neon_i8mm;
 #endif
 }
 

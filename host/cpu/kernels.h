@@ -124,18 +124,22 @@ static inline void cpu_t80_order(const int8_t *x, uint32_t n_granules, uint32_t 
         }
 }
 
-#define CPU_MAX_KERNELS 4
-
 extern const cpu_kernels cpu_kernels_portable;
 #if defined(__x86_64__)
+#define CPU_MAX_KERNELS 4
 extern const cpu_kernels cpu_kernels_avx2; // needs AVX2, FMA and F16C
-// Puts the loops of AVX-512 (F, BW, VL, DQ, VNNI) into a copy of the AVX2 table.
+// Put the loops of AVX-VNNI, or of AVX-512 (F, BW, VL, DQ, VNNI), into a copy of the AVX2 table.
 void cpu_kernels_refine_avx_vnni(cpu_kernels *k);
 void cpu_kernels_refine_avx512(cpu_kernels *k);
 #elif defined(__aarch64__)
-// Put the loops of NEON into a copy of the portable table, and those of its dot products into a copy of the result.
+#define CPU_MAX_KERNELS 4
+// Put the loops of NEON into a copy of the portable table, those of its dot products into a copy of the result, those
+// of its matrix products into a copy of that.
 void cpu_kernels_refine_neon(cpu_kernels *k);
 void cpu_kernels_refine_neon_dot(cpu_kernels *k);
+void cpu_kernels_refine_neon_i8mm(cpu_kernels *k);
+#else
+#define CPU_MAX_KERNELS 1
 #endif
 
 // The tables that run on this processor, the best one last; returns how many, at most CPU_MAX_KERNELS.

@@ -1,13 +1,10 @@
 // Inner loops for NEON, which every aarch64 processor has. Entries not here are those of the portable table, whose
 // loops the compiler turns into vectors by itself, since an fma is an instruction of the base architecture there.
 #if defined(__aarch64__)
-#include "kernels_neon.h"
-
-#include "half.h"
+#include "kernels_neon_int.h"
+#include "kernels_neon_ternary.h"
 
 // ---- dense: the 64 accumulators of dot64 are sixteen registers ----
-
-INLINE float32x4_t half4(const uint8_t *p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
 
 // Elements i .. i + 3 of a row of F32, F16 or BF16.
 INLINE float32x4_t dense4(const dense_type type, const uint8_t *row, uint32_t i)
@@ -28,7 +25,7 @@ INLINE void dense_dot_type(const dense_type type, const uint8_t *row, const floa
     UNROLL for (int j = 0; j < 16; j++) vst1q_f32(acc + 4 * j, a[j]);
     if (i == n) return;
     float tail[64];
-    dense_row_to_float(type, row + dense_row_bytes(type, i), n - i, tail);
+    dense_row_to_float(type, row + dense_column_offset(type, i), n - i, tail);
     for (uint32_t j = 0; j < n - i; j++) acc[j] = scalar_fma(tail[j], x[i + j], acc[j]);
 }
 
@@ -60,10 +57,26 @@ static void dense_dot(dense_type type, const uint8_t *row, const float *x, uint3
     default:
         for (uint32_t i = 0; i < n; i += 256) {
             uint32_t count = n - i < 256 ? n - i : 256;
-            dense_row_to_float(type, row + dense_row_bytes(type, i), count, chunk);
+            dense_row_to_float(type, row + dense_column_offset(type, i), count, chunk);
             dense_dot_type(DENSE_F32, (const uint8_t *)chunk, x + i, count, acc);
         }
         break;
+    }
+}
+
+INLINE void to_float_type(const dense_type type, const uint8_t *row, uint32_t n, float *out)
+{
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) vst1q_f32(out + i, dense4(type, row, i));
+    dense_row_to_float(type, row + dense_column_offset(type, i), n - i, out + i); // fewer than 4
+}
+
+static void dense_to_float(dense_type type, const uint8_t *row, uint32_t n, float *out)
+{
+    switch (type) {
+    case DENSE_F16: to_float_type(DENSE_F16, row, n, out); break;
+    case DENSE_BF16: to_float_type(DENSE_BF16, row, n, out); break;
+    default: dense_row_to_float(type, row, n, out); break;
     }
 }
 
@@ -110,8 +123,8 @@ static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float
             l1 = vaddw_s16(l1, vget_high_s16(l));
         }
         const float32x4_t va = vdupq_n_f32(a), vb = vdupq_n_f32(b);
-        vst1q_f32(o + d, vfmaq_f32(vmulq_f32(vcvtq_f32_s32(l0), vb), vcvtq_f32_s32(h0), va));
-        vst1q_f32(o + d + 4, vfmaq_f32(vmulq_f32(vcvtq_f32_s32(l1), vb), vcvtq_f32_s32(h1), va));
+        vst1q_f32(o + d, two_terms4(h0, va, l0, vb));
+        vst1q_f32(o + d + 4, two_terms4(h1, va, l1, vb));
     }
     for (; d < head_dim; d++) {
         int32_t sum_hi = 0, sum_lo = 0;
@@ -126,7 +139,10 @@ static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float
 void cpu_kernels_refine_neon(cpu_kernels *k)
 {
     k->name = "neon";
+    put_ternary_loops(k);
     put_integer_loops(k);
+    cpu_neon_put_rows(k);
+    k->dense_to_float = dense_to_float;
     k->dense_dot = dense_dot;
     k->dense_tile = dense_tile;
     k->values_int8 = values_int8;

@@ -1,5 +1,6 @@
 // The op cases on the CPU backend alone, for each table of inner loops that this processor has: what can be built
-// without the libraries of the engine, for another architecture. Usage: cpu_cases [FILTER]
+// without the libraries of the engine, for another architecture. Usage: cpu_cases [FILTER [TABLE]]; with TABLE the one
+// that is chosen here alone, which must have that name.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,14 +12,21 @@ int main(int argc, char **argv)
 {
     const char *filter = argc > 1 ? argv[1] : "";
     const cpu_kernels *tables[CPU_MAX_KERNELS];
-    size_t n_tables = cpu_kernels_list(tables), n_cases = 0, n_run = 0, n_failed = 0;
+    size_t n_tables = cpu_kernels_list(tables), n_cases = 0, n_run = 0, n_failed = 0, first = 0;
     op_case *cases = NULL;
     op_runner reference = {0}, fast = {0}, *subject = &fast;
     tern_error err = {0};
+    if (argc > 2) {
+        first = n_tables - 1;
+        if (strcmp(tables[first]->name, argv[2]) != 0) {
+            printf("FAILED: chosen is %s, expected %s\n", tables[first]->name, argv[2]);
+            return 1;
+        }
+    }
     tern_status status = op_cases_list(&cases, &n_cases, &err);
     if (status == TERN_OK) status = op_runner_open(&cpu_backend, 1, 1, &reference, &err);
     if (status == TERN_OK) status = op_runner_open(&cpu_backend, 0, 1, &fast, &err);
-    for (size_t t = 0; t < n_tables && status == TERN_OK; t++) {
+    for (size_t t = first; t < n_tables && status == TERN_OK; t++) {
         fast.device->kernels = tables[t];
         for (size_t i = 0; i < n_cases && status == TERN_OK; i++) {
             op_outcome outcome = {0};
