@@ -78,6 +78,7 @@ static uint64_t case_macs(const op_case *c)
         return n_positions * c->n_heads * c->head_dim * 2;
     }
     case OP_TOP_K: return rows * c->n * (c->k < 8 ? 1 : 8);
+    case OP_ADVANCE: return rows;
     default: return rows * c->n;
     }
 }
@@ -116,6 +117,7 @@ static void describe_shape(const op_case *c, char *out, size_t n_bytes)
                  kv[c->v_type], rows[c->rows], c->first);
         break;
     case OP_TOP_K: snprintf(out, n_bytes, "N=%u k=%u", c->n, c->k); break;
+    case OP_ADVANCE: snprintf(out, n_bytes, "log=%u ld=%u", c->n, c->k); break;
     default: snprintf(out, n_bytes, "N=%u%s%s", c->n, c->in_place ? " in-place" : "", c->is_silu ? " silu" : ""); break;
     }
 }
@@ -499,6 +501,15 @@ static void add_top_k(case_list *list)
     add(list, vocabulary);
 }
 
+static void add_advance(case_list *list)
+{
+    static const uint32_t n_log[] = {1, 2, 7, 64};
+    for (size_t i = 0; i < COUNT(m_sweep); i++) {
+        op_case c = {.kind = OP_ADVANCE, .m = m_sweep[i], .n = n_log[i % COUNT(n_log)], .k = 1 + (uint32_t)i % 3};
+        add(list, c);
+    }
+}
+
 // ------------------------------------------------------------------------------------------------ heads and positions
 
 static const uint32_t head_dims[] = {40, 48, 64, 80, 96, 100, 128, 256};
@@ -674,6 +685,7 @@ tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
     add_attention(&list);
     add_attention_prompts(&list);
     add_top_k(&list);
+    add_advance(&list);
     add_t80(&list);
     add_ternary_models(&list);
     if (list.is_out_of_memory) {

@@ -402,6 +402,25 @@ static tern_status make_top_k(op_data *d, tern_error *err)
     return status == TERN_OK ? add_output(d, "values", ELEMENT_F32, AT(top_k.values), c->k, c->k, err) : status;
 }
 
+// chosen: some ids lie outside the vocabulary; positions on both sides of where the log begins again.
+static tern_status make_advance(op_data *d, tern_error *err)
+{
+    const op_case *c = d->c;
+    uint32_t n_ids = 1000;
+    d->op.advance = (op_advance){.ld_chosen = c->k, .n_ids = n_ids, .n_log = c->n};
+    op_region *chosen = add_region(d, "chosen", REGION_INPUT, ELEMENT_I32, AT(advance.chosen), c->m, 1, c->k, err);
+    op_region *position = add_region(d, "position", REGION_IN_PLACE, ELEMENT_I32, AT(advance.position), c->m, 1, 1,
+                                     err);
+    if (chosen == NULL || position == NULL) return TERN_HOST_MEMORY;
+    for (uint32_t m = 0; m < c->m; m++) {
+        int32_t id = (int32_t)(1 + rng_u64(SEED_IDS, m) % (n_ids - 1));
+        put_int(chosen, m, 0, m % 5 == 2 ? -id : m % 5 == 3 ? id + (int32_t)n_ids - 1 : id);
+        put_int(position, m, 0, (int32_t)(rng_u64(SEED_X, m) % (3 * c->n)));
+    }
+    tern_status status = add_output(d, "ids", ELEMENT_I32, AT(advance.ids), 1, 1, err);
+    return status == TERN_OK ? add_output(d, "log", ELEMENT_I32, AT(advance.log), 2 * c->n, 2 * c->n, err) : status;
+}
+
 tern_status op_data_create(const op_case *c, op_data **out, tern_error *err)
 {
     static tern_status (*const make[OP_N_KINDS])(op_data *, tern_error *) = {
@@ -410,7 +429,7 @@ tern_status op_data_create(const op_case *c, op_data **out, tern_error *err)
         [OP_TERNARY_MM] = make_ternary_mm, [OP_DENSE_MM] = make_dense_mm, [OP_ROPE_KV] = make_rope_kv,
         [OP_ATTENTION] = make_attention,   [OP_GATE] = make_gate,         [OP_RESIDUAL] = make_residual,
         [OP_GATHER] = make_gather,         [OP_TOP_K] = make_top_k,       [OP_BLAS_MM] = make_dense_mm,
-        [OP_INT_MM] = make_int_mm,
+        [OP_INT_MM] = make_int_mm,         [OP_ADVANCE] = make_advance,
     };
     op_data *d = calloc(1, sizeof *d);
     if (d == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for op case %s", c->name);

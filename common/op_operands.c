@@ -211,6 +211,15 @@ static tern_status check_top_k(checker c, const op_top_k *a)
     return s;
 }
 
+static tern_status check_advance(checker c, const op_advance *a)
+{
+    tern_status s = check_flag(c);
+    if (s == TERN_OK) s = check_floats(c, "chosen", a->chosen, a->ld_chosen, 1);
+    if (s == TERN_OK) s = check_vector(c, "ids", a->ids, c.o->m);
+    if (s == TERN_OK) s = check_vector(c, "position", a->position, c.o->m);
+    return s == TERN_OK ? check_floats(c, "log", a->log, 2 * (uint64_t)a->n_log, 2 * (uint64_t)a->n_log) : s;
+}
+
 tern_status op_check_operands(const operand_access *access, const device *d, const op *o, tern_error *err)
 {
     checker c = {access, d, o, err};
@@ -231,6 +240,7 @@ tern_status op_check_operands(const operand_access *access, const device *d, con
     case OP_GATHER: return check_gather(c, &o->gather);
     case OP_TOP_K: return check_top_k(c, &o->top_k);
     case OP_INT_MM: return check_int_mm(c, &o->int_mm);
+    case OP_ADVANCE: return check_advance(c, &o->advance);
     case OP_N_KINDS: break;
     }
     return error_set(err, TERN_INTERNAL, "op kind %d does not exist", (int)o->kind);

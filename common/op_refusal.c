@@ -145,6 +145,13 @@ static const char *refuse_top_k(const op_top_k *a)
     return refuse_rows(a->n, a->ld_x);
 }
 
+static const char *refuse_advance(const op_advance *a)
+{
+    if (a->n_ids == 0 || a->n_ids > INT32_MAX) return "advance needs a vocabulary of at least one id";
+    if (a->ld_chosen == 0) return ROWS_TOO_SHORT;
+    return refuse_rows(a->n_log, a->n_log);
+}
+
 const char *op_refusal(const operand_access *access, const op *o)
 {
     if (o->m == 0 || o->m > INT32_MAX) return "an op works on at least one row";
@@ -165,6 +172,7 @@ const char *op_refusal(const operand_access *access, const op *o)
     case OP_GATHER: return first_of(refuse_rows(o->gather.n, o->gather.ld_x), refuse_rows(o->gather.n, o->gather.ld_y));
     case OP_TOP_K: return refuse_top_k(&o->top_k);
     case OP_INT_MM: return refuse_int_mm(access, &o->int_mm);
+    case OP_ADVANCE: return refuse_advance(&o->advance);
     case OP_BLAS_MM: return refuse_blas_mm(access, &o->dense_mm);
     case OP_N_KINDS: break;
     }

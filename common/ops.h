@@ -53,6 +53,7 @@ typedef enum op_kind {
     OP_GATHER,
     OP_TOP_K,
     OP_INT_MM,
+    OP_ADVANCE,
     OP_BLAS_MM, // the one op without defined bits, for baselines
     OP_N_KINDS
 } op_kind;
@@ -227,6 +228,14 @@ typedef struct op_top_k {
     uint32_t n, ld_x, k;
 } op_top_k;
 
+// Makes the inputs of the next step from what this one chose, so that steps follow each other without the host. Row m:
+// c = chosen[m * ld_chosen], or 0 if that is not below n_ids; p = position[m]; then ids[m] = c, position[m] = p + 1,
+// and the pair (c, the flag word as it is) goes to entry p % n_log of the row's log. All int32; log: [M][n_log][2].
+typedef struct op_advance {
+    view chosen, ids, position, log;
+    uint32_t ld_chosen, n_ids, n_log;
+} op_advance;
+
 typedef struct op {
     op_kind kind;
     uint32_t m;     // rows, >= 1
@@ -247,6 +256,7 @@ typedef struct op {
         op_gather gather;
         op_top_k top_k;
         op_int_mm int_mm;
+        op_advance advance;
     };
 } op;
 

@@ -197,6 +197,7 @@ tern_status cuda_embed(stream *s, const op *o, tern_error *err); // rows.cu
 tern_status cuda_gate(stream *s, const op *o, tern_error *err);
 tern_status cuda_residual(stream *s, const op *o, tern_error *err);
 tern_status cuda_gather(stream *s, const op *o, tern_error *err);
+tern_status cuda_advance(stream *s, const op *o, tern_error *err);
 tern_status cuda_norm(stream *s, const op *o, tern_error *err); // norm.cu
 tern_status cuda_head_norm(stream *s, const op *o, tern_error *err);
 tern_status cuda_norm_quant(stream *s, const op *o, tern_error *err);

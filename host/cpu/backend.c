@@ -296,6 +296,7 @@ static void graph_destroy(graph *g) { (void)g; }
 const backend cpu_backend = {
     .name = "cpu",
     .api_version = BACKEND_API_VERSION,
+    .is_synchronous = true,
     .device_count = device_count,
     .device_describe = device_describe,
     .device_open = device_open,

@@ -93,6 +93,7 @@ tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *work
     b.top_ids = take(&l, TOP_K_MAX, 1, 4);
     b.top_values = take(&l, TOP_K_MAX, 1, 4);
     b.result_bytes = (size_t)l.offset - b.flag.offset;
+    b.log = take(&l, STEP_LOG, 2, 4);
     b.hidden = take(&l, m, hp->n_embd, 4);
     b.normed = take(&l, m, widest_input(hp), 4);
     b.codes_ld = quantized_ld(widest_input(hp));
@@ -440,5 +441,19 @@ tern_status step_top(const step *s, uint32_t row, uint32_t n_valid, uint32_t k, 
     op o = make_op(OP_TOP_K, 1, s->hp->n_layers, PLACE_TOP);
     o.top_k = (op_top_k){
         .x = logits, .ids = b->top_ids, .values = b->top_values, .n = n_valid, .ld_x = s->hp->n_vocab, .k = k};
+    return enqueue(s, &o, err);
+}
+
+tern_status step_advance(const step *s, uint32_t n_valid, tern_error *err)
+{
+    const step_buffers *b = &s->buffers;
+    op o = make_op(OP_ADVANCE, 1, s->hp->n_layers, PLACE_TOP);
+    o.advance = (op_advance){.chosen = b->top_ids,
+                             .ids = b->ids,
+                             .position = b->row_position,
+                             .log = b->log,
+                             .ld_chosen = 1,
+                             .n_ids = n_valid,
+                             .n_log = STEP_LOG};
     return enqueue(s, &o, err);
 }

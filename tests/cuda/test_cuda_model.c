@@ -1,6 +1,6 @@
 // Whole models on the CUDA backend, executed by the shim: all logits have the bits that the CPU computes, for the
 // bundled story model with every KV type and several batchings, and for every fixture.
-#include "support.h"
+#include "greedy.h"
 
 #include "cuda_runtime_api.h"
 
@@ -141,26 +141,21 @@ static void every_allocation_fails_once(void **state)
     if (live_once(&err) != TERN_OK) fail_msg("%s", err.message);
 }
 
-// Greedy text: the device's top k chooses each token.
+// Greedy text: the device goes from token to token by itself. The shim does a step only when somebody waits for it.
 static void stories_greedy(void **state)
 {
     (void)state;
-    tern_token ids[2][12];
-    const char *devices[] = {"cpu", "cuda0"};
-    for (int d = 0; d < 2; d++) {
-        running r = start(STORIES, (setup){.kv = TERN_KV_INT8, .device = devices[d]});
-        tern_row row = {.token = 4093, .wants_logits = true};
-        for (size_t i = 0; i < 12; i++) {
-            float logits[5];
-            tern_token top[5];
-            CHECK(tern_session_eval(r.session, &row, 1, err));
-            CHECK(tern_session_top(r.session, 0, 5, top, logits, err));
-            for (int k = 1; k < 5; k++) assert_true(logits[k] <= logits[k - 1]);
-            row.token = ids[d][i] = top[0];
-        }
-        stop(&r);
-    }
-    assert_memory_equal(ids[0], ids[1], sizeof ids[0]);
+    static const placement streamed = {.n_gpu_layers = TERN_LAYERS_ALL, .n_streamed = 4}, half = {.n_gpu_layers = 3};
+    setup s = {.kv = TERN_KV_INT8, .device = "cuda0", .n_batch = 4};
+    greedy_check(s, 12, "graphs");
+    greedy_numeric_check(s, "graphs");
+    s.is_eager = true;
+    greedy_check(s, 6, "op by op");
+    s.place = &streamed;
+    greedy_check(s, 6, "streamed layers");
+    s.place = &half;
+    greedy_check(s, 6, "two devices");
+    assert_int_equal(shim_live(), 0);
 }
 
 static void check_fixture(const char *name, const char *file)
