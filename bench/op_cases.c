@@ -101,7 +101,9 @@ static void describe_shape(const op_case *c, char *out, size_t n_bytes)
     char form[32];
     describe_weights(c, form, sizeof form);
     switch (c->kind) {
-    case OP_TERNARY_MM: snprintf(out, n_bytes, "N=%u K=%u %s %u-term", c->n, c->k, form, c->n_terms); break;
+    case OP_TERNARY_MM:
+        snprintf(out, n_bytes, "N=%u K=%u %s %u-term%s", c->n, c->k, form, c->n_terms, c->in_place ? " adds" : "");
+        break;
     case OP_INT_MM:
     case OP_DENSE_MM:
         snprintf(out, n_bytes, "N=%u K=%u %s%s", c->n, c->k, c->is_ternary ? "ternary " : "", form);
@@ -201,6 +203,25 @@ static void add_ternary_scales(case_list *list)
     c.k = 2560;
     c.m = 17;
     add(list, c);
+}
+
+// Products added to what is there, by every kernel that a shape or a scale may choose.
+static void add_ternary_adds(case_list *list)
+{
+    static const uint32_t m_few[] = {1, 2, 4, 5, 8, 9, 17, 33, 65}, groups[] = {64, 128, 100};
+    op_case c = {.kind = OP_TERNARY_MM, .is_ternary = true, .in_place = true, .n = 37, .k = 333, .scale = SCALE_ROWS};
+    for (c.n_terms = 1; c.n_terms <= 2; c.n_terms++)
+        for (size_t i = 0; i < COUNT(m_few); i++) {
+            c.m = m_few[i];
+            c.gap = 16 * (uint32_t)(i % 2);
+            c.group = 0;
+            add(list, c);
+            c.group = groups[i % 3];
+            add(list, c);
+        }
+    c.n_terms = 1;
+    c = (op_case){.kind = OP_TERNARY_MM, .is_ternary = true, .in_place = true, .m = 1, .n = 2560, .k = 6912};
+    add(list, c); // work that blocks of a device share
 }
 
 static void add_ternary_recipes(case_list *list)
@@ -678,6 +699,7 @@ tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
     add_head_norm(&list);
     add_ternary_sweeps(&list);
     add_ternary_scales(&list);
+    add_ternary_adds(&list);
     add_ternary_recipes(&list);
     add_dense(&list);
     add_int(&list);

@@ -116,11 +116,13 @@ typedef struct op_quant {
 // One scale along K: scalar_ternary(sum, a, scale), or scalar_ternary2 with two-term x.
 // Several: groups(v, d, G) with d_g the group scales and v_g = (float)sum_g * a, or fma((float)hi_g, a, (float)lo_g *
 // b).
+// With `adds` the product is added to y: y[m, r] = y[m, r] + that, as OP_RESIDUAL would do it afterwards.
 typedef struct op_ternary_mm {
     const weights *w;
     quantized x;
     view y;
     uint32_t ld_y;
+    bool adds;
 } op_ternary_mm;
 
 // y[m, r] = dot64(row r of w dequantised to fp32, x[m], K). Also for ternary w: rows are scale * trit. Not for INT8 and

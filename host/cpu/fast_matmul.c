@@ -96,15 +96,18 @@ static void finish(const product *p, working_set *s)
         float scale = ((const float *)cpu_at(a->x.scale))[m];
         int32_t sum = column_sum(p, s->column + i);
         if (p->terms == 1) {
-            for (uint32_t r = 0; r < s->n_rows; r++)
-                y[r] = scalar_ternary(s->sums[r * s->n_x + i] - sum, scale, *s->row_scale[r]);
+            for (uint32_t r = 0; r < s->n_rows; r++) {
+                float value = scalar_ternary(s->sums[r * s->n_x + i] - sum, scale, *s->row_scale[r]);
+                y[r] = a->adds ? y[r] + value : value;
+            }
             continue;
         }
         float lo_scale = ((const float *)cpu_at(a->x.lo_scale))[m];
         int32_t lo_sum = column_sum(p, s->column + i + 1);
         for (uint32_t r = 0; r < s->n_rows; r++) {
             const int32_t *sums = s->sums + r * s->n_x + i;
-            y[r] = scalar_ternary2(sums[0] - sum, sums[1] - lo_sum, scale, lo_scale, *s->row_scale[r]);
+            float value = scalar_ternary2(sums[0] - sum, sums[1] - lo_sum, scale, lo_scale, *s->row_scale[r]);
+            y[r] = a->adds ? y[r] + value : value;
         }
     }
 }

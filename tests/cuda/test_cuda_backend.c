@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "cuda_backend.h"
-#include "op_run.h"
+#include "slots.h"
 
 #define N 300u
 
@@ -152,6 +152,18 @@ static void test_copies_and_events(void **state)
 }
 
 // ------------------------------------------------------------------------------------------------ errors
+
+// Matrices on the host and in slots; nothing but events orders copies and ops, which the shim does as late as it can.
+static void test_matrices_take_turns_in_a_slot(void **state)
+{
+    (void)state;
+    op_runner r = {0};
+    tern_error err = {0};
+    if (op_runner_open(&cuda_backend, 0, 1, &r, &err) != TERN_OK) fail_msg("%s", err.message);
+    check_slots(&r);
+    op_runner_close(&r);
+    assert_int_equal(shim_live(), 0);
+}
 
 static void test_lost_device(void **state)
 {
@@ -354,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_graph_equals_eager),
         cmocka_unit_test(test_capture_refuses_what_waits),
         cmocka_unit_test(test_copies_and_events),
+        cmocka_unit_test(test_matrices_take_turns_in_a_slot),
         cmocka_unit_test(test_lost_device),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_rows_are_checked),
