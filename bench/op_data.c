@@ -316,10 +316,13 @@ static tern_status make_int_mm(op_data *d, tern_error *err)
     d->op.int_mm = (op_int_mm){.ld_y = c->n + c->gap, .x.ld = quantized_ld(c->k), .check_finite = check};
     tern_status status = add_weights(d, AT(int_mm.w), c->n, c->k, err);
     size_t scale = d->n_regions + 1; // behind the codes
-    if (status == TERN_OK) status = add_quantized(d, AT(int_mm.x), true, 2, c->k, err);
+    bool is_blas = c->kind == OP_BLAS_INT_MM;
+    if (is_blas) d->op.int_mm.check_finite = false;
+    if (status == TERN_OK) status = add_quantized(d, AT(int_mm.x), true, is_blas ? 1 : 2, c->k, err);
     if (status == TERN_OK && op_recipe_raises(c->recipe))
         put_float(&d->regions[scale], c->m / 2, 0, c->recipe == RECIPE_NAN ? NAN : INFINITY);
-    return status == TERN_OK ? add_output(d, "y", ELEMENT_F32, AT(int_mm.y), c->n, c->n + c->gap, err) : status;
+    op_element element = is_blas ? ELEMENT_I32 : ELEMENT_F32;
+    return status == TERN_OK ? add_output(d, "y", element, AT(int_mm.y), c->n, c->n + c->gap, err) : status;
 }
 
 static tern_status make_rope_kv(op_data *d, tern_error *err)
@@ -433,7 +436,7 @@ tern_status op_data_create(const op_case *c, op_data **out, tern_error *err)
         [OP_TERNARY_MM] = make_ternary_mm, [OP_DENSE_MM] = make_dense_mm, [OP_ROPE_KV] = make_rope_kv,
         [OP_ATTENTION] = make_attention,   [OP_GATE] = make_gate,         [OP_RESIDUAL] = make_residual,
         [OP_GATHER] = make_gather,         [OP_TOP_K] = make_top_k,       [OP_BLAS_MM] = make_dense_mm,
-        [OP_INT_MM] = make_int_mm,         [OP_ADVANCE] = make_advance,
+        [OP_INT_MM] = make_int_mm,         [OP_ADVANCE] = make_advance,   [OP_BLAS_INT_MM] = make_int_mm,
     };
     op_data *d = calloc(1, sizeof *d);
     if (d == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for op case %s", c->name);

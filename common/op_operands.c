@@ -147,7 +147,7 @@ static tern_status check_int_mm(checker c, const op_int_mm *a)
 {
     tern_status s = check_weights(c, a->w);
     if (s == TERN_OK && a->check_finite) s = check_flag(c);
-    if (s == TERN_OK) s = check_quantized(c, &a->x, true);
+    if (s == TERN_OK) s = check_quantized(c, &a->x, c.o->kind == OP_INT_MM);
     return s == TERN_OK ? check_floats(c, "y", a->y, a->ld_y, shape_of(c, a->w).n_rows) : s;
 }
 
@@ -240,6 +240,7 @@ tern_status op_check_operands(const operand_access *access, const device *d, con
     case OP_GATHER: return check_gather(c, &o->gather);
     case OP_TOP_K: return check_top_k(c, &o->top_k);
     case OP_INT_MM: return check_int_mm(c, &o->int_mm);
+    case OP_BLAS_INT_MM: return check_int_mm(c, &o->int_mm);
     case OP_ADVANCE: return check_advance(c, &o->advance);
     case OP_N_KINDS: break;
     }

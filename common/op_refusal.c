@@ -98,6 +98,14 @@ static const char *refuse_blas_mm(const operand_access *access, const op_dense_m
     return a->check_finite ? "BLAS does not check its results for being finite" : NULL;
 }
 
+static const char *refuse_blas_int_mm(const operand_access *access, const op_int_mm *a)
+{
+    const char *reason = refuse_int_mm(access, a);
+    if (reason != NULL) return reason;
+    if (shape_of(access, a->w).type != DENSE_INT8) return "BLAS takes INT8 weights for integer products";
+    return a->check_finite ? "BLAS does not check its results for being finite" : NULL;
+}
+
 static const char *refuse_cache(const kv_cache *c, uint32_t n_heads)
 {
     if (!is_kv_type(c->k_type) || !is_kv_type(c->v_type)) return "the KV type is not one of f32, f16, int8, int4";
@@ -174,6 +182,7 @@ const char *op_refusal(const operand_access *access, const op *o)
     case OP_INT_MM: return refuse_int_mm(access, &o->int_mm);
     case OP_ADVANCE: return refuse_advance(&o->advance);
     case OP_BLAS_MM: return refuse_blas_mm(access, &o->dense_mm);
+    case OP_BLAS_INT_MM: return refuse_blas_int_mm(access, &o->int_mm);
     case OP_N_KINDS: break;
     }
     return "there is no such op";

@@ -54,7 +54,8 @@ typedef enum op_kind {
     OP_TOP_K,
     OP_INT_MM,
     OP_ADVANCE,
-    OP_BLAS_MM, // the one op without defined bits, for baselines
+    OP_BLAS_MM,     // the one op without defined bits, for baselines
+    OP_BLAS_INT_MM, // what integer products are measured beside
     OP_N_KINDS
 } op_kind;
 
@@ -147,6 +148,9 @@ typedef struct op_int_mm {
     uint32_t ld_y;
     bool check_finite;
 } op_int_mm;
+
+// OP_BLAS_INT_MM: int32 y[m, r] = the sum of code * x code over K, of INT8 w without its scales and the first term of
+// x, by the device's BLAS library: no model is made of it, benchmarks show it as what int8 products could cost.
 
 // Where rows stand: row m belongs to block table row_table[m] (int32 [M]) and has position row_position[m] (int32 [M]).
 // tables: int32 [n_tables, table_ld], block indices into the layer's cache.
@@ -257,7 +261,7 @@ typedef struct op {
         op_residual residual;
         op_gather gather;
         op_top_k top_k;
-        op_int_mm int_mm;
+        op_int_mm int_mm; // OP_INT_MM and OP_BLAS_INT_MM
         op_advance advance;
     };
 } op;

@@ -126,7 +126,8 @@ static const operand_access operands = {buffer_bytes, weights_device, cpu_weight
 
 static const char *refuse(const op *o)
 {
-    return o->kind == OP_BLAS_MM ? "there is no BLAS library behind the CPU backend" : op_refusal(&operands, o);
+    bool is_blas = o->kind == OP_BLAS_MM || o->kind == OP_BLAS_INT_MM;
+    return is_blas ? "there is no BLAS library behind the CPU backend" : op_refusal(&operands, o);
 }
 
 static bool supports(device *d, const op *o, const char **reason)

@@ -221,6 +221,16 @@ static void test_refusals(void **state)
     assert_false(b->supports(t.device, &mm, &reason)); // this build's cuBLAS does not exist
     assert_non_null(strstr(reason, "was not found"));
     b->weights_destroy(w);
+    const weights_desc int8 = {.n_rows = 4, .n_cols = 64, .type = DENSE_INT8};
+    CHECK(b->weights_create(t.device, &int8, &w, &check_err));
+    mm = (op){.kind = OP_BLAS_INT_MM, .m = 1};
+    mm.int_mm = (op_int_mm){.w = w, .x.ld = 64, .ld_y = 4};
+    assert_false(b->supports(t.device, &mm, &reason));
+    assert_non_null(strstr(reason, "was not found"));
+    mm.int_mm.check_finite = true;
+    assert_false(b->supports(t.device, &mm, &reason));
+    assert_non_null(strstr(reason, "finite"));
+    b->weights_destroy(w);
     err = (tern_error){0};
     device *d = NULL;
     assert_int_equal(b->device_open(1, NULL, &d, &err), TERN_NO_DEVICE);

@@ -370,6 +370,7 @@ static void make_sample(sample *s, fixture *f, op_kind kind)
         operand(s, f, "log", &o->advance.log, M * 16 * 2 * 4);
         break;
     case OP_BLAS_MM:
+    case OP_BLAS_INT_MM:
     case OP_N_KINDS: break;
     }
 }
@@ -534,6 +535,7 @@ static void test_supports(void **state)
     REFUSE(OP_ADVANCE, advance.ld_chosen = 0, "stride");
     REFUSE(OP_NORM, kind = OP_N_KINDS, "no such op");
     REFUSE(OP_DENSE_MM, kind = OP_BLAS_MM, "no BLAS library");
+    REFUSE(OP_INT_MM, kind = OP_BLAS_INT_MM, "no BLAS library");
 }
 
 // ---- floating-point environment
