@@ -11,6 +11,7 @@
 #include "kv.h"
 #include "plan.h"
 #include "rng.h"
+#include "session.h"
 
 #define CHECK_PROMPT 8  // tokens of the fixed prompt: a small batch, and then one decoded alone
 #define CHECK_ROOM   64 // positions of its sequence
@@ -135,7 +136,36 @@ static tern_status prefill(bench_instance *b, uint32_t first, uint32_t n_seq, ui
     return status;
 }
 
-// A token of every sequence in one evaluation, n times.
+// When each token of a decoding sequence came.
+typedef struct token_clock {
+    bench_instance *instance;
+    uint32_t sequence;
+    uint64_t *token_ns, last, bytes_kv_positions;
+} token_clock;
+
+static bool note_token(void *user, tern_token id)
+{
+    token_clock *c = user;
+    uint64_t now = clock_ns();
+    (void)id;
+    *c->token_ns++ = now - c->last;
+    c->last = now;
+    c->bytes_kv_positions += tern_session_length(c->instance->session, c->sequence);
+    return true;
+}
+
+// One sequence greedily from a random token on, as a user's generation at temperature 0 does it: the device goes from
+// token to token by itself.
+static tern_status decode_alone(bench_instance *b, uint32_t sequence, uint32_t n, uint64_t *token_ns,
+                                uint64_t *bytes_kv_positions, tern_error *err)
+{
+    token_clock c = {.instance = b, .sequence = sequence, .token_ns = token_ns, .last = clock_ns()};
+    tern_status status = session_decode_greedy(b->session, sequence, draw_token(b), n, note_token, &c, err);
+    *bytes_kv_positions += c.bytes_kv_positions;
+    return status;
+}
+
+// A random token of every sequence in one evaluation, n times.
 static tern_status decode(bench_instance *b, uint32_t first, uint32_t n_seq, uint32_t n, uint64_t *token_ns,
                           uint64_t *bytes_kv_positions, tern_error *err)
 {
@@ -165,7 +195,10 @@ tern_status bench_instance_run(bench_instance *b, const bench_config *config, ui
     uint64_t start = clock_ns();
     if (status == TERN_OK) status = prefill(b, c->first, config->n_seq, test->n_prompt, &positions, err);
     uint64_t middle = clock_ns();
-    if (status == TERN_OK) status = decode(b, c->first, config->n_seq, test->n_gen, token_ns, &positions, err);
+    if (status == TERN_OK && config->n_seq == 1)
+        status = decode_alone(b, c->first, test->n_gen, token_ns, &positions, err);
+    else if (status == TERN_OK)
+        status = decode(b, c->first, config->n_seq, test->n_gen, token_ns, &positions, err);
     uint64_t end = clock_ns();
     if (status != TERN_OK) return status;
     tern_session_get_stats(b->session, &after);

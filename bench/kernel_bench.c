@@ -83,14 +83,16 @@ static tern_status open_contender(kernel_bench *b, size_t i, uint32_t m, op_kind
 {
     const device_facts *facts = &b->runner.facts;
     tern_error local = {0};
-    bool is_blas = kind == OP_BLAS_MM;
+    bool is_blas = kind >= OP_BLAS_MM;
     out->c = (op_case){.kind = kind,
                        .m = m,
                        .n = matrices[i].n,
                        .k = matrices[i].k,
                        .is_ternary = kind == OP_TERNARY_MM,
                        .layout = layout,
-                       .dense = is_blas && facts->blas_name != NULL ? facts->blas_type : DENSE_F16,
+                       .dense = kind == OP_BLAS_INT_MM                           ? DENSE_INT8
+                                : kind == OP_BLAS_MM && facts->blas_name != NULL ? facts->blas_type
+                                                                                 : DENSE_F16,
                        .n_terms = 1,
                        .n_macs = (uint64_t)m * matrices[i].n * matrices[i].k};
     product_name(i, m, out->c.name, sizeof out->c.name);
@@ -157,8 +159,8 @@ static tern_status keep_row(kernel_bench *b, contender *c, tern_error *err)
     return TERN_OK;
 }
 
-// Both ternary layouts and their float twin, in turns.
-enum { T64, T80, FLOAT, N_CONTENDERS };
+// Both ternary layouts, their float twin and, where the device's BLAS has it, the int8 product of the shape, in turns.
+enum { T64, T80, FLOAT, INT8, N_CONTENDERS };
 
 static tern_status open_all(kernel_bench *b, size_t i, uint32_t m, contender *all, tern_error *err)
 {
@@ -167,6 +169,8 @@ static tern_status open_all(kernel_bench *b, size_t i, uint32_t m, contender *al
     if (status == TERN_OK) status = open_contender(b, i, m, OP_BLAS_MM, TERNARY_T64, &all[FLOAT], err);
     if (status == TERN_OK && all[FLOAT].timer == NULL)
         status = open_contender(b, i, m, OP_DENSE_MM, TERNARY_T64, &all[FLOAT], err);
+    if (status == TERN_OK && all[FLOAT].row.kind == OP_BLAS_MM)
+        status = open_contender(b, i, m, OP_BLAS_INT_MM, TERNARY_T64, &all[INT8], err);
     return status;
 }
 
@@ -178,7 +182,7 @@ static tern_status keep_rows(kernel_bench *b, contender *all, tern_error *err)
         if (all[k].timer == NULL) continue;
         status = summarise(&all[k].row, err);
         if (k == FLOAT) float_ns = all[k].row.median_ns;
-        if (k != FLOAT) all[k].row.speedup = float_ns / all[k].row.median_ns;
+        if (k < FLOAT) all[k].row.speedup = float_ns / all[k].row.median_ns;
     }
     for (int k = 0; k < N_CONTENDERS && status == TERN_OK; k++)
         if (all[k].timer != NULL) status = keep_row(b, &all[k], err);

@@ -1,6 +1,6 @@
 // Products alone, at the shapes of known models: the ternary product of each matrix and, taking turns with it, the FP16
-// product of the same shape (the device's BLAS where it has one, else dense_mm). Weights come from copies larger than
-// any cache. Shares refer to the device's rates as probe.h measures them in the same process.
+// product of the same shape (the device's BLAS where it has one, else dense_mm) and cuBLAS' int8 product. Weights come
+// from copies larger than any cache. Shares refer to the device's rates as probe.h measures them in the same process.
 #ifndef TERN_BENCH_KERNEL_BENCH_H
 #define TERN_BENCH_KERNEL_BENCH_H
 

@@ -79,6 +79,7 @@ static uint64_t case_macs(const op_case *c)
         return n_positions * c->n_heads * c->head_dim * 2;
     }
     case OP_TOP_K: return rows * c->n * (c->k < 8 ? 1 : 8);
+    case OP_ADVANCE: return rows;
     default: return rows * c->n;
     }
 }
@@ -101,7 +102,9 @@ static void describe_shape(const op_case *c, char *out, size_t n_bytes)
     char form[32];
     describe_weights(c, form, sizeof form);
     switch (c->kind) {
-    case OP_TERNARY_MM: snprintf(out, n_bytes, "N=%u K=%u %s %u-term", c->n, c->k, form, c->n_terms); break;
+    case OP_TERNARY_MM:
+        snprintf(out, n_bytes, "N=%u K=%u %s %u-term%s", c->n, c->k, form, c->n_terms, c->in_place ? " adds" : "");
+        break;
     case OP_INT_MM:
     case OP_DENSE_MM:
         snprintf(out, n_bytes, "N=%u K=%u %s%s", c->n, c->k, c->is_ternary ? "ternary " : "", form);
@@ -120,6 +123,7 @@ static void describe_shape(const op_case *c, char *out, size_t n_bytes)
                  kv[c->v_type], rows[c->rows], c->first);
         break;
     case OP_TOP_K: snprintf(out, n_bytes, "N=%u k=%u", c->n, c->k); break;
+    case OP_ADVANCE: snprintf(out, n_bytes, "log=%u ld=%u", c->n, c->k); break;
     default: snprintf(out, n_bytes, "N=%u%s%s", c->n, c->in_place ? " in-place" : "", c->is_silu ? " silu" : ""); break;
     }
 }
@@ -203,6 +207,25 @@ static void add_ternary_scales(case_list *list)
     c.k = 2560;
     c.m = 17;
     add(list, c);
+}
+
+// Products added to what is there, by every kernel that a shape or a scale may choose.
+static void add_ternary_adds(case_list *list)
+{
+    static const uint32_t m_few[] = {1, 2, 4, 5, 8, 9, 17, 33, 65}, groups[] = {64, 128, 100};
+    op_case c = {.kind = OP_TERNARY_MM, .is_ternary = true, .in_place = true, .n = 37, .k = 333, .scale = SCALE_ROWS};
+    for (c.n_terms = 1; c.n_terms <= 2; c.n_terms++)
+        for (size_t i = 0; i < COUNT(m_few); i++) {
+            c.m = m_few[i];
+            c.gap = 16 * (uint32_t)(i % 2);
+            c.group = 0;
+            add(list, c);
+            c.group = groups[i % 3];
+            add(list, c);
+        }
+    c.n_terms = 1;
+    c = (op_case){.kind = OP_TERNARY_MM, .is_ternary = true, .in_place = true, .m = 1, .n = 2560, .k = 6912};
+    add(list, c); // work that blocks of a device share
 }
 
 static void add_ternary_recipes(case_list *list)
@@ -560,6 +583,15 @@ static void add_top_k(case_list *list)
     add(list, vocabulary);
 }
 
+static void add_advance(case_list *list)
+{
+    static const uint32_t n_log[] = {1, 2, 7, 64};
+    for (size_t i = 0; i < COUNT(m_sweep); i++) {
+        op_case c = {.kind = OP_ADVANCE, .m = m_sweep[i], .n = n_log[i % COUNT(n_log)], .k = 1 + (uint32_t)i % 3};
+        add(list, c);
+    }
+}
+
 // ------------------------------------------------------------------------------------------------ heads and positions
 
 static const uint32_t head_dims[] = {40, 48, 64, 80, 96, 100, 128, 256};
@@ -728,6 +760,7 @@ tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
     add_head_norm(&list);
     add_ternary_sweeps(&list);
     add_ternary_scales(&list);
+    add_ternary_adds(&list);
     add_ternary_recipes(&list);
     add_dense(&list);
     add_int(&list);
@@ -736,6 +769,7 @@ tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
     add_attention(&list);
     add_attention_prompts(&list);
     add_top_k(&list);
+    add_advance(&list);
     add_t80(&list);
     add_ternary_models(&list);
     if (list.is_out_of_memory) {

@@ -288,10 +288,14 @@ static tern_status make_quant(op_data *d, tern_error *err)
 static tern_status make_ternary_mm(op_data *d, tern_error *err)
 {
     const op_case *c = d->c;
-    d->op.ternary_mm = (op_ternary_mm){.ld_y = c->n + c->gap, .x.ld = quantized_ld(c->k)};
+    d->op.ternary_mm = (op_ternary_mm){.ld_y = c->n + c->gap, .x.ld = quantized_ld(c->k), .adds = c->in_place};
     tern_status status = add_weights(d, AT(ternary_mm.w), c->n, c->k, err);
     if (status == TERN_OK) status = add_quantized(d, AT(ternary_mm.x), true, c->n_terms, c->k, err);
-    return status == TERN_OK ? add_output(d, "y", ELEMENT_F32, AT(ternary_mm.y), c->n, c->n + c->gap, err) : status;
+    if (status != TERN_OK || !c->in_place)
+        return status == TERN_OK ? add_output(d, "y", ELEMENT_F32, AT(ternary_mm.y), c->n, c->n + c->gap, err) : status;
+    return add_floats(d, "y", REGION_IN_PLACE, AT(ternary_mm.y), c->m, c->n, c->n + c->gap, SEED_Y, err)
+               ? TERN_OK
+               : TERN_HOST_MEMORY;
 }
 
 static tern_status make_dense_mm(op_data *d, tern_error *err)
@@ -313,10 +317,13 @@ static tern_status make_int_mm(op_data *d, tern_error *err)
     d->op.int_mm = (op_int_mm){.ld_y = c->n + c->gap, .x.ld = quantized_ld(c->k), .check_finite = check};
     tern_status status = add_weights(d, AT(int_mm.w), c->n, c->k, err);
     size_t scale = d->n_regions + 1; // behind the codes
-    if (status == TERN_OK) status = add_quantized(d, AT(int_mm.x), true, 2, c->k, err);
+    bool is_blas = c->kind == OP_BLAS_INT_MM;
+    if (is_blas) d->op.int_mm.check_finite = false;
+    if (status == TERN_OK) status = add_quantized(d, AT(int_mm.x), true, is_blas ? 1 : 2, c->k, err);
     if (status == TERN_OK && op_recipe_raises(c->recipe))
         put_float(&d->regions[scale], c->m / 2, 0, c->recipe == RECIPE_NAN ? NAN : INFINITY);
-    return status == TERN_OK ? add_output(d, "y", ELEMENT_F32, AT(int_mm.y), c->n, c->n + c->gap, err) : status;
+    op_element element = is_blas ? ELEMENT_I32 : ELEMENT_F32;
+    return status == TERN_OK ? add_output(d, "y", element, AT(int_mm.y), c->n, c->n + c->gap, err) : status;
 }
 
 static tern_status make_rescore(op_data *d, tern_error *err)
@@ -415,6 +422,25 @@ static tern_status make_top_k(op_data *d, tern_error *err)
     return status == TERN_OK ? add_output(d, "values", ELEMENT_F32, AT(top_k.values), c->k, c->k, err) : status;
 }
 
+// chosen: some ids lie outside the vocabulary; positions on both sides of where the log begins again.
+static tern_status make_advance(op_data *d, tern_error *err)
+{
+    const op_case *c = d->c;
+    uint32_t n_ids = 1000;
+    d->op.advance = (op_advance){.ld_chosen = c->k, .n_ids = n_ids, .n_log = c->n};
+    op_region *chosen = add_region(d, "chosen", REGION_INPUT, ELEMENT_I32, AT(advance.chosen), c->m, 1, c->k, err);
+    op_region *position = add_region(d, "position", REGION_IN_PLACE, ELEMENT_I32, AT(advance.position), c->m, 1, 1,
+                                     err);
+    if (chosen == NULL || position == NULL) return TERN_HOST_MEMORY;
+    for (uint32_t m = 0; m < c->m; m++) {
+        int32_t id = (int32_t)(1 + rng_u64(SEED_IDS, m) % (n_ids - 1));
+        put_int(chosen, m, 0, m % 5 == 2 ? -id : m % 5 == 3 ? id + (int32_t)n_ids - 1 : id);
+        put_int(position, m, 0, (int32_t)(rng_u64(SEED_X, m) % (3 * c->n)));
+    }
+    tern_status status = add_output(d, "ids", ELEMENT_I32, AT(advance.ids), 1, 1, err);
+    return status == TERN_OK ? add_output(d, "log", ELEMENT_I32, AT(advance.log), 2 * c->n, 2 * c->n, err) : status;
+}
+
 tern_status op_data_create(const op_case *c, op_data **out, tern_error *err)
 {
     static tern_status (*const make[OP_N_KINDS])(op_data *, tern_error *) = {
@@ -423,7 +449,8 @@ tern_status op_data_create(const op_case *c, op_data **out, tern_error *err)
         [OP_TERNARY_MM] = make_ternary_mm, [OP_DENSE_MM] = make_dense_mm, [OP_ROPE_KV] = make_rope_kv,
         [OP_ATTENTION] = make_attention,   [OP_GATE] = make_gate,         [OP_RESIDUAL] = make_residual,
         [OP_GATHER] = make_gather,         [OP_TOP_K] = make_top_k,       [OP_BLAS_MM] = make_dense_mm,
-        [OP_INT_MM] = make_int_mm,         [OP_RESCORE] = make_rescore,
+        [OP_INT_MM] = make_int_mm,         [OP_RESCORE] = make_rescore,   [OP_ADVANCE] = make_advance,
+        [OP_BLAS_INT_MM] = make_int_mm,
     };
     op_data *d = calloc(1, sizeof *d);
     if (d == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for op case %s", c->name);

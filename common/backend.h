@@ -72,6 +72,7 @@ typedef struct weights_desc {
 typedef struct backend {
     const char *name;
     uint32_t api_version;
+    bool is_synchronous; // enqueue returns when the op is done: nothing is gained by running ahead
 
     // Discovery, without side effects: no context is created. *note (static or owned by the backend) says why there are
     // no devices, "" when there is nothing to say.
@@ -98,7 +99,8 @@ typedef struct backend {
     tern_status (*stream_create)(device *d, stream **out, tern_error *err);
     void (*stream_destroy)(stream *s);
     tern_status (*stream_sync)(stream *s, tern_error *err);
-    // A stream for weights_copy, waits and events alone, which runs beside the others where the device can.
+    // A stream for weights_copy, buffer_read, waits and events alone, which runs beside the others where the device
+    // can.
     tern_status (*copy_stream_create)(device *d, stream **out, tern_error *err);
     // What is enqueued on `s` from now on waits for what `e` was last recorded after; never recorded: for nothing.
     tern_status (*stream_wait)(stream *s, event *e, tern_error *err);

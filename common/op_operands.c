@@ -147,7 +147,7 @@ static tern_status check_int_mm(checker c, const op_int_mm *a)
 {
     tern_status s = check_weights(c, a->w);
     if (s == TERN_OK && a->check_finite) s = check_flag(c);
-    if (s == TERN_OK) s = check_quantized(c, &a->x, true);
+    if (s == TERN_OK) s = check_quantized(c, &a->x, c.o->kind == OP_INT_MM);
     return s == TERN_OK ? check_floats(c, "y", a->y, a->ld_y, shape_of(c, a->w).n_rows) : s;
 }
 
@@ -220,6 +220,15 @@ static tern_status check_top_k(checker c, const op_top_k *a)
     return s;
 }
 
+static tern_status check_advance(checker c, const op_advance *a)
+{
+    tern_status s = check_flag(c);
+    if (s == TERN_OK) s = check_floats(c, "chosen", a->chosen, a->ld_chosen, 1);
+    if (s == TERN_OK) s = check_vector(c, "ids", a->ids, c.o->m);
+    if (s == TERN_OK) s = check_vector(c, "position", a->position, c.o->m);
+    return s == TERN_OK ? check_floats(c, "log", a->log, 2 * (uint64_t)a->n_log, 2 * (uint64_t)a->n_log) : s;
+}
+
 tern_status op_check_operands(const operand_access *access, const device *d, const op *o, tern_error *err)
 {
     checker c = {access, d, o, err};
@@ -241,6 +250,8 @@ tern_status op_check_operands(const operand_access *access, const device *d, con
     case OP_TOP_K: return check_top_k(c, &o->top_k);
     case OP_INT_MM: return check_int_mm(c, &o->int_mm);
     case OP_RESCORE: return check_rescore(c, &o->rescore);
+    case OP_BLAS_INT_MM: return check_int_mm(c, &o->int_mm);
+    case OP_ADVANCE: return check_advance(c, &o->advance);
     case OP_N_KINDS: break;
     }
     return error_set(err, TERN_INTERNAL, "op kind %d does not exist", (int)o->kind);

@@ -107,6 +107,14 @@ static const char *refuse_blas_mm(const operand_access *access, const op_dense_m
     return a->check_finite ? "BLAS does not check its results for being finite" : NULL;
 }
 
+static const char *refuse_blas_int_mm(const operand_access *access, const op_int_mm *a)
+{
+    const char *reason = refuse_int_mm(access, a);
+    if (reason != NULL) return reason;
+    if (shape_of(access, a->w).type != DENSE_INT8) return "BLAS takes INT8 weights for integer products";
+    return a->check_finite ? "BLAS does not check its results for being finite" : NULL;
+}
+
 static const char *refuse_cache(const kv_cache *c, uint32_t n_heads)
 {
     if (!is_kv_type(c->k_type) || !is_kv_type(c->v_type)) return "the KV type is not one of f32, f16, int8, int4";
@@ -154,6 +162,13 @@ static const char *refuse_top_k(const op_top_k *a)
     return refuse_rows(a->n, a->ld_x);
 }
 
+static const char *refuse_advance(const op_advance *a)
+{
+    if (a->n_ids == 0 || a->n_ids > INT32_MAX) return "advance needs a vocabulary of at least one id";
+    if (a->ld_chosen == 0) return ROWS_TOO_SHORT;
+    return refuse_rows(a->n_log, a->n_log);
+}
+
 const char *op_refusal(const operand_access *access, const op *o)
 {
     if (o->m == 0 || o->m > INT32_MAX) return "an op works on at least one row";
@@ -175,7 +190,9 @@ const char *op_refusal(const operand_access *access, const op *o)
     case OP_TOP_K: return refuse_top_k(&o->top_k);
     case OP_INT_MM: return refuse_int_mm(access, &o->int_mm);
     case OP_RESCORE: return refuse_rescore(access, &o->rescore, o->m);
+    case OP_ADVANCE: return refuse_advance(&o->advance);
     case OP_BLAS_MM: return refuse_blas_mm(access, &o->dense_mm);
+    case OP_BLAS_INT_MM: return refuse_blas_int_mm(access, &o->int_mm);
     case OP_N_KINDS: break;
     }
     return "there is no such op";

@@ -20,7 +20,9 @@ const char *op_kind_name(op_kind kind)
     case OP_TOP_K: return "top_k";
     case OP_INT_MM: return "int_mm";
     case OP_RESCORE: return "rescore";
+    case OP_ADVANCE: return "advance";
     case OP_BLAS_MM: return "blas_mm";
+    case OP_BLAS_INT_MM: return "blas_int_mm";
     case OP_N_KINDS: break;
     }
     return "unknown";

@@ -56,7 +56,9 @@ typedef enum op_kind {
     OP_TOP_K,
     OP_INT_MM,
     OP_RESCORE,
-    OP_BLAS_MM, // the one op without defined bits, for baselines
+    OP_ADVANCE,
+    OP_BLAS_MM,     // the one op without defined bits, for baselines
+    OP_BLAS_INT_MM, // what integer products are measured beside
     OP_N_KINDS
 } op_kind;
 
@@ -118,11 +120,13 @@ typedef struct op_quant {
 // One scale along K: scalar_ternary(sum, a, scale), or scalar_ternary2 with two-term x.
 // Several: groups(v, d, G) with d_g the group scales and v_g = (float)sum_g * a, or fma((float)hi_g, a, (float)lo_g *
 // b).
+// With `adds` the product is added to y: y[m, r] = y[m, r] + that, as OP_RESIDUAL would do it afterwards.
 typedef struct op_ternary_mm {
     const weights *w;
     quantized x;
     view y;
     uint32_t ld_y;
+    bool adds;
 } op_ternary_mm;
 
 // y[m, r] = dot64(row r of w dequantised to fp32, x[m], K). Also for ternary w: rows are scale * trit. Not for INT8 and
@@ -147,6 +151,9 @@ typedef struct op_int_mm {
     uint32_t ld_y;
     bool check_finite;
 } op_int_mm;
+
+// OP_BLAS_INT_MM: int32 y[m, r] = the sum of code * x code over K, of INT8 w without its scales and the first term of
+// x, by the device's BLAS library: no model is made of it, benchmarks show it as what int8 products could cost.
 
 // y[m, ids[m, j]] = dot64(row ids[m, j] of w dequantised to fp32, x[m], K) for j < k: the bits that dense_mm gives
 // where it takes such weights. Every other y keeps its value, and an id may be named twice. ids: int32 [M, k],
@@ -238,6 +245,14 @@ typedef struct op_top_k {
     uint32_t n, ld_x, k;
 } op_top_k;
 
+// Makes the inputs of the next step from what this one chose, so that steps follow each other without the host. Row m:
+// c = chosen[m * ld_chosen], or 0 if that is not below n_ids; p = position[m]; then ids[m] = c, position[m] = p + 1,
+// and the pair (c, the flag word as it is) goes to entry p % n_log of the row's log. All int32; log: [M][n_log][2].
+typedef struct op_advance {
+    view chosen, ids, position, log;
+    uint32_t ld_chosen, n_ids, n_log;
+} op_advance;
+
 typedef struct op {
     op_kind kind;
     uint32_t m;     // rows, >= 1
@@ -257,8 +272,9 @@ typedef struct op {
         op_residual residual;
         op_gather gather;
         op_top_k top_k;
-        op_int_mm int_mm;
+        op_int_mm int_mm; // OP_INT_MM and OP_BLAS_INT_MM
         op_rescore rescore;
+        op_advance advance;
     };
 } op;
 

@@ -215,7 +215,7 @@ static const operand_access operands = {buffer_bytes, weights_device, cuda_weigh
 static const char *refuse(device *d, const op *o)
 {
     const char *reason = op_refusal(&operands, o);
-    if (reason == NULL && o->kind == OP_BLAS_MM) reason = cuda_blas_refusal(d, o);
+    if (reason == NULL && o->kind >= OP_BLAS_MM) reason = cuda_blas_refusal(d, o);
     return reason;
 }
 
@@ -229,12 +229,25 @@ static bool supports(device *d, const op *o, const char **reason)
 static tern_status enqueue(stream *s, const op *o, tern_error *err)
 {
     static tern_status (*const launchers[OP_N_KINDS])(stream *, const op *, tern_error *) = {
-        [OP_EMBED] = cuda_embed,           [OP_NORM] = cuda_norm,         [OP_HEAD_NORM] = cuda_head_norm,
-        [OP_NORM_QUANT] = cuda_norm_quant, [OP_QUANT] = cuda_quant,       [OP_QUANT2] = cuda_quant,
-        [OP_TERNARY_MM] = cuda_ternary_mm, [OP_DENSE_MM] = cuda_dense_mm, [OP_ROPE_KV] = cuda_rope_kv,
-        [OP_ATTENTION] = cuda_attention,   [OP_GATE] = cuda_gate,         [OP_RESIDUAL] = cuda_residual,
-        [OP_GATHER] = cuda_gather,         [OP_TOP_K] = cuda_top_k,       [OP_BLAS_MM] = cuda_blas_mm,
-        [OP_INT_MM] = cuda_int_mm,         [OP_RESCORE] = cuda_rescore,
+        [OP_EMBED] = cuda_embed,
+        [OP_NORM] = cuda_norm,
+        [OP_HEAD_NORM] = cuda_head_norm,
+        [OP_NORM_QUANT] = cuda_norm_quant,
+        [OP_QUANT] = cuda_quant,
+        [OP_QUANT2] = cuda_quant,
+        [OP_TERNARY_MM] = cuda_ternary_mm,
+        [OP_DENSE_MM] = cuda_dense_mm,
+        [OP_ROPE_KV] = cuda_rope_kv,
+        [OP_ATTENTION] = cuda_attention,
+        [OP_GATE] = cuda_gate,
+        [OP_RESIDUAL] = cuda_residual,
+        [OP_GATHER] = cuda_gather,
+        [OP_TOP_K] = cuda_top_k,
+        [OP_BLAS_MM] = cuda_blas_mm,
+        [OP_INT_MM] = cuda_int_mm,
+        [OP_RESCORE] = cuda_rescore,
+        [OP_ADVANCE] = cuda_advance,
+        [OP_BLAS_INT_MM] = cuda_blas_int_mm,
     };
     device *d = s->device;
     const char *refusal = refuse(d, o);

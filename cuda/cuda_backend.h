@@ -198,6 +198,7 @@ tern_status cuda_embed(stream *s, const op *o, tern_error *err); // rows.cu
 tern_status cuda_gate(stream *s, const op *o, tern_error *err);
 tern_status cuda_residual(stream *s, const op *o, tern_error *err);
 tern_status cuda_gather(stream *s, const op *o, tern_error *err);
+tern_status cuda_advance(stream *s, const op *o, tern_error *err);
 tern_status cuda_norm(stream *s, const op *o, tern_error *err); // norm.cu
 tern_status cuda_head_norm(stream *s, const op *o, tern_error *err);
 tern_status cuda_norm_quant(stream *s, const op *o, tern_error *err);
@@ -212,9 +213,10 @@ tern_status cuda_top_k(stream *s, const op *o, tern_error *err);     // top_k.cu
 
 // ---- blas.c: cuBLAS, opened at run time
 
-// NULL, or why OP_BLAS_MM cannot run here. Opens the library on the first call.
+// NULL, or why OP_BLAS_MM or OP_BLAS_INT_MM cannot run here. Opens the library on the first call.
 const char *cuda_blas_refusal(device *d, const op *o);
 tern_status cuda_blas_mm(stream *s, const op *o, tern_error *err);
+tern_status cuda_blas_int_mm(stream *s, const op *o, tern_error *err);
 void cuda_blas_close(device *d);
 
 #if defined(__cplusplus)

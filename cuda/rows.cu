@@ -1,4 +1,4 @@
-// Ops on rows without reductions: embedding, gate, residual, gather; and fp32 to fp16 for cuBLAS.
+// Ops on rows without reductions: embedding, gate, residual, gather, advance; and fp32 to fp16 for cuBLAS.
 #include "dense.cuh"
 
 #define ROW_THREADS 256
@@ -59,6 +59,22 @@ __global__ void __launch_bounds__(ROW_THREADS)
     if (i >= n) return;
     for (uint32_t row = blockIdx.y; row < m; row += gridDim.y)
         y[(size_t)row * ld_y + i] = x[(size_t)(uint32_t)index[row] * ld_x + i];
+}
+
+// A thread a row.
+__global__ void __launch_bounds__(ROW_THREADS)
+    advance(const int32_t *chosen, int32_t *ids, int32_t *position, int32_t *log, const unsigned *flag,
+            uint32_t ld_chosen, uint32_t n_ids, uint32_t n_log, uint32_t m)
+{
+    griddep_wait();
+    uint32_t row = blockIdx.x * ROW_THREADS + threadIdx.x;
+    if (row >= m) return;
+    uint32_t p = (uint32_t)position[row];
+    int32_t *entry = log + 2 * ((size_t)row * n_log + p % n_log);
+    int32_t c = chosen[(size_t)row * ld_chosen];
+    entry[0] = ids[row] = (uint32_t)c < n_ids ? c : 0;
+    entry[1] = (int32_t)*flag;
+    position[row] = (int32_t)(p + 1);
 }
 
 __global__ void __launch_bounds__(ROW_THREADS)
@@ -128,6 +144,15 @@ tern_status cuda_gather(stream *s, const op *o, tern_error *err)
     return cuda_launch(s, "gather", gather, row_grid(a->n, 1, o->m), dim3(ROW_THREADS), 0, err,
                        (const float *)cuda_at(a->x), (const int32_t *)cuda_at(a->index), (float *)cuda_at(a->y), a->n,
                        a->ld_x, a->ld_y, o->m);
+}
+
+tern_status cuda_advance(stream *s, const op *o, tern_error *err)
+{
+    const op_advance *a = &o->advance;
+    return cuda_launch(s, "advance", advance, row_grid(o->m, 1, 1), dim3(ROW_THREADS), 0, err,
+                       (const int32_t *)cuda_at(a->chosen), (int32_t *)cuda_at(a->ids), (int32_t *)cuda_at(a->position),
+                       (int32_t *)cuda_at(a->log), (const unsigned *)cuda_at(o->flag), a->ld_chosen, a->n_ids, a->n_log,
+                       o->m);
 }
 
 tern_status cuda_to_half(stream *s, const float *x, uint32_t ld_x, uint32_t m, uint32_t n, void *out, tern_error *err)

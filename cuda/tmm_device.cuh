@@ -81,15 +81,21 @@ template <> struct word_codes<TERNARY_T80> {
     }
 };
 
+static __device__ __forceinline__ void tmm_put(const tmm_args &a, uint32_t row, uint32_t token, float product)
+{
+    float *y = a.y + (size_t)token * a.ld_y + row;
+    *y = a.adds ? *y + product : product;
+}
+
 // The output of a row and token from the sums of codes times activations.
 static __device__ __forceinline__ void tmm_finish(const tmm_args &a, uint32_t row, uint32_t token, int hi, int lo)
 {
     if (row >= a.n_rows) return;
     float w = a.w_scale[row];
     hi -= a.sums[0][token];
-    a.y[(size_t)token * a.ld_y + row] = a.terms == 1 ? scalar_ternary(hi, a.scales[0][token], w)
-                                                     : scalar_ternary2(hi, lo - a.sums[1][token], a.scales[0][token],
-                                                                       a.scales[1][token], w);
+    tmm_put(a, row, token,
+            a.terms == 1 ? scalar_ternary(hi, a.scales[0][token], w)
+                         : scalar_ternary2(hi, lo - a.sums[1][token], a.scales[0][token], a.scales[1][token], w));
 }
 
 // ---- items that several blocks share

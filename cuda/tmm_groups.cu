@@ -95,8 +95,9 @@ template <int TILES_N> __device__ __forceinline__ void groups_product(const tmm_
         if (row >= a.n_rows || column >= a.n_columns || column % a.terms != 0) continue;
         const float *p = parts + i;
         constexpr int STEP = TILES_N * 8 * TMM_TILE_ROWS;
-        a.y[(size_t)(column / a.terms) * a.ld_y + row] = ((p[0] + p[STEP]) + (p[2 * STEP] + p[3 * STEP])) +
-                                                         ((p[4 * STEP] + p[5 * STEP]) + (p[6 * STEP] + p[7 * STEP]));
+        tmm_put(a, row, column / a.terms,
+                ((p[0] + p[STEP]) + (p[2 * STEP] + p[3 * STEP])) +
+                    ((p[4 * STEP] + p[5 * STEP]) + (p[6 * STEP] + p[7 * STEP])));
     }
 }
 
@@ -143,7 +144,7 @@ __global__ void __launch_bounds__(THREADS) tmm_t64_ragged(tmm_args a)
     }
     griddep_launch();
     for (int i = 1; i < PARTS; i *= 2) chain += __shfl_xor_sync(FULL_WARP, chain, i); // the tree of groups()
-    if (is_there && part == 0) a.y[(size_t)token * a.ld_y + row] = chain;
+    if (is_there && part == 0) tmm_put(a, row, token, chain);
 }
 
 tern_status tmm_launch_groups(stream *s, const tmm_args *a, tern_error *err)

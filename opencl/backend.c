@@ -29,6 +29,7 @@ static const operand_access operands = {buffer_bytes, weights_device, opencl_wei
 static const char *refuse(const device *d, const op *o)
 {
     const char *reason = op_refusal(&operands, o);
+    if (reason == NULL && o->kind == OP_BLAS_INT_MM) return "the OpenCL BLAS has no integer products";
     return reason == NULL && o->kind == OP_BLAS_MM ? opencl_blas_refusal(d, o->dense_mm.w) : reason;
 }
 

@@ -150,7 +150,7 @@ tern_status opencl_buffer_read(stream *s, view from, void *to, size_t n_bytes, t
     tern_status status = check_view(s, "buffer_read", from, n_bytes, err);
     if (status == TERN_OK) status = refuse_recording(d, "buffer_read", err);
     if (status != TERN_OK || n_bytes == 0) return status;
-    cl_int code = cl.clEnqueueReadBuffer(d->queue, from.buffer->mem, CL_TRUE, from.offset, n_bytes, to, 0, NULL, NULL);
+    cl_int code = cl.clEnqueueReadBuffer(s->queue, from.buffer->mem, CL_TRUE, from.offset, n_bytes, to, 0, NULL, NULL);
     // An error of an earlier kernel shows here.
     return code == CL_SUCCESS ? TERN_OK : opencl_error(d, code, TERN_DEVICE_LOST, "reading from a buffer", err);
 }

@@ -18,6 +18,7 @@ static const struct {
     [KERNEL_GATE] = {"gate", TOPIC_ROWS},
     [KERNEL_RESIDUAL] = {"residual", TOPIC_ROWS},
     [KERNEL_GATHER] = {"gather", TOPIC_ROWS},
+    [KERNEL_ADVANCE] = {"advance", TOPIC_ROWS},
     [KERNEL_FILL] = {"fill", TOPIC_ROWS},
     [KERNEL_TO_HALF] = {"to_half", TOPIC_ROWS},
     [KERNEL_FROM_HALF] = {"from_half", TOPIC_ROWS},

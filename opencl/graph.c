@@ -20,6 +20,8 @@ struct opencl_commands {
 struct graph {
     device *device;
     cl_command_buffer_khr commands;
+    bool can_overlap;       // may be launched again before its last launch is done
+    cl_event launched;      // otherwise: the last launch
     cl_sync_point_khr last; // every command waits for the one before
     bool has_last;
     cl_kernel *kernels; // one a call
@@ -74,6 +76,14 @@ cl_int opencl_graph_add_kernel(graph *g, cl_kernel kernel, const size_t global[3
     return code;
 }
 
+static bool can_overlap(const device *d)
+{
+    cl_bitfield capabilities = 0;
+    cl.clGetDeviceInfo(d->cl_device.id, CL_DEVICE_COMMAND_BUFFER_CAPABILITIES_KHR, sizeof capabilities, &capabilities,
+                       NULL);
+    return (capabilities & CL_COMMAND_BUFFER_CAPABILITY_SIMULTANEOUS_USE_KHR) != 0;
+}
+
 tern_status opencl_graph_begin(stream *s, tern_error *err)
 {
     device *d = s->device;
@@ -86,8 +96,10 @@ tern_status opencl_graph_begin(stream *s, tern_error *err)
     graph *g = calloc(1, sizeof *g);
     if (g == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for a graph");
     cl_int code;
+    const cl_ulong overlapping[] = {CL_COMMAND_BUFFER_FLAGS_KHR, CL_COMMAND_BUFFER_SIMULTANEOUS_USE_KHR, 0};
     g->device = d;
-    g->commands = d->commands->create(1, &d->queue, NULL, &code);
+    g->can_overlap = can_overlap(d);
+    g->commands = d->commands->create(1, &d->queue, g->can_overlap ? overlapping : NULL, &code);
     if (g->commands == NULL) {
         free(g);
         return opencl_error(d, code, TERN_DEVICE_UNSUPPORTED, "creating a command buffer", err);
@@ -116,13 +128,21 @@ tern_status opencl_graph_launch(stream *s, graph *g, tern_error *err)
     device *d = s->device;
     tern_status status = opencl_check_lost(d, err);
     if (status != TERN_OK) return status;
-    cl_int code = d->commands->enqueue(1, &d->queue, g->commands, 0, NULL, NULL);
+    cl_int code = CL_SUCCESS;
+    if (g->launched != NULL) {
+        code = cl.clWaitForEvents(1, &g->launched);
+        cl.clReleaseEvent(g->launched);
+        g->launched = NULL;
+        if (code != CL_SUCCESS) return opencl_error(d, code, TERN_DEVICE_LOST, "waiting for a command buffer", err);
+    }
+    code = d->commands->enqueue(1, &d->queue, g->commands, 0, NULL, g->can_overlap ? NULL : &g->launched);
     return code == CL_SUCCESS ? TERN_OK : opencl_error(d, code, TERN_KERNEL_LAUNCH, "enqueueing a command buffer", err);
 }
 
 void opencl_graph_destroy(graph *g)
 {
     if (g == NULL) return;
+    if (g->launched != NULL) cl.clReleaseEvent(g->launched);
     g->device->commands->release(g->commands);
     for (size_t i = 0; i < g->n_kernels; i++) cl.clReleaseKernel(g->kernels[i]);
     free(g->kernels);

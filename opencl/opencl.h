@@ -151,6 +151,7 @@ typedef enum opencl_kernel {
     KERNEL_GATE,
     KERNEL_RESIDUAL,
     KERNEL_GATHER,
+    KERNEL_ADVANCE,
     KERNEL_FILL,
     KERNEL_TO_HALF,
     KERNEL_FROM_HALF,

@@ -1,4 +1,4 @@
-// Ops on rows and their launches: gate, residual, gather, norms, quantisers; and the table of all ops.
+// Ops on rows and their launches: gate, residual, gather, advance, norms, quantisers; and the table of all ops.
 #include "opencl.h"
 
 static size_t groups_of(size_t n, size_t size) { return (n + size - 1) / size; }
@@ -46,6 +46,22 @@ static tern_status gather(device *d, const op *o, tern_error *err)
     launch_u32(&l, a->ld_x);
     launch_u32(&l, a->ld_y);
     return launch_end(&l, groups_of(a->n, 64), o->m, 1, 64, err);
+}
+
+static tern_status advance(device *d, const op *o, tern_error *err)
+{
+    const op_advance *a = &o->advance;
+    launch l = launch_begin(d, KERNEL_ADVANCE);
+    launch_at(&l, a->chosen, sizeof(int32_t));
+    launch_at(&l, a->ids, sizeof(int32_t));
+    launch_at(&l, a->position, sizeof(int32_t));
+    launch_at(&l, a->log, sizeof(int32_t));
+    launch_at(&l, o->flag, sizeof(uint32_t));
+    launch_u32(&l, a->ld_chosen);
+    launch_u32(&l, a->n_ids);
+    launch_u32(&l, a->n_log);
+    launch_u32(&l, o->m);
+    return launch_end(&l, groups_of(o->m, 64), 1, 1, 64, err);
 }
 
 static tern_status norm(device *d, const op *o, tern_error *err)
@@ -123,5 +139,6 @@ const opencl_op opencl_ops[OP_N_KINDS] = {
     [OP_TOP_K] = opencl_top_k,
     [OP_INT_MM] = opencl_int_mm,
     [OP_RESCORE] = opencl_rescore,
+    [OP_ADVANCE] = advance,
     [OP_BLAS_MM] = opencl_blas_mm,
 };

@@ -74,32 +74,40 @@ static tern_status end_reply(chat_state *c, chat_stopper *stopper, tern_error *e
 
 // -------------------------------------------------------------------------------------------------------- generating
 
+typedef struct reply_taker {
+    chat_state *chat;
+    chat_stopper *stopper;
+    tern_status status;
+    tern_error *err;
+} reply_taker;
+
+static bool take(void *user, tern_token id)
+{
+    reply_taker *t = user;
+    chat_state *c = t->chat;
+    const char *text;
+    size_t n;
+    if (tern_chat_is_stop(c->chat, id)) return false;
+    t->status = tern_tokens_append(&c->ids, id, t->err);
+    if (t->status == TERN_OK) t->status = tern_detokenizer_push(c->detokenizer, id, &text, &n, t->err);
+    if (t->status == TERN_OK) t->status = chat_stopper_push(t->stopper, text, n, &text, &n, t->err);
+    if (t->status == TERN_OK) t->status = show(c, text, n, t->err);
+    return t->status == TERN_OK && !t->stopper->is_stopped;
+}
+
 static tern_status decode(chat_state *c, chat_stopper *stopper, tern_error *err)
 {
     int64_t limit = c->options->values[OPT_PREDICT].integer;
-    tern_session *session = c->s.session;
-    while (limit < 0 || (int64_t)c->ids.n < limit) {
-        tern_token id;
-        const char *text;
-        size_t n;
-        tern_status status = tern_sampler_sample(c->sampler, session, 0, &id, err);
-        if (status != TERN_OK || tern_chat_is_stop(c->chat, id)) return status;
-        status = tern_sampler_accept(c->sampler, id, err);
-        if (status == TERN_OK) status = tern_tokens_append(&c->ids, id, err);
-        if (status == TERN_OK) status = tern_detokenizer_push(c->detokenizer, id, &text, &n, err);
-        if (status == TERN_OK) status = chat_stopper_push(stopper, text, n, &text, &n, err);
-        if (status == TERN_OK) status = show(c, text, n, err);
-        if (status != TERN_OK || stopper->is_stopped || (int64_t)c->ids.n == limit) return status;
-        if (tern_session_length(session, 0) >= c->s.plan.n_ctx) {
-            cli_warn(c->options, "the reply was cut: the context of %u positions is full (/reset, or a larger -c)",
-                     c->s.plan.n_ctx);
-            return TERN_OK;
-        }
-        tern_row row = {.sequence = 0, .token = id, .wants_logits = true};
-        status = tern_session_eval(session, &row, 1, err);
-        if (status != TERN_OK) return status;
-    }
-    return TERN_OK;
+    // What the sampler chooses last needs no position.
+    size_t room = c->s.plan.n_ctx - tern_session_length(c->s.session, 0) + 1;
+    size_t n = limit >= 0 && (uint64_t)limit < room ? (size_t)limit : room;
+    reply_taker taker = {.chat = c, .stopper = stopper, .err = err};
+    tern_status status = tern_generate_tokens(c->s.session, c->sampler, 0, n, take, &taker, err);
+    if (status == TERN_OK) status = taker.status;
+    if (status == TERN_OK && c->ids.n == n && (int64_t)n != limit && !stopper->is_stopped)
+        cli_warn(c->options, "the reply was cut: the context of %u positions is full (/reset, or a larger -c)",
+                 c->s.plan.n_ctx);
+    return status;
 }
 
 static tern_status read_conversation(chat_state *c, const tern_tokens *prompt, tern_error *err)

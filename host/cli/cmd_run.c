@@ -13,6 +13,8 @@ typedef struct run {
     tern_sampler *sampler;
     tern_detokenizer *detokenizer;
     size_t n_generated;
+    tern_status show_status; // of showing what is generated
+    tern_error *show_err;
     bool is_context_full;
     char last;                      // last byte written, for the newline on a terminal
     tern_session_stats at_decode;   // when decoding began
@@ -99,24 +101,30 @@ static tern_status pass_prompt(run *r, tern_error *err)
     return status;
 }
 
-static tern_status decode(run *r, tern_error *err)
+// Tokens that fit: what the sampler chooses last needs no position.
+static size_t tokens_left(const run *r)
 {
     int64_t limit = r->options->values[OPT_PREDICT].integer;
-    tern_session *session = r->s.session;
-    tern_status status = TERN_OK;
-    while (status == TERN_OK && (limit < 0 || (int64_t)r->n_generated < limit)) {
-        tern_token id;
-        status = tern_sampler_sample(r->sampler, session, 0, &id, err);
-        if (status != TERN_OK || tern_tokenizer_is_stop(r->tokenizer, id)) break;
-        r->n_generated++;
-        status = tern_sampler_accept(r->sampler, id, err);
-        if (status == TERN_OK) status = show(r, id, err);
-        if (status != TERN_OK || (int64_t)r->n_generated == limit) break;
-        r->is_context_full = tern_session_length(session, 0) >= r->s.plan.n_ctx;
-        if (r->is_context_full) break;
-        tern_row row = {.sequence = 0, .token = id, .wants_logits = true};
-        status = tern_session_eval(session, &row, 1, err);
-    }
+    size_t room = r->s.plan.n_ctx - tern_session_length(r->s.session, 0) + 1;
+    return limit >= 0 && (uint64_t)limit < room ? (size_t)limit : room;
+}
+
+static bool take(void *user, tern_token id)
+{
+    run *r = user;
+    if (tern_tokenizer_is_stop(r->tokenizer, id)) return false;
+    r->n_generated++;
+    r->show_status = show(r, id, r->show_err);
+    return r->show_status == TERN_OK;
+}
+
+static tern_status decode(run *r, tern_error *err)
+{
+    size_t n = tokens_left(r);
+    r->show_err = err;
+    tern_status status = tern_generate_tokens(r->s.session, r->sampler, 0, n, take, r, err);
+    if (status == TERN_OK) status = r->show_status;
+    r->is_context_full = r->n_generated == n && (int64_t)n != r->options->values[OPT_PREDICT].integer;
     return status;
 }
 

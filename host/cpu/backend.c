@@ -127,7 +127,8 @@ static const operand_access operands = {buffer_bytes, weights_device, cpu_weight
 
 static const char *refuse(const op *o)
 {
-    return o->kind == OP_BLAS_MM ? "there is no BLAS library behind the CPU backend" : op_refusal(&operands, o);
+    bool is_blas = o->kind == OP_BLAS_MM || o->kind == OP_BLAS_INT_MM;
+    return is_blas ? "there is no BLAS library behind the CPU backend" : op_refusal(&operands, o);
 }
 
 static bool supports(device *d, const op *o, const char **reason)
@@ -297,6 +298,7 @@ static void graph_destroy(graph *g) { (void)g; }
 const backend cpu_backend = {
     .name = "cpu",
     .api_version = BACKEND_API_VERSION,
+    .is_synchronous = true,
     .device_count = device_count,
     .device_describe = device_describe,
     .device_open = device_open,

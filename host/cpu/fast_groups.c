@@ -86,11 +86,12 @@ static void finish(const product *p, const columns *x, uint32_t group, chains t)
     const op_ternary_mm *a = &p->o->ternary_mm;
     uint32_t row = group * TERNARY_ROWS, n_rows = p->w->n_rows - row < TERNARY_ROWS ? p->w->n_rows - row : TERNARY_ROWS;
     for (uint32_t i = 0; i < x->n; i += p->terms) {
-        float y[TERNARY_ROWS];
-        for (uint32_t r = 0; r < TERNARY_ROWS; r++)
-            y[r] = ((t[i][0][r] + t[i][1][r]) + (t[i][2][r] + t[i][3][r])) +
-                   ((t[i][4][r] + t[i][5][r]) + (t[i][6][r] + t[i][7][r]));
-        memcpy(fast_row_out(a->y, a->ld_y, (x->column + i) / p->terms) + row, y, n_rows * sizeof(float));
+        float *y = fast_row_out(a->y, a->ld_y, (x->column + i) / p->terms) + row;
+        for (uint32_t r = 0; r < n_rows; r++) {
+            float value = ((t[i][0][r] + t[i][1][r]) + (t[i][2][r] + t[i][3][r])) +
+                          ((t[i][4][r] + t[i][5][r]) + (t[i][6][r] + t[i][7][r]));
+            y[r] = a->adds ? y[r] + value : value;
+        }
     }
 }
 
@@ -156,7 +157,10 @@ static void multiply_ragged(void *context, uint32_t begin, uint32_t end)
     const product *p = context;
     const op_ternary_mm *a = &p->o->ternary_mm;
     for (uint32_t row = begin * TERNARY_ROWS; row < end * TERNARY_ROWS && row < p->w->n_rows; row++)
-        for (uint32_t m = 0; m < p->o->m; m++) fast_row_out(a->y, a->ld_y, m)[row] = ragged_element(p, row, m);
+        for (uint32_t m = 0; m < p->o->m; m++) {
+            float value = ragged_element(p, row, m), *y = fast_row_out(a->y, a->ld_y, m) + row;
+            *y = a->adds ? *y + value : value;
+        }
 }
 
 void fast_ternary_groups(const device *d, const op *o)

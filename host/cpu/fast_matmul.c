@@ -102,11 +102,13 @@ static void finish_token(const product *p, const working_set *s, uint32_t column
         const int32_t *hi = s->sums + r * s->n_x + TERNARY_ROWS * column, *lo = hi + TERNARY_ROWS;
         const float *w = s->row_scale + r;
         uint32_t n = s->n_rows - r < TERNARY_ROWS ? s->n_rows - r : TERNARY_ROWS;
+        float values[TERNARY_ROWS];
         if (!has_two)
-            for (uint32_t i = 0; i < n; i++) y[r + i] = scalar_ternary(hi[i] - sum, scale, w[i]);
+            for (uint32_t i = 0; i < n; i++) values[i] = scalar_ternary(hi[i] - sum, scale, w[i]);
         else
             for (uint32_t i = 0; i < n; i++)
-                y[r + i] = scalar_ternary2(hi[i] - sum, lo[i] - lo_sum, scale, lo_scale, w[i]);
+                values[i] = scalar_ternary2(hi[i] - sum, lo[i] - lo_sum, scale, lo_scale, w[i]);
+        for (uint32_t i = 0; i < n; i++) y[r + i] = a->adds ? y[r + i] + values[i] : values[i];
     }
 }
 

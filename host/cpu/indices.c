@@ -84,6 +84,16 @@ static tern_status check_gather(const op *o, tern_error *err)
     return TERN_OK;
 }
 
+static tern_status check_advance(const op *o, tern_error *err)
+{
+    const int32_t *position = cpu_at(o->advance.position);
+    for (uint32_t m = 0; m < o->m; m++)
+        if (position[m] < 0)
+            return error_set(err, TERN_INVALID_ARGUMENT, "advance: position[%u] is %d, expected at least 0", m,
+                             position[m]);
+    return TERN_OK;
+}
+
 tern_status cpu_check_indices(const op *o, tern_error *err)
 {
     switch (o->kind) {
@@ -92,6 +102,7 @@ tern_status cpu_check_indices(const op *o, tern_error *err)
     case OP_ATTENTION: return check_kv(o, &o->attention.rows, &o->attention.cache, err);
     case OP_GATHER: return check_gather(o, err);
     case OP_RESCORE: return check_rescore(o, err);
+    case OP_ADVANCE: return check_advance(o, err);
     default: return TERN_OK;
     }
 }

@@ -56,5 +56,6 @@ void reference_gate(const device *d, const op *o);
 void reference_residual(const device *d, const op *o);
 void reference_gather(const device *d, const op *o);
 void reference_top_k(const device *d, const op *o);
+void reference_advance(const device *d, const op *o);
 
 #endif

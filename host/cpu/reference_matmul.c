@@ -31,9 +31,10 @@ void reference_ternary_mm(const device *d, const op *o)
             float *y = (float *)cpu_at(a->y) + (size_t)m * a->ld_y + r;
             if (scale->n_groups == 1) {
                 int32_t hi_sum = integer_dot(trits, hi, 0, w->n_cols);
-                *y = is_two_term ? scalar_ternary2(hi_sum, integer_dot(trits, lo, 0, w->n_cols), hi_scale[m],
-                                                   lo_scale[m], d_r[0])
-                                 : scalar_ternary(hi_sum, hi_scale[m], d_r[0]);
+                float product = is_two_term ? scalar_ternary2(hi_sum, integer_dot(trits, lo, 0, w->n_cols), hi_scale[m],
+                                                              lo_scale[m], d_r[0])
+                                            : scalar_ternary(hi_sum, hi_scale[m], d_r[0]);
+                *y = a->adds ? *y + product : product;
                 continue;
             }
             for (uint32_t g = 0; g < scale->n_groups; g++) {
@@ -44,7 +45,8 @@ void reference_ternary_mm(const device *d, const op *o)
                            ? scalar_fma(hi_sum, hi_scale[m], (float)integer_dot(trits, lo, first, end) * lo_scale[m])
                            : hi_sum * hi_scale[m];
             }
-            *y = reference_groups(v, d_r, scale->n_groups);
+            float product = reference_groups(v, d_r, scale->n_groups);
+            *y = a->adds ? *y + product : product;
         }
     }
 }

@@ -1,4 +1,4 @@
-// Reference ops that work on rows without weights: embedding, gate, residual, gather, top-k.
+// Reference ops that work on rows without weights: embedding, gate, residual, gather, top-k, advance.
 #include <string.h>
 
 #include "reference.h"
@@ -71,5 +71,21 @@ void reference_top_k(const device *d, const op *o)
             values[at] = value;
             ids[at] = (int32_t)i;
         }
+    }
+}
+
+void reference_advance(const device *d, const op *o)
+{
+    (void)d;
+    const op_advance *a = &o->advance;
+    const int32_t *chosen = cpu_at(a->chosen), *flag = cpu_at(o->flag);
+    int32_t *ids = cpu_at(a->ids), *position = cpu_at(a->position);
+    for (uint32_t m = 0; m < o->m; m++) {
+        uint32_t p = (uint32_t)position[m];
+        int32_t *entry = (int32_t *)cpu_at(a->log) + 2 * ((size_t)m * a->n_log + p % a->n_log);
+        int32_t c = chosen[(size_t)m * a->ld_chosen];
+        entry[0] = ids[m] = (uint32_t)c < a->n_ids ? c : 0;
+        entry[1] = *flag;
+        position[m] = (int32_t)(p + 1);
     }
 }

@@ -430,6 +430,19 @@ TERN_API tern_status tern_sampler_accept(tern_sampler *sampler, tern_token id, t
 TERN_API tern_status tern_sampler_sample(tern_sampler *sampler, tern_session *session, size_t i, tern_token *out,
                                          tern_error *err);
 
+// -------------------------------------------------------------------------------------------------------- generation
+
+// Receives a token when it is chosen; return false to stop.
+typedef bool (*tern_token_callback)(void *user, tern_token id);
+
+// Continues `sequence`, whose last token's logits are row 0 of the last evaluation, by up to n tokens: each is chosen
+// by the sampler, given to on_token and, where that returns true, accepted by the sampler and evaluated; the last of n
+// is not evaluated. A greedy sampler (temperature 0, no penalties, no bias) lets the device go on from token to token
+// without waiting for the host; tokens and errors are the same. Afterwards there may be no logits. In on_token, nothing
+// may be called that takes this session but tern_session_cancel.
+TERN_API tern_status tern_generate_tokens(tern_session *session, tern_sampler *sampler, uint32_t sequence, size_t n,
+                                          tern_token_callback on_token, void *user, tern_error *err);
+
 // ------------------------------------------------------------------------------------------------------- convenience
 
 // Receives text as it comes; return false to stop.

@@ -106,10 +106,16 @@ tern_status tern_sampler_accept(tern_sampler *s, tern_token id, tern_error *err)
     return TERN_OK;
 }
 
-static bool has_penalties(const tern_sampler *s)
+static bool wants_penalties(const tern_sampler_options *o)
 {
-    const tern_sampler_options *o = &s->options;
-    return s->n_last > 0 && (o->repeat_penalty != 1 || o->presence_penalty != 0 || o->frequency_penalty != 0);
+    return o->repeat_last_n > 0 && (o->repeat_penalty != 1 || o->presence_penalty != 0 || o->frequency_penalty != 0);
+}
+
+static bool has_penalties(const tern_sampler *s) { return s->n_last > 0 && wants_penalties(&s->options); }
+
+bool sampler_is_greedy(const tern_sampler *s)
+{
+    return s->options.temperature == 0 && s->options.n_bias == 0 && !wants_penalties(&s->options);
 }
 
 static tern_status reserve(tern_sampler *s, size_t n, tern_error *err)

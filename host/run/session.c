@@ -8,6 +8,8 @@
 #include "kv.h"
 #include "segment.h"
 
+#define STEPS_AHEAD 2u // steps that a device has to do at a time: one runs, one waits
+
 typedef struct sequence {
     tern_token *tokens; // [n_ctx]
     size_t n;
@@ -37,6 +39,11 @@ struct tern_session {
     uint32_t n_top;            // best ids of row 0 that `results` holds
     bool cancel;
     tern_session_stats stats;
+
+    // Greedy decoding: the stream that reads what steps chose while later ones run, and when each was done. Made on
+    // first use.
+    stream *reads;
+    event *stepped[STEPS_AHEAD];
 };
 
 uint32_t session_n_vocab(const tern_session *session) { return session->model->source->hp.n_vocab; }
@@ -118,6 +125,12 @@ tern_status tern_session_create(tern_model *model, tern_session **out, tern_erro
 void tern_session_free(tern_session *s)
 {
     if (s == NULL) return;
+    if (s->reads != NULL) {
+        const backend *b = last_step(s)->r->backend;
+        b->stream_sync(last_step(s)->r->stream, NULL); // steps that nobody waits for
+        b->stream_destroy(s->reads);
+        for (uint32_t i = 0; i < STEPS_AHEAD; i++) b->event_destroy(s->stepped[i]);
+    }
     for (uint32_t i = 0; i < s->n_segments; i++) segment_free(&s->segments[i]);
     for (uint32_t i = 0; s->sequences != NULL && i < s->model->plan.n_sequences; i++) {
         free(s->sequences[i].tokens);
@@ -307,16 +320,25 @@ static tern_status run_rows(tern_session *s, size_t n_rows, size_t n_out, tern_e
     return TERN_OK;
 }
 
+static void count_evaluation(tern_session *s, size_t n_rows, bool has_logits)
+{
+    const tern_plan *plan = &s->model->plan;
+    s->stats.n_rows += n_rows;
+    s->stats.n_evals++;
+    s->stats.bytes_weights += plan->bytes_per_token - (has_logits ? 0 : plan->bytes_head_per_token);
+}
+
 tern_status tern_session_eval(tern_session *s, const tern_row *rows, size_t n_rows, tern_error *err)
 {
     tern_status status = check_rows(s, rows, n_rows, err);
     if (status != TERN_OK) return status;
     s->n_out = s->head_n = s->n_top = 0;
     for (size_t i = 0; i < n_rows; i++) s->sequences[rows[i].sequence].n_pending++;
+    size_t n_out = 0;
     status = take_blocks(s, err);
     if (status == TERN_OK) {
         uint64_t start = clock_ns();
-        size_t n_out = fill_inputs(s, rows, n_rows);
+        n_out = fill_inputs(s, rows, n_rows);
         status = run_rows(s, n_rows, n_out, err);
         s->stats.ns_eval += clock_ns() - start;
     }
@@ -325,10 +347,7 @@ tern_status tern_session_eval(tern_session *s, const tern_row *rows, size_t n_ro
             sequence *q = &s->sequences[rows[i].sequence];
             q->tokens[q->n++] = rows[i].token;
         }
-        s->stats.n_rows += n_rows;
-        s->stats.n_evals++;
-        const tern_plan *plan = &s->model->plan;
-        s->stats.bytes_weights += plan->bytes_per_token - (s->n_out == 0 ? plan->bytes_head_per_token : 0);
+        count_evaluation(s, n_rows, n_out > 0);
     } else {
         s->n_out = s->head_n = 0;
         if (status == TERN_CANCELLED) __atomic_store_n(&s->cancel, false, __ATOMIC_RELAXED);
@@ -396,6 +415,130 @@ tern_status tern_session_top(tern_session *s, size_t i, size_t k, tern_token *id
     memcpy(ids, s->results + (b->top_ids.offset - b->flag.offset), k * sizeof *ids);
     memcpy(logits, s->results + (b->top_values.offset - b->flag.offset), k * sizeof *logits);
     return TERN_OK;
+}
+
+// ---------------------------------------------------------------------------------------------------- greedy decoding
+
+// Over several devices the residual stream passes through the host, so every step waits for it anyway.
+static tern_status decode_by_host(tern_session *s, uint32_t id, tern_token token, size_t n,
+                                  tern_token_callback on_token, void *user, tern_error *err)
+{
+    for (bool more = true; n > 0 && more; n--) {
+        const tern_row row = {.sequence = id, .token = token, .wants_logits = true};
+        float logit;
+        tern_status status = tern_session_eval(s, &row, 1, err);
+        if (status == TERN_OK) status = tern_session_top(s, 0, 1, &token, &logit, err);
+        if (status != TERN_OK) return status;
+        more = on_token(user, token);
+    }
+    return TERN_OK;
+}
+
+static tern_status prepare_reads(tern_session *s, tern_error *err)
+{
+    const resident *r = last_step(s)->r;
+    tern_status status = TERN_OK;
+    for (uint32_t i = 0; i < STEPS_AHEAD && status == TERN_OK; i++)
+        if (s->stepped[i] == NULL) status = r->backend->event_create(r->device, &s->stepped[i], err);
+    if (status == TERN_OK && s->reads == NULL) status = r->backend->copy_stream_create(r->device, &s->reads, err);
+    return status;
+}
+
+// Enqueues step i of a run. The first reads the inputs that the host wrote, each other one what its predecessor chose.
+static tern_status begin_step(tern_session *s, size_t i, tern_error *err)
+{
+    segment *only = &s->segments[0];
+    const resident *r = only->step.r;
+    const step_work work = {.m = 1, .n_out = 1, .n_head = 1, .top_k = 1, .advances = true};
+    tern_status status = i == 0 ? segment_run(only, s->inputs, NULL, &work, err)
+                                : step_graphs_run(&only->graphs, &only->step, &work, err);
+    return status == TERN_OK ? r->backend->event_record(r->stream, s->stepped[i % STEPS_AHEAD], err) : status;
+}
+
+// Waits for step i, the one at `position`: the token it chose, or NUMERIC.
+static tern_status end_step(tern_session *s, size_t i, size_t position, tern_token *chosen, tern_error *err)
+{
+    const backend *b = last_step(s)->r->backend;
+    int32_t entry[2];
+    view at = last_step(s)->buffers.log;
+    at.offset += position % STEP_LOG * sizeof entry;
+    tern_status status = b->stream_wait(s->reads, s->stepped[i % STEPS_AHEAD], err);
+    if (status == TERN_OK) status = b->buffer_read(s->reads, at, entry, sizeof entry, err);
+    if (status == TERN_OK) status = check_flag(s, (uint32_t)entry[1], err);
+    if (status == TERN_OK) *chosen = entry[0];
+    return status;
+}
+
+// Positions that the sequence can still take.
+static size_t room_of(const tern_session *s, const sequence *q)
+{
+    size_t n = (q->n_blocks + s->n_free) * KV_BLOCK;
+    return (n < s->model->plan.n_ctx ? n : s->model->plan.n_ctx) - q->n;
+}
+
+// Steps of a sequence whose blocks are taken and whose inputs are filled.
+typedef struct greedy_run {
+    sequence *sequence;
+    size_t n, begun, done;
+    bool is_refused; // on_token wants no more
+} greedy_run;
+
+static tern_status run_steps(tern_session *s, greedy_run *run, tern_token token, tern_token_callback on_token,
+                             void *user, tern_error *err)
+{
+    size_t n_ahead = last_step(s)->r->backend->is_synchronous ? 1 : STEPS_AHEAD;
+    sequence *q = run->sequence;
+    tern_status status = TERN_OK;
+    tern_error begin_err = {0}; // counts when the steps before it are done
+    while (run->done < run->n && !run->is_refused) {
+        while (status == TERN_OK && run->begun < run->n && run->begun < run->done + n_ahead) {
+            status = begin_step(s, run->begun, &begin_err);
+            if (status == TERN_OK) run->begun++;
+        }
+        if (run->begun == run->done) return error_set(err, status, "%s", begin_err.message);
+        tern_token chosen = 0;
+        tern_status ended = end_step(s, run->done, q->n, &chosen, err);
+        if (ended != TERN_OK) return ended;
+        q->tokens[q->n++] = token;
+        token = chosen;
+        run->done++;
+        count_evaluation(s, 1, true);
+        run->is_refused = !on_token(user, token);
+    }
+    return TERN_OK;
+}
+
+tern_status session_decode_greedy(tern_session *s, uint32_t id, tern_token first, size_t n,
+                                  tern_token_callback on_token, void *user, tern_error *err)
+{
+    const tern_row row = {.sequence = id, .token = first, .wants_logits = true};
+    tern_status status = check_rows(s, &row, 1, err);
+    if (status != TERN_OK || n == 0) return status;
+    if (s->n_segments > 1) return decode_by_host(s, id, first, n, on_token, user, err);
+    status = prepare_reads(s, err);
+    if (status != TERN_OK) return status;
+    sequence *q = &s->sequences[id];
+    size_t room = room_of(s, q);
+    greedy_run run = {.sequence = q, .n = n < room ? n : room};
+    s->n_out = s->head_n = s->n_top = 0;
+    q->n_pending = run.n > 0 ? run.n : 1; // without room for one: the error of one
+    status = take_blocks(s, err);
+    if (status == TERN_OK) {
+        uint64_t start = clock_ns();
+        fill_inputs(s, &row, 1);
+        status = run_steps(s, &run, first, on_token, user, err);
+        s->stats.ns_eval += clock_ns() - start;
+        q->n_pending = 1;
+        if (status == TERN_OK && run.n < n && !run.is_refused) status = take_blocks(s, err);
+    }
+    q->n_pending = 0;
+    return_blocks(s, q, blocks_for(q->n)); // steps nobody waits for write there before whatever comes later
+    if (status == TERN_OK && run.begun == run.done) {
+        s->n_out = s->head_n = 1;
+        s->head_first = 0;
+    }
+    if (status == TERN_CANCELLED) __atomic_store_n(&s->cancel, false, __ATOMIC_RELAXED);
+    return status;
 }
 
 void tern_session_cancel(tern_session *s) { __atomic_store_n(&s->cancel, true, __ATOMIC_RELAXED); }

@@ -109,6 +109,7 @@ tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *work
     b.top_ids = take(&l, TOP_K_MAX, 1, 4);
     b.top_values = take(&l, TOP_K_MAX, 1, 4);
     b.result_bytes = (size_t)l.offset - b.flag.offset;
+    b.log = take(&l, STEP_LOG, 2, 4);
     b.hidden = take(&l, m, hp->n_embd, 4);
     b.normed = take(&l, m, widest_input(hp), 4);
     b.codes_ld = quantized_ld(widest_input(hp));
@@ -233,7 +234,8 @@ static tern_status make_operand(const step *s, uint32_t m, uint32_t layer, step_
 }
 
 static tern_status product(const step *s, uint32_t m, uint32_t layer, step_place place, const linear *matrix,
-                           uint32_t part, operand_form form, const operand *x, view y, uint32_t ld_y, tern_error *err)
+                           uint32_t part, operand_form form, const operand *x, view y, uint32_t ld_y, bool adds,
+                           tern_error *err)
 {
     bool uses_blas = s->r->uses_blas;
     const weights *w = matrix->part[part];
@@ -252,15 +254,16 @@ static tern_status product(const step *s, uint32_t m, uint32_t layer, step_place
                                    .ld_y = ld_y,
                                    .check_finite = place == PLACE_HEAD && !uses_blas};
     else
-        o.ternary_mm = (op_ternary_mm){.w = w, .x = x->q, .y = y, .ld_y = ld_y};
+        o.ternary_mm = (op_ternary_mm){.w = w, .x = x->q, .y = y, .ld_y = ld_y, .adds = adds};
     return enqueue(s, &o, err);
 }
 
 // y [m, ld_y] = w of x [m, ld_x], through the norm g when it is given; the parts of w side by side. Each form of the
-// input that some part needs is made once, except where every part has a norm of its own.
+// input that some part needs is made once, except where every part has a norm of its own. adds: y += instead, where
+// every product is ternary.
 static tern_status apply_linear(const step *s, uint32_t m, uint32_t layer, step_place in, step_place out, view x,
                                 uint32_t ld_x, view g, const linear *w, act_quant quant, view y, uint32_t ld_y,
-                                tern_error *err)
+                                bool adds, tern_error *err)
 {
     source_rows from = {
         .x = x, .g = g, .n = w->n_cols, .ld_x = ld_x, .eps = s->hp->norm_eps, .normed = s->buffers.normed};
@@ -281,11 +284,11 @@ static tern_status apply_linear(const step *s, uint32_t m, uint32_t layer, step_
                                .normed = s->buffers.own_normed};
             operand input;
             if (status == TERN_OK) status = make_operand(s, m, layer, in, &own, form, &input, err);
-            if (status == TERN_OK) status = product(s, m, layer, out, w, i, form, &input, y, ld_y, err);
+            if (status == TERN_OK) status = product(s, m, layer, out, w, i, form, &input, y, ld_y, adds, err);
         } else {
             if (!made[form]) status = make_operand(s, m, layer, in, &from, form, &operands[form], err);
             made[form] = true;
-            if (status == TERN_OK) status = product(s, m, layer, out, w, i, form, &operands[form], y, ld_y, err);
+            if (status == TERN_OK) status = product(s, m, layer, out, w, i, form, &operands[form], y, ld_y, adds, err);
         }
         y.offset += (size_t)w->n_rows[i] * sizeof(float);
     }
@@ -311,12 +314,25 @@ static tern_status norm_heads(const step *s, uint32_t m, uint32_t layer, tern_er
     return status == TERN_OK ? enqueue(s, &o, err) : status;
 }
 
-static tern_status add_residual(const step *s, uint32_t m, uint32_t layer, step_place place, tern_error *err)
+static bool is_all_ternary(const linear *w, act_quant quant)
+{
+    for (uint32_t i = 0; i < w->n_parts; i++)
+        if (is_integer(w, i) || form_of(w, i, quant) == FORM_FLOAT) return false;
+    return true;
+}
+
+// hidden += w of x, through the norm g when it is given: the product adds by itself, or its result is added.
+static tern_status apply_to_hidden(const step *s, uint32_t m, uint32_t layer, step_place in, step_place out,
+                                   step_place residual, view x, view g, const linear *w, tern_error *err)
 {
     const step_buffers *b = &s->buffers;
-    op o = make_op(OP_RESIDUAL, m, layer, place);
-    o.residual = (op_residual){
-        .h = b->hidden, .y = b->projected, .n = s->hp->n_embd, .ld_h = s->hp->n_embd, .ld_y = s->hp->n_embd};
+    uint32_t n = s->hp->n_embd;
+    bool adds = is_all_ternary(w, s->hp->quant);
+    tern_status status = apply_linear(s, m, layer, in, out, x, w->n_cols, g, w, s->hp->quant,
+                                      adds ? b->hidden : b->projected, n, adds, err);
+    if (status != TERN_OK || adds) return status;
+    op o = make_op(OP_RESIDUAL, m, layer, residual);
+    o.residual = (op_residual){.h = b->hidden, .y = b->projected, .n = n, .ld_h = n, .ld_y = n};
     return enqueue(s, &o, err);
 }
 
@@ -339,7 +355,7 @@ static tern_status attention_half(const step *s, uint32_t m, uint32_t layer, ter
     kv_rows rows = {
         .row_table = b->row_table, .row_position = b->row_position, .tables = b->tables, .table_ld = s->shape.table_ld};
     tern_status status = apply_linear(s, m, layer, PLACE_ATTN_NORM, PLACE_QKV, b->hidden, hp->n_embd, w->attn_norm,
-                                      &w->qkv, hp->quant, b->qkv, qkv_dim(hp), err);
+                                      &w->qkv, hp->quant, b->qkv, qkv_dim(hp), false, err);
     if (status == TERN_OK && hp->has_qk_norm) status = norm_heads(s, m, layer, err);
     if (status == TERN_OK) {
         op o = make_op(OP_ROPE_KV, m, layer, PLACE_ROPE_KV);
@@ -365,9 +381,8 @@ static tern_status attention_half(const step *s, uint32_t m, uint32_t layer, ter
         status = enqueue(s, &o, err);
     }
     if (status == TERN_OK)
-        status = apply_linear(s, m, layer, PLACE_ATTN_SUB_NORM, PLACE_O, b->attention, q_dim(hp), w->attn_sub_norm,
-                              &w->o, hp->quant, b->projected, hp->n_embd, err);
-    if (status == TERN_OK) status = add_residual(s, m, layer, PLACE_ATTN_RESIDUAL, err);
+        status = apply_to_hidden(s, m, layer, PLACE_ATTN_SUB_NORM, PLACE_O, PLACE_ATTN_RESIDUAL, b->attention,
+                                 w->attn_sub_norm, &w->o, err);
     return status;
 }
 
@@ -378,7 +393,7 @@ static tern_status ffn_half(const step *s, uint32_t m, uint32_t layer, tern_erro
     const step_buffers *b = &s->buffers;
     const resident_layer *w = &s->r->layers[layer - s->r->first_layer];
     tern_status status = apply_linear(s, m, layer, PLACE_FFN_NORM, PLACE_GATE_UP, b->hidden, hp->n_embd, w->ffn_norm,
-                                      &w->gate_up, hp->quant, b->gate_up, 2 * hp->n_ff, err);
+                                      &w->gate_up, hp->quant, b->gate_up, 2 * hp->n_ff, false, err);
     if (status == TERN_OK) {
         op o = make_op(OP_GATE, m, layer, PLACE_GATE);
         o.gate = (op_gate){.x = b->gate_up,
@@ -390,9 +405,8 @@ static tern_status ffn_half(const step *s, uint32_t m, uint32_t layer, tern_erro
         status = enqueue(s, &o, err);
     }
     if (status == TERN_OK)
-        status = apply_linear(s, m, layer, PLACE_FFN_SUB_NORM, PLACE_DOWN, b->gated, hp->n_ff, w->ffn_sub_norm,
-                              &w->down, hp->quant, b->projected, hp->n_embd, err);
-    if (status == TERN_OK) status = add_residual(s, m, layer, PLACE_FFN_RESIDUAL, err);
+        status = apply_to_hidden(s, m, layer, PLACE_FFN_SUB_NORM, PLACE_DOWN, PLACE_FFN_RESIDUAL, b->gated,
+                                 w->ffn_sub_norm, &w->down, err);
     return status;
 }
 
@@ -469,7 +483,8 @@ tern_status step_head(const step *s, uint32_t first, uint32_t n, tern_error *err
     // Heads were not trained on int8 inputs: a ternary one takes two terms at least.
     act_quant quant = hp->quant == ACT_QUANT_INT8 ? ACT_QUANT_INT8X2 : hp->quant;
     tern_status status = apply_linear(s, n, hp->n_layers, PLACE_OUTPUT_NORM, PLACE_HEAD, rows, hp->n_embd,
-                                      s->r->output_norm, &s->r->head, quant, s->buffers.logits, hp->n_vocab, err);
+                                      s->r->output_norm, &s->r->head, quant, s->buffers.logits, hp->n_vocab, false,
+                                      err);
     return status == TERN_OK && s->r->stored_head != NULL ? rescore_best(s, n, err) : status;
 }
 
@@ -481,5 +496,19 @@ tern_status step_top(const step *s, uint32_t row, uint32_t k, tern_error *err)
     op o = make_op(OP_TOP_K, 1, s->hp->n_layers, PLACE_TOP);
     o.top_k = (op_top_k){
         .x = logits, .ids = b->top_ids, .values = b->top_values, .n = s->n_valid, .ld_x = s->hp->n_vocab, .k = k};
+    return enqueue(s, &o, err);
+}
+
+tern_status step_advance(const step *s, tern_error *err)
+{
+    const step_buffers *b = &s->buffers;
+    op o = make_op(OP_ADVANCE, 1, s->hp->n_layers, PLACE_TOP);
+    o.advance = (op_advance){.chosen = b->top_ids,
+                             .ids = b->ids,
+                             .position = b->row_position,
+                             .log = b->log,
+                             .ld_chosen = 1,
+                             .n_ids = s->n_valid,
+                             .n_log = STEP_LOG};
     return enqueue(s, &o, err);
 }

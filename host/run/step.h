@@ -4,6 +4,8 @@
 
 #include "resident.h"
 
+#define STEP_LOG 8 // steps whose best id is kept: more than are under way before the host looks
+
 typedef struct step_shape {
     uint32_t n_batch;   // rows at the most
     uint32_t n_tables;  // sequences
@@ -24,6 +26,7 @@ typedef struct step_buffers {
     // the best ids and logits of one row [TOP_K_MAX].
     view flag, top_ids, top_values;
     size_t result_bytes;             // from flag on
+    view log;                        // int32 [STEP_LOG][2] of steps that advance: best id, flag word
     view hidden;                     // [n_batch, n_embd] residual stream
     view normed;                     // [n_batch, widest input] fp32 input of dense products
     view own_normed;                 // the same after a linear's own norm; empty unless the model has such norms
@@ -64,6 +67,9 @@ tern_status step_head(const step *s, uint32_t first, uint32_t n, tern_error *err
 
 // Top k of row `row` of logits among the valid ids.
 tern_status step_top(const step *s, uint32_t row, uint32_t k, tern_error *err);
+
+// The best id that step_top found becomes the input of the next step, at the next position; for steps of one row.
+tern_status step_advance(const step *s, tern_error *err);
 
 // Words for a NUMERIC flag: "layer 3, ffn_sub_norm".
 void step_place_name(const hparams *hp, uint32_t place, char *out, size_t n);

@@ -7,6 +7,7 @@ static tern_status enqueue_work(const step *s, const step_work *w, tern_error *e
     tern_status status = step_layers(s, w->m, w->n_out, err);
     if (status == TERN_OK && w->n_head > 0) status = step_head(s, 0, w->n_head, err);
     if (status == TERN_OK && w->top_k > 0) status = step_top(s, 0, w->top_k, err);
+    if (status == TERN_OK && w->advances) status = step_advance(s, err);
     return status;
 }
 
@@ -14,7 +15,8 @@ static step_graph *find(step_graphs *graphs, const step_work *w)
 {
     for (uint32_t i = 0; i < STEP_GRAPHS; i++) {
         const step_work *has = &graphs->entries[i].work;
-        if (has->m == w->m && has->n_out == w->n_out && has->n_head == w->n_head && has->top_k == w->top_k)
+        if (has->m == w->m && has->n_out == w->n_out && has->n_head == w->n_head && has->top_k == w->top_k &&
+            has->advances == w->advances)
             return &graphs->entries[i];
     }
     return NULL;

@@ -1,5 +1,5 @@
-// Ops on rows without weights or reductions: gate, residual, gather; filling, and conversion for fp16 BLAS. One item an
-// element; dimension 1 is the row.
+// Ops on rows without weights or reductions: gate, residual, gather, advance; filling, and conversion for fp16 BLAS.
+// One item an element; dimension 1 is the row.
 
 __kernel GROUP(64) void gate(const __global float *x, ulong x_at, __global float *y, ulong y_at, uint n, uint ld_x,
                              uint ld_y, uint is_silu)
@@ -27,6 +27,22 @@ __kernel GROUP(64) void gather(const __global uint *x, ulong x_at, const __globa
     uint i = (uint)get_global_id(0);
     size_t m = get_global_id(1);
     if (i < n) y[y_at + m * ld_y + i] = x[x_at + (size_t)index[index_at + m] * ld_x + i];
+}
+
+// An item a row.
+__kernel GROUP(64) void advance(const __global int *chosen, ulong chosen_at, __global int *ids, ulong ids_at,
+                                __global int *position, ulong position_at, __global int *log, ulong log_at,
+                                const __global uint *flag, ulong flag_at, uint ld_chosen, uint n_ids, uint n_log,
+                                uint n_rows)
+{
+    size_t m = get_global_id(0);
+    if (m >= n_rows) return;
+    uint p = (uint)position[position_at + m];
+    __global int *entry = log + log_at + 2 * (m * n_log + p % n_log);
+    int c = chosen[chosen_at + m * ld_chosen];
+    entry[0] = ids[ids_at + m] = (uint)c < n_ids ? c : 0;
+    entry[1] = (int)flag[flag_at];
+    position[position_at + m] = (int)(p + 1);
 }
 
 // 16 bytes an item.

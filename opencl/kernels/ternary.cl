@@ -118,7 +118,9 @@ static int granule_dot(uint4 w, activations a)
 // The matrix, its scales (at their byte offsets in the same buffer), and where results go.
 #define MATRIX_AND_RESULT                                                                                              \
     const __global uchar *w, uint n_rows, uint n_granules, ulong scale_at, ulong begin_at, uint n_sets,                \
-        uint has_ranges, uint n_groups, __global float *y, ulong y_at, uint ld_y
+        uint has_ranges, uint n_groups, __global float *y, ulong y_at, uint ld_y, uint adds
+
+static void put(__global float *y, float product, uint adds) { *y = adds ? *y + product : product; }
 
 #define SCALES(row)                                                                                                    \
     ((const __global float *)(w + scale_at) +                                                                          \
@@ -185,7 +187,7 @@ static int granule_dot(uint4 w, activations a)
             uint row = (uint)get_group_id(0) * TILE_ROWS + i / C, c = first + i % C;                                   \
             if (row >= n_rows || c >= n_columns || (c & (n_terms - 1)) != 0) continue;                                 \
             uint m = TOKEN(c);                                                                                         \
-            y[y_at + (size_t)m * ld_y + row] = RESULT(m, sums + i, row);                                               \
+            put(y + y_at + (size_t)m * ld_y + row, RESULT(m, sums + i, row), adds);                                    \
         }                                                                                                              \
     }
 
@@ -282,7 +284,7 @@ static void decode_word(uint packed, __local uint *to)
                 uint row = row0 + i + 16 * a, c = column0 + j + 16 * b;                                                \
                 if (row < n_rows && c < n_columns && (c & (n_terms - 1)) == 0) {                                       \
                     uint token = TOKEN(c);                                                                             \
-                    y[y_at + (size_t)token * ld_y + row] = RESULT(token, sums + i * 16 + j, row);                      \
+                    put(y + y_at + (size_t)token * ld_y + row, RESULT(token, sums + i * 16 + j, row), adds);           \
                 }                                                                                                      \
                 BARRIER();                                                                                             \
             }                                                                                                          \
@@ -345,7 +347,7 @@ __kernel GROUP(64) void tmm_t64_groups(MATRIX_AND_RESULT, QUANTISED_ROWS, uint g
         }
     }
     float result = parts_tree(parts, lane, acc);
-    if (row < n_rows && p == 0) y[y_at + (size_t)m * ld_y + row] = result;
+    if (row < n_rows && p == 0) put(y + y_at + (size_t)m * ld_y + row, result, adds);
 }
 
 // Groups that do not end on granules: element by element, since no known model has them at a size that matters.
@@ -371,6 +373,6 @@ __kernel GROUP(64) void tmm_t64_ragged(MATRIX_AND_RESULT, QUANTISED_ROWS, uint g
         }
     }
     float result = parts_tree(parts, lane, acc);
-    if (row < n_rows && p == 0) y[y_at + (size_t)m * ld_y + row] = result;
+    if (row < n_rows && p == 0) put(y + y_at + (size_t)m * ld_y + row, result, adds);
 }
 #endif

@@ -67,7 +67,7 @@ static void test_list_is_sound(void **state)
         assert_int_equal(cases[i].level == LEVEL_FULL, cases[i].n_macs > 1u << 26);
     }
     for (int kind = 0; kind < OP_N_KINDS; kind++)
-        assert_true(kind == OP_BLAS_MM ? per_kind[kind] == 0 : per_kind[kind] >= 10); // BLAS has no defined bits
+        assert_true(kind >= OP_BLAS_MM ? per_kind[kind] == 0 : per_kind[kind] >= 10); // BLAS has no defined bits
     for (int recipe = 0; recipe < RECIPE_N; recipe++) assert_true(per_recipe[recipe] >= 5);
     qsort(cases, n, sizeof *cases, compare_names);
     for (size_t i = 1; i < n; i++)

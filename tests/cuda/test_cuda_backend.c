@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "cuda_backend.h"
-#include "op_run.h"
+#include "slots.h"
 
 #define N 300u
 
@@ -153,6 +153,18 @@ static void test_copies_and_events(void **state)
 
 // ------------------------------------------------------------------------------------------------ errors
 
+// Matrices on the host and in slots; nothing but events orders copies and ops, which the shim does as late as it can.
+static void test_matrices_take_turns_in_a_slot(void **state)
+{
+    (void)state;
+    op_runner r = {0};
+    tern_error err = {0};
+    if (op_runner_open(&cuda_backend, 0, 1, &r, &err) != TERN_OK) fail_msg("%s", err.message);
+    check_slots(&r);
+    op_runner_close(&r);
+    assert_int_equal(shim_live(), 0);
+}
+
 static void test_lost_device(void **state)
 {
     (void)state;
@@ -208,6 +220,16 @@ static void test_refusals(void **state)
     mm.dense_mm = (op_dense_mm){.w = w, .x = at(&t, 0), .y = at(&t, 4096), .ld_x = 64, .ld_y = 4};
     assert_false(b->supports(t.device, &mm, &reason)); // this build's cuBLAS does not exist
     assert_non_null(strstr(reason, "was not found"));
+    b->weights_destroy(w);
+    const weights_desc int8 = {.n_rows = 4, .n_cols = 64, .type = DENSE_INT8};
+    CHECK(b->weights_create(t.device, &int8, &w, &check_err));
+    mm = (op){.kind = OP_BLAS_INT_MM, .m = 1};
+    mm.int_mm = (op_int_mm){.w = w, .x.ld = 64, .ld_y = 4};
+    assert_false(b->supports(t.device, &mm, &reason));
+    assert_non_null(strstr(reason, "was not found"));
+    mm.int_mm.check_finite = true;
+    assert_false(b->supports(t.device, &mm, &reason));
+    assert_non_null(strstr(reason, "finite"));
     b->weights_destroy(w);
     err = (tern_error){0};
     device *d = NULL;
@@ -354,6 +376,7 @@ int main(void)
         cmocka_unit_test(test_graph_equals_eager),
         cmocka_unit_test(test_capture_refuses_what_waits),
         cmocka_unit_test(test_copies_and_events),
+        cmocka_unit_test(test_matrices_take_turns_in_a_slot),
         cmocka_unit_test(test_lost_device),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_rows_are_checked),

@@ -1,6 +1,7 @@
 // Whole models on the CUDA backend, executed by the shim: all logits have the bits that the CPU computes, for the
 // bundled story model with every KV type and several batchings, and for every fixture.
-#include "support.h"
+#include "fixtures.h"
+#include "greedy.h"
 
 #include "cuda_runtime_api.h"
 
@@ -11,8 +12,12 @@
 #define N_FIXTURE 4
 #else
 #define N_PROMPT  140
-#define N_FIXTURE 24
+#define N_FIXTURE 24 // all tokens of most
 #endif
+#define N_WHOLE 256 // the story model's context
+
+// Every token of every fixture and of a whole context: scripts/shim_models.sh.
+static bool is_whole(void) { return getenv("TERN_SHIM_WHOLE") != NULL; }
 
 // Logits of `ids` on the CPU and on the shim's device, in batches of n_batch.
 static void check_equal(const char *path, setup s, const tern_token *ids, size_t n, size_t n_batch, const char *what)
@@ -37,9 +42,11 @@ static void check_equal(const char *path, setup s, const tern_token *ids, size_t
 static void stories(void **state)
 {
     (void)state;
-    tern_token ids[N_PROMPT];
-    for (size_t i = 0; i < N_PROMPT; i++) ids[i] = (tern_token)((i * 2654435761u + 12345) % 4093);
+    tern_token ids[N_WHOLE];
+    for (size_t i = 0; i < N_WHOLE; i++) ids[i] = (tern_token)((i * 2654435761u + 12345) % 4093);
     ids[0] = 4093;
+    for (int kv = TERN_KV_F32; kv <= TERN_KV_INT4 && is_whole(); kv++)
+        check_equal(STORIES, (setup){.kv = (tern_kv_type)kv}, ids, N_WHOLE, 128, "the whole context");
     check_equal(STORIES, (setup){.kv = TERN_KV_F16}, ids, N_PROMPT, 9, "f16 KV, batches of 9");
     check_equal(STORIES, (setup){.kv = TERN_KV_INT8}, ids, 6, 1, "int8 KV, a token at a time");
     check_equal(STORIES, (setup){.kv = TERN_KV_INT8, .is_eager = true}, ids, 6, 1, "the same without graphs");
@@ -146,103 +153,51 @@ static void every_allocation_fails_once(void **state)
     if (live_once(&err) != TERN_OK) fail_msg("%s", err.message);
 }
 
-// Greedy text: the device's top k chooses each token.
+// Greedy text: the device goes from token to token by itself. The shim does a step only when somebody waits for it.
 static void stories_greedy(void **state)
 {
     (void)state;
-    tern_token ids[2][12];
-    const char *devices[] = {"cpu", "cuda0"};
-    for (int d = 0; d < 2; d++) {
-        running r = start(STORIES, (setup){.kv = TERN_KV_INT8, .device = devices[d]});
-        tern_row row = {.token = 4093, .wants_logits = true};
-        for (size_t i = 0; i < 12; i++) {
-            float logits[5];
-            tern_token top[5];
-            CHECK(tern_session_eval(r.session, &row, 1, err));
-            CHECK(tern_session_top(r.session, 0, 5, top, logits, err));
-            for (int k = 1; k < 5; k++) assert_true(logits[k] <= logits[k - 1]);
-            row.token = ids[d][i] = top[0];
-        }
-        stop(&r);
-    }
-    assert_memory_equal(ids[0], ids[1], sizeof ids[0]);
+    static const placement streamed = {.n_gpu_layers = TERN_LAYERS_ALL, .n_streamed = 4}, half = {.n_gpu_layers = 3};
+    setup s = {.kv = TERN_KV_INT8, .device = "cuda0", .n_batch = 4};
+    greedy_check(s, 12, "graphs");
+    greedy_numeric_check(s, "graphs");
+    s.is_eager = true;
+    greedy_check(s, 6, "op by op");
+    s.place = &streamed;
+    greedy_check(s, 6, "streamed layers");
+    s.place = &half;
+    greedy_check(s, 6, "two devices");
+    assert_int_equal(shim_live(), 0);
 }
 
-static void check_fixture(const char *name, const char *file)
+static void check_fixture(void **state)
 {
+    const fixture *f = *state;
     char path[1024], part[512], json_path[1024];
-    snprintf(part, sizeof part, "fixtures/%s/%s", name, file);
+    snprintf(part, sizeof part, "fixtures/%s/%s", f->name, f->file);
     data_path(part, path, sizeof path);
-    snprintf(json_path, sizeof json_path, "%s/fixtures/%s/expected.json", data_root(), name);
+    snprintf(json_path, sizeof json_path, "%s/fixtures/%s/expected.json", data_root(), f->name);
     json_t *json = read_json(json_path);
     id_list tokens = json_ids(json, "tokens");
     json_decref(json);
-    size_t n = tokens.n < N_FIXTURE ? tokens.n : N_FIXTURE;
-    check_equal(path, (setup){.kv = TERN_KV_INT8}, tokens.ids, n, 512, name);
-    check_equal(path, (setup){.kv = TERN_KV_F16}, tokens.ids, n < 3 ? n : 3, 1, name);
+    size_t n = tokens.n < N_FIXTURE || is_whole() ? tokens.n : N_FIXTURE, n_few = n < 5 ? n : 5;
+    check_equal(path, (setup){.kv = TERN_KV_INT8}, tokens.ids, n, 512, f->name);
+    check_equal(path, (setup){.kv = TERN_KV_F16}, tokens.ids, n_few, 1, f->name);
+    if (f->is_weight_only)
+        check_equal(path, (setup){.kv = TERN_KV_INT4, .act = TERN_ACT_F32}, tokens.ids, n_few, 512, "f32 activations");
 }
-
-#define FIXTURE(function, name, file)                                                                                  \
-    static void function(void **state)                                                                                 \
-    {                                                                                                                  \
-        (void)state;                                                                                                   \
-        check_fixture(name, file);                                                                                     \
-    }
-FIXTURE(hf_bitnet_packed, "hf-bitnet-packed", "")
-FIXTURE(hf_bitnet_master, "hf-bitnet-master", "")
-FIXTURE(hf_1bitllm, "hf-1bitllm", "")
-FIXTURE(hf_llama_bitlinear, "hf-llama-bitlinear", "")
-FIXTURE(hf_llama_dense, "hf-llama-dense", "")
-FIXTURE(hf_trilm, "hf-trilm", "")
-FIXTURE(gguf_bitnet_i2s_f16, "gguf-bitnet-i2s-f16", "model.gguf")
-FIXTURE(gguf_bitnet_tq2_q6k, "gguf-bitnet-tq2-q6k", "model.gguf")
-FIXTURE(gguf_bitnet_tq1_q4k, "gguf-bitnet-tq1-q4k", "model.gguf")
-FIXTURE(gguf_bitnet_iq2bn_q8, "gguf-bitnet-iq2bn-q8", "model.gguf")
-FIXTURE(gguf_bitnet_iq1bn_bf16, "gguf-bitnet-iq1bn-bf16", "model.gguf")
-FIXTURE(gguf_bitnet_f16_q4_0, "gguf-bitnet-f16-q4_0", "model.gguf")
-FIXTURE(gguf_bitnet_mixed_split, "gguf-bitnet-mixed-split", "model-00001-of-00003.gguf")
-FIXTURE(gguf_llama_i2s, "gguf-llama-i2s", "model.gguf")
-FIXTURE(gguf_llama_tq2, "gguf-llama-tq2", "model.gguf")
-FIXTURE(gguf_vocab_llama2, "gguf-vocab-llama2", "model.gguf")
-FIXTURE(gguf_vocab_llama3, "gguf-vocab-llama3", "model.gguf")
-FIXTURE(bonsai_q2_g64, "bonsai-q2-g64", "model.gguf")
-FIXTURE(bonsai_q2_g128, "bonsai-q2-g128", "model.gguf")
-FIXTURE(bonsai_pq2, "bonsai-pq2", "model.gguf")
-FIXTURE(bonsai_ptq1, "bonsai-ptq1", "model.gguf")
-FIXTURE(bonsai_unpacked, "bonsai-unpacked", "")
 
 #define T(name) cmocka_unit_test(name)
 
+#define N_OTHERS 5 // tests beside those of fixtures
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        T(spread_models),
-        T(memory_is_as_planned),
-        T(every_allocation_fails_once),
-        T(stories),
-        T(stories_greedy),
-        T(hf_bitnet_packed),
-        T(hf_bitnet_master),
-        T(hf_1bitllm),
-        T(hf_llama_bitlinear),
-        T(hf_llama_dense),
-        T(hf_trilm),
-        T(gguf_bitnet_i2s_f16),
-        T(gguf_bitnet_tq2_q6k),
-        T(gguf_bitnet_tq1_q4k),
-        T(gguf_bitnet_iq2bn_q8),
-        T(gguf_bitnet_iq1bn_bf16),
-        T(gguf_bitnet_f16_q4_0),
-        T(gguf_bitnet_mixed_split),
-        T(gguf_llama_i2s),
-        T(gguf_llama_tq2),
-        T(gguf_vocab_llama2),
-        T(gguf_vocab_llama3),
-        T(bonsai_q2_g64),
-        T(bonsai_q2_g128),
-        T(bonsai_pq2),
-        T(bonsai_ptq1),
-        T(bonsai_unpacked),
+    struct CMUnitTest tests[N_OTHERS + N_FIXTURES] = {
+        T(spread_models), T(memory_is_as_planned), T(every_allocation_fails_once), T(stories), T(stories_greedy),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    for (size_t i = 0; i < N_FIXTURES; i++)
+        tests[N_OTHERS + i] = (struct CMUnitTest){
+            .name = fixtures[i].name, .test_func = check_fixture, .initial_state = (void *)(uintptr_t)&fixtures[i]};
+    return _cmocka_run_group_tests("shim models", tests, N_OTHERS + N_FIXTURES, NULL, NULL);
 }

@@ -1,11 +1,14 @@
 // Whole models on every device that is neither the CPU nor its reference: the CPU's bits, in every logit of every
 // fixture and of the story model, in generated text and in perplexity.
 #include "fixtures.h"
+#include "greedy.h"
 #include "perplexity.h"
 #include "support.h"
 
 #define STORIES TERN_SOURCE_DIR "/models/stories"
 #define N_LONG  300 // over KV blocks (64) and a group of them (256)
+
+#define N_OTHERS 4 // tests beside those of fixtures
 
 #define MAX_DEVICES 16
 static char devices[MAX_DEVICES][32];
@@ -116,6 +119,26 @@ static void stories_are_the_same(void **state)
     }
 }
 
+// The device goes from token to token by itself, with recorded steps and without, with layers that visit it, and as
+// one of two devices.
+static void greedy_generation_equals_the_hosts_loop(void **state)
+{
+    (void)state;
+    static const placement streamed = {.n_gpu_layers = TERN_LAYERS_ALL, .n_streamed = 4}, half = {.n_gpu_layers = 3};
+    need_devices();
+    for (size_t d = 0; d < n_devices; d++) {
+        setup s = on(devices[d], TERN_KV_INT8);
+        greedy_check(s, 70, devices[d]);
+        greedy_numeric_check(s, devices[d]);
+        s.is_eager = true;
+        greedy_check(s, 9, "op by op");
+        s.place = &streamed;
+        greedy_check(s, 9, "streamed layers");
+        s.place = &half;
+        greedy_check(s, 9, "two devices");
+    }
+}
+
 static perplexity_result measure(const char *device, const char *bytes, size_t n_bytes)
 {
     setup s = on(device, TERN_KV_F16);
@@ -159,13 +182,14 @@ static void perplexity_is_the_same(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[N_FIXTURES + 3] = {
+    struct CMUnitTest tests[N_FIXTURES + N_OTHERS] = {
         cmocka_unit_test(stories_are_the_same),
+        cmocka_unit_test(greedy_generation_equals_the_hosts_loop),
         cmocka_unit_test(perplexity_is_the_same),
         cmocka_unit_test(stories_for_all_kv_types),
     };
     for (size_t i = 0; i < N_FIXTURES; i++)
-        tests[3 + i] = (struct CMUnitTest){
+        tests[N_OTHERS + i] = (struct CMUnitTest){
             .name = fixtures[i].name, .test_func = check_fixture, .initial_state = (void *)(uintptr_t)&fixtures[i]};
-    return _cmocka_run_group_tests("devices", tests, N_FIXTURES + 3, list_devices, NULL);
+    return _cmocka_run_group_tests("devices", tests, N_FIXTURES + N_OTHERS, list_devices, NULL);
 }

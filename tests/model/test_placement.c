@@ -1,6 +1,7 @@
 // Models spread over places: layers on the CPU before those of a device, layers streamed from pinned memory, the
 // embedding on the host, both layouts. Every placement has the bits of the plain model, and takes what its plan says.
 #include "fixtures.h"
+#include "poison.h"
 #include "support.h"
 
 #include <unistd.h>
@@ -316,54 +317,6 @@ static void a_small_budget_packs_tighter(void **state)
 
 // ---- values that are not finite
 
-// A copy of the story model whose norms before the given layers' attention hold values that overflow.
-static void write_poisoned(const char *directory, const int *layers, size_t n_layers)
-{
-    static const char *const files[] = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
-    char path[512];
-    for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
-        snprintf(path, sizeof path, "%s/%s", STORIES, files[f]);
-        FILE *from = fopen(path, "rb");
-        assert_non_null(from);
-        static unsigned char bytes[8 << 20];
-        size_t n = fread(bytes, 1, sizeof bytes, from);
-        fclose(from);
-        if (strcmp(files[f], "model.safetensors") == 0) {
-            uint64_t n_header;
-            memcpy(&n_header, bytes, 8);
-            json_t *header = json_loadb((const char *)bytes + 8, (size_t)n_header, 0, NULL);
-            for (size_t l = 0; l < n_layers; l++) {
-                char name[80];
-                snprintf(name, sizeof name, "model.layers.%d.input_layernorm.weight", layers[l]);
-                json_t *tensor = json_object_get(header, name);
-                const char *type = json_string_value(json_object_get(tensor, "dtype"));
-                json_int_t begin = json_integer_value(json_array_get(json_object_get(tensor, "data_offsets"), 0));
-                unsigned char *at = bytes + 8 + n_header + begin;
-                assert_non_null(type);
-                if (strcmp(type, "F32") == 0) at += 2; // the upper half of a float is a BF16
-                at[0] = 0x7f, at[1] = 0x7f;            // 3.39e38
-            }
-            json_decref(header);
-        }
-        snprintf(path, sizeof path, "%s/%s", directory, files[f]);
-        FILE *to = fopen(path, "wb");
-        assert_non_null(to);
-        assert_int_equal(fwrite(bytes, 1, n, to), n);
-        fclose(to);
-    }
-}
-
-static void remove_model(const char *directory)
-{
-    static const char *const files[] = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
-    char path[512];
-    for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
-        snprintf(path, sizeof path, "%s/%s", directory, files[f]);
-        remove(path);
-    }
-    rmdir(directory);
-}
-
 // The lowest place is named, whichever device it was met on.
 static void overflow_is_named_alike(void **state)
 {
@@ -378,7 +331,13 @@ static void overflow_is_named_alike(void **state)
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         char directory[] = "/tmp/tern-placement.XXXXXX";
         assert_non_null(mkdtemp(directory));
-        write_poisoned(directory, cases[c].layers, cases[c].n);
+        poison norms[2]; // before attention
+        for (size_t l = 0; l < cases[c].n; l++) {
+            norms[l] = (poison){.value = 0x7f7f}; // 3.39e38
+            snprintf(norms[l].tensor, sizeof norms[l].tensor, "model.layers.%d.input_layernorm.weight",
+                     cases[c].layers[l]);
+        }
+        write_poisoned(directory, norms, cases[c].n);
         char expected[sizeof(tern_error)] = "";
         for (size_t p = 0; p < sizeof spread / sizeof spread[0]; p++) {
             running r = start(directory, on("cpu", TERN_KV_INT8, &spread[p]));
@@ -390,7 +349,7 @@ static void overflow_is_named_alike(void **state)
             if (strstr(cause.message, cases[c].place) == NULL) fail_msg("\"%s\"", cause.message);
             stop(&r);
         }
-        remove_model(directory);
+        remove_poisoned(directory);
     }
 }
 

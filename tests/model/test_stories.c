@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "convert.h"
+#include "greedy.h"
 #include "model.h"
 #include "support.h"
 
@@ -384,6 +385,13 @@ static void sampling_repeats_by_seed(void **state)
     stop(&other);
 }
 
+static void greedy_generation_equals_the_hosts_loop(void **state)
+{
+    (void)state;
+    for (int kv = TERN_KV_F32; kv <= TERN_KV_INT4; kv++) greedy_check((setup){.kv = (tern_kv_type)kv}, 70, "cpu");
+    greedy_numeric_check((setup){.kv = TERN_KV_INT8}, "cpu");
+}
+
 static void logit_bias_forbids_and_forces(void **state)
 {
     (void)state;
@@ -523,6 +531,7 @@ int main(void)
         cmocka_unit_test(a_budget_too_small_says_what_would_fit),
         cmocka_unit_test(a_float_twin_is_close_to_float_activations),
         cmocka_unit_test(sampling_repeats_by_seed),
+        cmocka_unit_test(greedy_generation_equals_the_hosts_loop),
         cmocka_unit_test(logit_bias_forbids_and_forces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

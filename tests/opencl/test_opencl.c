@@ -45,6 +45,7 @@ static size_t n_forms(const op_case *c)
     switch (c->kind) {
     case OP_RESIDUAL:
     case OP_GATHER:
+    case OP_ADVANCE:
     case OP_TOP_K: return 1;
     case OP_TERNARY_MM:
     case OP_DENSE_MM:

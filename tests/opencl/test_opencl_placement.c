@@ -1,89 +1,16 @@
 // The parts of the contract that placement is made of (matrices on the host and in slots, copies beside the ops), and
 // whole models of which one call fails: every allocation, and the calls that streaming makes.
 #include "scratch.h"
+#include "slots.h"
 #include "tern.h"
 #include "watch.h"
-
-#define N_ROWS 33u
-#define N_COLS 130u
-
-// ---- matrices in all places
-
-static void fill_rows(uint8_t *rows, uint32_t seed)
-{
-    size_t row_bytes = ternary_row_bytes(N_COLS);
-    for (uint32_t r = 0; r < N_ROWS; r++) {
-        uint8_t *row = rows + r * row_bytes;
-        memset(row, 0, row_bytes);
-        for (uint32_t c = 0; c < N_COLS; c++)
-            row[c / 4] = (uint8_t)(row[c / 4] | ((r * 7 + c * 5 + seed) % 3) << (2 * (c % 4)));
-        ternary_pad_row(row, N_COLS);
-    }
-}
 
 static void test_matrices_take_turns_in_a_slot(void **state)
 {
     (void)state;
     need_device();
     op_runner r = open_subject(NULL, scratch, "slots");
-    tern_error err = {0};
-    size_t n_bytes = N_ROWS * ternary_row_bytes(N_COLS);
-    uint8_t *rows[2] = {malloc(n_bytes), malloc(n_bytes)}, *back = malloc(n_bytes);
-    float value = 0.5f;
-    ternary_scale scale = {.n_sets = 1, .group = N_COLS, .n_groups = 1, .values = &value};
-    weights_desc desc = {.n_rows = N_ROWS, .n_cols = N_COLS, .is_ternary = true, .scale = &scale};
-    uint64_t bytes = 0;
-    device_usage before, between, after;
-    buffer *slot = NULL;
-    weights *home[2] = {NULL, NULL}, *visitor[2] = {NULL, NULL};
-    stream *copies = NULL;
-    event *copied = NULL;
-    opencl_backend.device_allocated(r.device, &before);
-    assert_int_equal(opencl_backend.weights_bytes(NULL, &desc, &bytes, &err), TERN_OK);
-    assert_int_equal(opencl_backend.buffer_create(r.device, (size_t)bytes, &slot, &err), TERN_OK);
-    assert_int_equal(opencl_backend.copy_stream_create(r.device, &copies, &err), TERN_OK);
-    assert_int_equal(opencl_backend.event_create(r.device, &copied, &err), TERN_OK);
-    assert_int_equal(opencl_backend.stream_wait(r.stream, copied, &err),
-                     TERN_OK); // never recorded: nothing to wait for
-    for (uint32_t i = 0; i < 2; i++) {
-        fill_rows(rows[i], i);
-        desc.place = WEIGHTS_ON_HOST;
-        desc.slot = NULL;
-        assert_int_equal(opencl_backend.weights_create(r.device, &desc, &home[i], &err), TERN_OK);
-        assert_int_equal(opencl_backend.weights_upload_rows(home[i], 0, N_ROWS, rows[i], &err), TERN_OK);
-        desc.place = WEIGHTS_IN_SLOT;
-        desc.slot = slot;
-        assert_int_equal(opencl_backend.weights_create(r.device, &desc, &visitor[i], &err), TERN_OK);
-    }
-    opencl_backend.device_allocated(r.device, &between);
-    assert_int_equal(between.now, before.now + bytes);
-    assert_int_equal(between.host, before.host + 2 * bytes);
-    for (uint32_t i = 0; i < 6; i++) {
-        assert_int_equal(opencl_backend.weights_copy(copies, visitor[i % 2], home[i % 2], &err), TERN_OK);
-        assert_int_equal(opencl_backend.event_record(copies, copied, &err), TERN_OK);
-        assert_int_equal(opencl_backend.stream_wait(r.stream, copied, &err), TERN_OK);
-        assert_int_equal(opencl_backend.weights_download_rows(visitor[i % 2], 0, N_ROWS, back, &err), TERN_OK);
-        assert_memory_equal(back, rows[i % 2], n_bytes);
-    }
-    // What is not described alike is refused, and so is a slot that is too small.
-    assert_int_equal(opencl_backend.weights_copy(copies, home[0], home[1], NULL), TERN_INVALID_ARGUMENT);
-    assert_int_equal(opencl_backend.weights_copy(copies, visitor[0], visitor[1], NULL), TERN_INVALID_ARGUMENT);
-    weights *none = NULL;
-    desc.n_rows = 64;
-    assert_int_equal(opencl_backend.weights_create(r.device, &desc, &none, NULL), TERN_INVALID_ARGUMENT);
-    desc.slot = NULL;
-    assert_int_equal(opencl_backend.weights_create(r.device, &desc, &none, NULL), TERN_INVALID_ARGUMENT);
-    for (int i = 0; i < 2; i++) {
-        opencl_backend.weights_destroy(visitor[i]);
-        opencl_backend.weights_destroy(home[i]);
-        free(rows[i]);
-    }
-    free(back);
-    opencl_backend.event_destroy(copied);
-    opencl_backend.stream_destroy(copies);
-    opencl_backend.buffer_destroy(slot);
-    opencl_backend.device_allocated(r.device, &after);
-    assert_true(after.now == before.now && after.host == before.host && after.peak >= between.now);
+    check_slots(&r);
     op_runner_close(&r);
 }
 

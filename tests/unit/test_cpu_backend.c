@@ -282,7 +282,7 @@ static void make_sample(sample *s, fixture *f, op_kind kind)
     op *o = &s->o;
     bool has_flag = kind == OP_NORM || kind == OP_HEAD_NORM || kind == OP_NORM_QUANT || kind == OP_QUANT ||
                     kind == OP_QUANT2 || kind == OP_DENSE_MM || kind == OP_INT_MM || kind == OP_RESCORE ||
-                    kind == OP_ROPE_KV || kind == OP_ATTENTION;
+                    kind == OP_ROPE_KV || kind == OP_ATTENTION || kind == OP_ADVANCE;
     if (has_flag) operand(s, f, "flag", &o->flag, 4);
     switch (kind) {
     case OP_EMBED:
@@ -368,7 +368,15 @@ static void make_sample(sample *s, fixture *f, op_kind kind)
         operand(s, f, "ids", &o->rescore.ids, M * 6 * 4);
         operand(s, f, "y", &o->rescore.y, M * 4 * 4);
         break;
+    case OP_ADVANCE:
+        o->advance = (op_advance){.ld_chosen = 2, .n_ids = 4, .n_log = 16};
+        operand(s, f, "chosen", &o->advance.chosen, (2 * M - 1) * 4);
+        operand(s, f, "ids", &o->advance.ids, M * 4);
+        operand(s, f, "position", &o->advance.position, M * 4);
+        operand(s, f, "log", &o->advance.log, M * 16 * 2 * 4);
+        break;
     case OP_BLAS_MM:
+    case OP_BLAS_INT_MM:
     case OP_N_KINDS: break;
     }
 }
@@ -430,6 +438,7 @@ static void test_every_index_is_checked(void **state)
         {OP_ROPE_KV, "row_table", "table 1", 0, 1},
         {OP_ATTENTION, "row_table", "table -1", 0, -1},
         {OP_ATTENTION, "row_position", "position 64", 63, 64},
+        {OP_ADVANCE, "position", "position[2]", 0, -1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         sample s;
@@ -535,8 +544,12 @@ static void test_supports(void **state)
     REFUSE(OP_TOP_K, top_k.k = 0, "256");
     REFUSE(OP_TOP_K, top_k.k = TOP_K_MAX + 1, "256");
     REFUSE(OP_TOP_K, top_k.n = 4, "more values");
+    REFUSE(OP_ADVANCE, advance.n_ids = 0, "vocabulary");
+    REFUSE(OP_ADVANCE, advance.n_log = 0, "at least one");
+    REFUSE(OP_ADVANCE, advance.ld_chosen = 0, "stride");
     REFUSE(OP_NORM, kind = OP_N_KINDS, "no such op");
     REFUSE(OP_DENSE_MM, kind = OP_BLAS_MM, "no BLAS library");
+    REFUSE(OP_INT_MM, kind = OP_BLAS_INT_MM, "no BLAS library");
 }
 
 // ---- floating-point environment

@@ -407,6 +407,30 @@ static void expect_top(fixture *f, view x, uint32_t n, uint32_t k, const int32_t
     }
 }
 
+static void test_advance(void **state)
+{
+    fixture *f = *state;
+    view position = PUT_INTS(f, 6, 3, 4), ids = PUT_INTS(f, -1, -1, -1), log = fixture_room(f, 3 * 4 * 2 * 4);
+    op o = {.kind = OP_ADVANCE,
+            .m = 3,
+            .place = 5,
+            .flag = PUT_INTS(f, 77),
+            .advance = {.chosen = PUT_INTS(f, 8, 0, 9, 0, -3),
+                        .ids = ids,
+                        .position = position,
+                        .log = log,
+                        .ld_chosen = 2,
+                        .n_ids = 9,
+                        .n_log = 4}};
+    assert_int_equal(cpu_backend.enqueue(f->stream, &o, NULL), TERN_OK); // with a flag that was raised before
+    const int32_t expected_ids[3] = {8, 0, 0}, expected_position[3] = {7, 4, 5};
+    assert_memory_equal(fixture_ints(ids), expected_ids, sizeof expected_ids);
+    assert_memory_equal(fixture_ints(position), expected_position, sizeof expected_position);
+    const int32_t expected_log[24] = {-1, -1, -1, -1, 8, 77, -1, -1, -1, -1, -1, -1,
+                                      -1, -1, 0,  77, 0, 77, -1, -1, -1, -1, -1, -1};
+    assert_memory_equal(fixture_ints(log), expected_log, sizeof expected_log);
+}
+
 static void test_top_k(void **state)
 {
     fixture *f = *state;
@@ -493,6 +517,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ternary_mm, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_dense_mm_rescore_and_embed, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gate_residual_gather, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_advance, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_top_k, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_flags, fixture_setup, fixture_teardown),
     };
