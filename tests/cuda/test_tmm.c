@@ -46,7 +46,8 @@ static tern_status enqueue_forced(stream *s, const op *o, tern_error *err)
 static bool takes(tmm_kernel kernel, const op_case *c)
 {
     bool has_groups = c->group != 0 && c->group < c->k;
-    if (kernel == TMM_GROUPS || kernel == TMM_RAGGED) return has_groups;
+    if (kernel == TMM_GROUPS) return has_groups && c->group % TERNARY_GRANULE == 0;
+    if (kernel == TMM_RAGGED) return has_groups;
     return !has_groups && (kernel != TMM_STREAM_MMA || c->m * c->n_terms <= 8);
 }
 
