@@ -13,7 +13,7 @@
 #define STEP      3 // a third of the fixtures: all take minutes
 #else
 #define N_PROMPT  140
-#define N_FIXTURE 24 // all tokens of most
+#define N_FIXTURE 12 // all tokens of many
 #define STEP      1
 #endif
 #define N_WHOLE 256 // the story model's context
