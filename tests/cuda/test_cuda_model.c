@@ -10,7 +10,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 #define N_PROMPT  66 // past a KV block of 64
 #define N_FIXTURE 4
-#define STEP      3 // a third of the fixtures: all take minutes
+#define STEP      5 // of the fixtures: all take minutes
 #else
 #define N_PROMPT  140
 #define N_FIXTURE 12 // all tokens of many
