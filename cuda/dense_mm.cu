@@ -141,17 +141,23 @@ __global__ void __launch_bounds__(DENSE_THREADS, 4) rescore(dense_args a, const 
     }
 }
 
+// Of dense_mm and rescore.
+template <class operands> dense_args args_of(const op *o, const operands *p, bool check_finite)
+{
+    return {matrix_of(p->w),
+            (const float *)cuda_at(p->x),
+            (float *)cuda_at(p->y),
+            o->m,
+            p->ld_x,
+            p->ld_y,
+            check_finite ? (unsigned *)cuda_at(o->flag) : nullptr,
+            o->place};
+}
+
 template <int type> tern_status launch_rescore(stream *s, const op *o, const char *name, tern_error *err)
 {
     const op_rescore *p = &o->rescore;
-    dense_args a = {matrix_of(p->w),
-                    (const float *)cuda_at(p->x),
-                    (float *)cuda_at(p->y),
-                    o->m,
-                    p->ld_x,
-                    p->ld_y,
-                    (unsigned *)cuda_at(o->flag),
-                    o->place};
+    dense_args a = args_of(o, p, true);
     dim3 grid(ceil_div(p->k, DENSE_ROWS), o->m < 65535 ? o->m : 65535);
     return cuda_launch(s, name, rescore<type>, grid, dim3(DENSE_THREADS), 0, err, a, (const int32_t *)cuda_at(p->ids),
                        p->k);
@@ -160,14 +166,7 @@ template <int type> tern_status launch_rescore(stream *s, const op *o, const cha
 template <int type, int T> tern_status launch(stream *s, const op *o, const char *name, tern_error *err)
 {
     const op_dense_mm *p = &o->dense_mm;
-    dense_args a = {matrix_of(p->w),
-                    (const float *)cuda_at(p->x),
-                    (float *)cuda_at(p->y),
-                    o->m,
-                    p->ld_x,
-                    p->ld_y,
-                    p->check_finite ? (unsigned *)cuda_at(o->flag) : nullptr,
-                    o->place};
+    dense_args a = args_of(o, p, p->check_finite);
     uint32_t n_passes = ceil_div(o->m, T);
     dim3 grid(ceil_div(p->w->n_rows, DENSE_ROWS), n_passes < 65535 ? n_passes : 65535);
     return cuda_launch(s, name, dense_mm<type, T>, grid, dim3(DENSE_THREADS), 0, err, a);

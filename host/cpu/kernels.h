@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "cpu.h"
+#include "half.h"
+#include "scalar.h"
 
 #define TERNARY_ROWS  16u // rows of a row group
 #define TERNARY_MAX_X 8u  // activation columns a sums kernel takes at once
@@ -108,10 +110,10 @@ struct cpu_kernels {
 };
 
 // ternary_order of T80 for tables that take `together` granules at a time: field m of all of them stands together, 16
-// bytes a granule. Granules missing from the last such set are zeros.
+// bytes a granule. Granules missing from the last quad are zeros.
 static inline void cpu_t80_order(const int8_t *x, uint32_t n_granules, uint32_t together, int8_t *out)
 {
-    for (uint32_t g = 0; g < (n_granules + together - 1) / together * together; g++)
+    for (uint32_t g = 0; g < (n_granules + 3) / 4 * 4; g++)
         for (uint32_t m = 0; m < 5; m++) {
             const int8_t *from = x + T80_GRANULE * (size_t)g + 8 * m;
             int8_t *to = out + T80_GRANULE * (size_t)(g / together * together) + 16 * (together * m + g % together);
@@ -122,6 +124,34 @@ static inline void cpu_t80_order(const int8_t *x, uint32_t n_granules, uint32_t 
                 memset(to, 0, 16);
             }
         }
+}
+
+// Outputs from `first` on of `values` and of `values_int8`, one by one: all of them, or what is left behind whole
+// vectors.
+static inline void cpu_values_rest(bool is_f16, const float *p, const void *v, uint32_t n_present, uint32_t head_dim,
+                                   uint32_t first, float *o)
+{
+    for (uint32_t d = first; d < head_dim; d++) {
+        float sum = 0.0f;
+        for (uint32_t j = 0; j < n_present; j++) {
+            size_t i = (size_t)j * head_dim + d;
+            sum = scalar_fma(p[j], is_f16 ? half_to_float(((const uint16_t *)v)[i]) : ((const float *)v)[i], sum);
+        }
+        o[d] = sum;
+    }
+}
+
+static inline void cpu_values_int8_rest(const int8_t hi[64], const int8_t lo[64], float a, float b, const int8_t *v,
+                                        uint32_t head_dim, uint32_t first, float *o)
+{
+    for (uint32_t d = first; d < head_dim; d++) {
+        int32_t sum_hi = 0, sum_lo = 0;
+        for (uint32_t j = 0; j < 64; j++) {
+            sum_hi += hi[j] * v[(size_t)j * head_dim + d];
+            sum_lo += lo[j] * v[(size_t)j * head_dim + d];
+        }
+        o[d] = scalar_fma((float)sum_hi, a, (float)sum_lo * b);
+    }
 }
 
 extern const cpu_kernels cpu_kernels_portable;

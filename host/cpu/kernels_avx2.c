@@ -15,13 +15,13 @@
 
 static void t64_order(const int8_t *x, uint32_t n_granules, int8_t *out)
 {
-    for (uint32_t g = 0; g < n_granules; g += 2) {
+    const __m256i zero = _mm256_setzero_si256();
+    for (uint32_t g = 0; g < (n_granules + 3) / 4 * 4; g += 2) {
         const __m256i *from = (const __m256i *)(x + 64 * (size_t)g);
         // Each register: four 8-byte pieces, fields 0..3 of half 0 or 1 of granule 0 or 1. A 4x4 transposition of
         // pieces.
-        __m256i zero = _mm256_setzero_si256();
-        bool both = g + 1 < n_granules;
-        __m256i a = _mm256_loadu_si256(from), b = _mm256_loadu_si256(from + 1);
+        bool one = g < n_granules, both = g + 1 < n_granules;
+        __m256i a = one ? _mm256_loadu_si256(from) : zero, b = one ? _mm256_loadu_si256(from + 1) : zero;
         __m256i c = both ? _mm256_loadu_si256(from + 2) : zero, d = both ? _mm256_loadu_si256(from + 3) : zero;
         __m256i ab02 = _mm256_unpacklo_epi64(a, b), ab13 = _mm256_unpackhi_epi64(a, b);
         __m256i cd02 = _mm256_unpacklo_epi64(c, d), cd13 = _mm256_unpackhi_epi64(c, d);
@@ -409,14 +409,7 @@ INLINE void values_type(const bool f16, const float *p, const void *v, uint32_t 
     uint32_t d = 0;
     for (; d + 64 <= head_dim; d += 64) values_part(f16, 8, p, v, n_present, head_dim, d, o);
     for (; d + 8 <= head_dim; d += 8) values_part(f16, 1, p, v, n_present, head_dim, d, o);
-    for (; d < head_dim; d++) {
-        float sum = 0.0f;
-        for (uint32_t j = 0; j < n_present; j++) {
-            size_t i = (size_t)j * head_dim + d;
-            sum = scalar_fma(p[j], f16 ? half_to_float(((const uint16_t *)v)[i]) : ((const float *)v)[i], sum);
-        }
-        o[d] = sum;
-    }
+    cpu_values_rest(f16, p, v, n_present, head_dim, d, o);
 }
 
 static void values(int v_type, const float *p, const void *v, uint32_t n_present, uint32_t head_dim, float *o)
@@ -471,14 +464,7 @@ static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float
     uint32_t d = 0;
     for (; d + 32 <= head_dim; d += 32) values_int8_part(2, wide_hi, wide_lo, a, b, v + d, head_dim, o + d);
     for (; d + 16 <= head_dim; d += 16) values_int8_part(1, wide_hi, wide_lo, a, b, v + d, head_dim, o + d);
-    for (; d < head_dim; d++) {
-        int32_t sum_hi = 0, sum_lo = 0;
-        for (uint32_t j = 0; j < 64; j++) {
-            sum_hi += hi[j] * v[(size_t)j * head_dim + d];
-            sum_lo += lo[j] * v[(size_t)j * head_dim + d];
-        }
-        o[d] = scalar_fma((float)sum_hi, a, (float)sum_lo * b);
-    }
+    cpu_values_int8_rest(hi, lo, a, b, v, head_dim, d, o);
 }
 
 static void merge(float *into, float al, const float *o, float be, uint32_t head_dim)

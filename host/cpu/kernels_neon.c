@@ -126,14 +126,7 @@ static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float
         vst1q_f32(o + d, two_terms4(h0, va, l0, vb));
         vst1q_f32(o + d + 4, two_terms4(h1, va, l1, vb));
     }
-    for (; d < head_dim; d++) {
-        int32_t sum_hi = 0, sum_lo = 0;
-        for (uint32_t j = 0; j < 64; j++) {
-            sum_hi += hi[j] * v[(size_t)j * head_dim + d];
-            sum_lo += lo[j] * v[(size_t)j * head_dim + d];
-        }
-        o[d] = scalar_fma((float)sum_hi, a, (float)sum_lo * b);
-    }
+    cpu_values_int8_rest(hi, lo, a, b, v, head_dim, d, o);
 }
 
 void cpu_kernels_refine_neon(cpu_kernels *k)

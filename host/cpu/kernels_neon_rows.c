@@ -176,14 +176,7 @@ INLINE void values_type(const bool is_f16, const float *p, const void *v, uint32
     uint32_t d = 0;
     for (; d + 64 <= head_dim; d += 64) values_part(is_f16, 16, p, v, n_present, head_dim, d, o);
     for (; d + 4 <= head_dim; d += 4) values_part(is_f16, 1, p, v, n_present, head_dim, d, o);
-    for (; d < head_dim; d++) {
-        float sum = 0.0f;
-        for (uint32_t j = 0; j < n_present; j++) {
-            size_t i = (size_t)j * head_dim + d;
-            sum = scalar_fma(p[j], is_f16 ? half_to_float(((const uint16_t *)v)[i]) : ((const float *)v)[i], sum);
-        }
-        o[d] = sum;
-    }
+    cpu_values_rest(is_f16, p, v, n_present, head_dim, d, o);
 }
 
 static void values(int v_type, const float *p, const void *v, uint32_t n_present, uint32_t head_dim, float *o)

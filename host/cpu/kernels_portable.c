@@ -291,14 +291,7 @@ static void values(int v_type, const float *p, const void *v, uint32_t n_present
 static void values_int8(const int8_t hi[64], const int8_t lo[64], float a, float b, const int8_t *v, uint32_t head_dim,
                         float *o)
 {
-    for (uint32_t d = 0; d < head_dim; d++) {
-        int32_t sum_hi = 0, sum_lo = 0;
-        for (uint32_t j = 0; j < 64; j++) {
-            sum_hi += hi[j] * v[(size_t)j * head_dim + d];
-            sum_lo += lo[j] * v[(size_t)j * head_dim + d];
-        }
-        o[d] = scalar_fma((float)sum_hi, a, (float)sum_lo * b);
-    }
+    cpu_values_int8_rest(hi, lo, a, b, v, head_dim, 0, o);
 }
 
 static int int4_at(const uint8_t *row, uint32_t d)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <jansson.h>
@@ -24,6 +25,17 @@
         tern_status status_ = (call);                                                                                  \
         if (status_ != TERN_OK) fail_msg("%s: %s", tern_status_name(status_), err_.message);                           \
     } while (0)
+
+// Memory of this process that is present; 0 where the system does not tell.
+static inline uint64_t resident_bytes(void)
+{
+    unsigned long long size = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f == NULL) return 0;
+    if (fscanf(f, "%llu %llu", &size, &resident) != 2) resident = 0;
+    fclose(f);
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
 
 static inline const char *data_root(void)
 {

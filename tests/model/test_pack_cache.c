@@ -378,16 +378,6 @@ static void the_reference_reads_it(void **state)
 
 // ---- the process's memory
 
-static uint64_t resident_bytes(void)
-{
-    unsigned long long size = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (f == NULL) return 0;
-    if (fscanf(f, "%llu %llu", &size, &resident) != 2) resident = 0;
-    fclose(f);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 // Packed anew, packed and kept, found: mapped or not, the pages are those of the plan, and there when loading ends.
 static void the_process_grows_as_planned(void **state)
 {
