@@ -9,6 +9,7 @@
 #define STRIDE     (PIECE + 16u) // of the dequantised rows: a power of two would put all four into the same cache sets
 #define ROWS       4u            // of a tile
 #define FEW_TOKENS 4u            // below it, plain floats are faster row by row (bench/NOTES.md); blocks only for one
+#define OPERAND    8192u         // columns, at most, of a row whose x is put into another form for one token
 #define TOKENS     32u           // x rows per pass over the weights: 4 x 32 sets of 64 accumulators
 #define GRAIN      8u            // rows that make a chunk of work, whole tiles
 
@@ -63,11 +64,14 @@ static void store(const product *p, uint32_t row, uint32_t m, float value)
 
 // ---- one token ----
 
-// dot64 of one row. Kernels take the blocks of files; other rows are dequantised first.
-static float dot_row(const cpu_kernels *k, const weights *w, uint32_t row, const float *x)
+// dot64 of one row. Kernels take the blocks of files; other rows are dequantised first. `operand`: x for q6k_dot, or
+// NULL.
+static float dot_row(const cpu_kernels *k, const weights *w, uint32_t row, const float *x, const float *operand)
 {
     float acc[64] = {0};
-    if (!w->is_ternary && !dense_is_integer(w->type)) {
+    if (operand != NULL) {
+        k->q6k_dot(w->data + row * w->row_bytes, x, operand, w->n_cols, acc);
+    } else if (!w->is_ternary && !dense_is_integer(w->type)) {
         k->dense_dot(w->type, w->data + row * w->row_bytes, x, w->n_cols, acc);
     } else {
         float piece[PIECE];
@@ -78,6 +82,17 @@ static float dot_row(const cpu_kernels *k, const weights *w, uint32_t row, const
         }
     }
     return k->tree64(acc);
+}
+
+static void multiply_token(const product *p, uint32_t begin, uint32_t end, uint32_t m)
+{
+    const cpu_kernels *k = p->kernels;
+    const float *x = fast_row(p->o->dense_mm.x, p->o->dense_mm.ld_x, m);
+    float operand[OPERAND];
+    bool has_operand = !p->w->is_ternary && p->w->type == DENSE_Q6_K && k->q6k_operand != NULL &&
+                       p->w->n_cols <= OPERAND && k->q6k_operand(x, p->w->n_cols, operand);
+    for (uint32_t row = begin; row < end; row++)
+        store(p, row, m, dot_row(k, p->w, row, x, has_operand ? operand : NULL));
 }
 
 // ---- many ----
@@ -113,12 +128,16 @@ static void multiply_rows(void *context, uint32_t begin, uint32_t end)
     const product *p = context;
     for (uint32_t m = 0; m < p->o->m; m += TOKENS) {
         uint32_t n_tokens = p->o->m - m < TOKENS ? p->o->m - m : TOKENS;
+        if (n_tokens == 1) {
+            multiply_token(p, begin, end, m);
+            continue;
+        }
         uint32_t row = begin;
         for (; n_tokens >= fewest_for_tiles(p->w) && row + ROWS <= end; row += ROWS) tile_rows(p, row, m, n_tokens);
         for (; row < end; row++)
             for (uint32_t t = 0; t < n_tokens; t++)
                 store(p, row, m + t,
-                      dot_row(p->kernels, p->w, row, fast_row(p->o->dense_mm.x, p->o->dense_mm.ld_x, m + t)));
+                      dot_row(p->kernels, p->w, row, fast_row(p->o->dense_mm.x, p->o->dense_mm.ld_x, m + t), NULL));
     }
 }
 
@@ -138,7 +157,7 @@ static void rescore_ids(void *context, uint32_t begin, uint32_t end)
     const int32_t *ids = cpu_at(a->ids);
     for (uint32_t i = begin; i < end; i++) {
         uint32_t m = i / a->k, id = (uint32_t)ids[i];
-        float value = dot_row(p->kernels, p->w, id, fast_row(a->x, a->ld_x, m));
+        float value = dot_row(p->kernels, p->w, id, fast_row(a->x, a->ld_x, m), NULL);
         if (!scalar_is_finite(value)) cpu_flag(p->o);
         __atomic_store(&fast_row_out(a->y, a->ld_y, m)[id], &value, __ATOMIC_RELAXED); // another worker may have it too
     }

@@ -67,7 +67,11 @@ struct cpu_kernels {
     void (*dense_to_float)(dense_type type, const uint8_t *row, uint32_t n, float *out);
     // Continues the accumulators of dot64 over n stored elements, n a multiple of the block.
     void (*dense_dot)(dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64]);
-    // The same for 4 rows and 2 columns x of floats: pair (r, c) has the accumulators acc + 64 * (4 * c + r).
+    // dot64 of a whole row of Q6_K; NULL in tables where dense_dot has no better form. x comes twice: as it is, and as
+    // q6k_operand put it in n floats; that returns false where values of x do not allow it.
+    bool (*q6k_operand)(const float *x, uint32_t n, float *out);
+    void (*q6k_dot)(const uint8_t *row, const float *x, const float *operand, uint32_t n, float acc[64]);
+    // As dense_dot for 4 rows and 2 columns x of floats: pair (r, c) has the accumulators acc + 64 * (4 * c + r).
     void (*dense_tile)(const float *rows, size_t row_stride, const float *x, size_t x_stride, uint32_t n, float *acc);
     float (*tree64)(const float acc[64]);
 

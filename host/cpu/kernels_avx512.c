@@ -301,6 +301,8 @@ void cpu_kernels_refine_avx512(cpu_kernels *k)
     k->ternary_columns = cpu_avx512_ternary_columns;
     k->dense_to_float = cpu_avx512_dense_to_float;
     k->dense_dot = cpu_avx512_dense_dot;
+    k->q6k_operand = NULL;
+    k->q6k_dot = NULL;
     k->int8_sums = int8_sums;
     k->scores_int8 = scores_int8;
     k->values_int8 = values_int8;

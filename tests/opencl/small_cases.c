@@ -10,8 +10,8 @@
 #include "support.h"
 
 #define MAX_M 3u
-#define MAX_N 48u
-#define MAX_K 192u
+#define MAX_N 24u
+#define MAX_K 128u
 
 // ---- the cases
 

@@ -1,5 +1,6 @@
 // The fast CPU ops against the reference ops: the same bytes for every shape, table of kernels and number of threads.
 // Outputs start as NaN bytes and are compared whole, so that a value written outside its place is a difference too.
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -352,6 +353,53 @@ static void dense_types(void **state)
     }
 }
 
+// Blocks of Q6_K where a short cut could show: zeros of either sign, the smallest and the largest scales, an infinite
+// one. x: ordinary; zeros in some of the 64 sums; all -0; products that underflow; a value near the limit of floats.
+static void q6k_limits(void **state)
+{
+    (void)state;
+    enum { ROWS = 6, COLS = 512 };
+    static const uint16_t d[ROWS] = {0x2e66, 0xae66, 0x0001, 0x7bff, 0x8001, 0x7c00};
+    for (int kind = 0; kind < 5; kind++) {
+        weights *w = dense_weights(DENSE_Q6_K, ROWS, COLS);
+        for (size_t b = 0; b < ROWS * COLS / 256; b++) {
+            uint8_t *block = w->data + 210 * b;
+            size_t row = b / (COLS / 256);
+            memcpy(block + 208, &d[row], sizeof d[row]);
+            if (row == 1) { // codes 32: zeros
+                memset(block, 0x00, 128);
+                memset(block + 128, 0xaa, 64);
+            }
+            if (row == 3) memset(block + 192, 0x80, 16); // scales -128
+            if (row == 4) { // codes 33, then 32, scales 1: a product that underflows to -0, then zeros of that sign
+                memset(block, b % 2 == 0 ? 0x11 : 0x00, 128);
+                memset(block + 128, 0xaa, 64);
+                memset(block + 192, 1, 16);
+            }
+            if (row == 5) { // codes 63, scales 1
+                memset(block, 0xff, 192);
+                memset(block + 192, 1, 16);
+            }
+        }
+        view x = floats(COLS);
+        float *values = cpu_at(x);
+        for (uint32_t i = 0; i < COLS; i++) {
+            if (kind == 1 && i % 64 % 7 == 3) values[i] = i % 128 < 64 ? -0.0f : 0.0f;
+            if (kind == 2) values[i] = -0.0f;
+            if (kind == 3) values[i] = fabsf(values[i]) * 0x1p-140f;
+            if (kind == 4 && i == 77) values[i] = 0x1.8p100f;
+            if (kind == 0 || kind == 4) values[i] = fabsf(values[i]);
+        }
+        op o = make_op(OP_DENSE_MM, 1);
+        o.dense_mm = (op_dense_mm){.w = w, .x = x, .y = make_view(ROWS * sizeof(float)), .ld_x = COLS, .ld_y = ROWS};
+        // An infinite scale times zeros is a NaN, whose sign is nobody's business.
+        if (kind != 0 && kind != 4) w->n_rows = ROWS - 1;
+        compare(&o, &o.dense_mm.y, 1, false);
+        free_scale(w);
+        free_owned();
+    }
+}
+
 static void case_int(weights *w, uint32_t m)
 {
     uint32_t ld_y = w->n_rows + 3;
@@ -652,6 +700,7 @@ int main(void)
         cmocka_unit_test(ternary_long),
         cmocka_unit_test(ternary_worst_case),
         cmocka_unit_test(dense_types),
+        cmocka_unit_test(q6k_limits),
         cmocka_unit_test(integer_types),
         cmocka_unit_test(dense_ternary),
         cmocka_unit_test(embed),
