@@ -123,7 +123,7 @@ static bool is_alike(const op_case *a, const op_case *b)
         return false;
     bool has_same_rows = a->kind == OP_TERNARY_MM ? a->m == b->m : (a->m == 1) == (b->m == 1);
     return has_same_rows && a->is_ternary == b->is_ternary && a->layout == b->layout && a->dense == b->dense &&
-           a->scale == b->scale && (a->group == 0) == (b->group == 0) && a->n_terms == b->n_terms;
+           (a->group == 0) == (b->group == 0) && a->n_terms == b->n_terms;
 }
 
 static size_t cut_all(op_case *cases, size_t n)
@@ -137,9 +137,10 @@ static size_t cut_all(op_case *cases, size_t n)
     }
     size_t n_thin = 0;
     for (size_t i = 0; i < n_kept; i++) {
-        size_t n_alike = 0;
-        for (size_t j = 0; j < n_thin; j++) n_alike += is_alike(&cases[j], &cases[i]);
-        if (n_alike == 0) cases[n_thin++] = cases[i];
+        size_t j = 0;
+        while (j < n_thin && !is_alike(&cases[j], &cases[i])) j++;
+        if (j == n_thin || cases[i].scale > cases[j].scale) cases[j] = cases[i]; // a scale for each row stands for all
+        n_thin += j == n_thin;
     }
     return n_thin;
 }
