@@ -28,10 +28,8 @@ template <ternary_layout L, int warps_n, int groups, int tiles_n, int stages> st
     static constexpr int AHEAD = STAGES - 1;                         // steps whose copies are under way
     static constexpr uint32_t ALIGNMENT = 16;                        // of the ring
     static constexpr uint32_t COLUMN_STEP = packed<L>::TILE_COLUMNS; // bytes from a column of a stage to the next
-    static __device__ __forceinline__ uint32_t w_place(uint32_t i)
-    {
-        return 16 * i;
-    } // chunks of weights, of activations
+    // Where chunk i of tiles of weights stands in a stage, and a chunk of a column of activations.
+    static __device__ __forceinline__ uint32_t w_place(uint32_t i) { return 16 * i; }
     static __device__ __forceinline__ uint32_t x_place(uint32_t column, uint32_t chunk)
     {
         return column * COLUMN_STEP + 16 * tmm_chunk_place(L, column, chunk);

@@ -157,8 +157,8 @@ static void run_shape(tmm_kernel kernel, int capability, op_case c)
     op_runner_close(&subject);
 }
 
-// The list above; and on both sides of the edges of its tiles of 128 rows, 128 columns, 256 columns of K (two of a
-// column's panels of 128 bytes), with either epilogue.
+// The list above; and on both sides of the edges of its tiles of 128 rows, 128 columns, 256 columns of K (two panels of
+// 128 bytes of a column).
 static void test_wgmma(void **state)
 {
     (void)state;
@@ -166,22 +166,19 @@ static void test_wgmma(void **state)
     run_kernel(TMM_BLOCK_WGMMA, 90, true, 60);
     static const struct {
         uint32_t m, n, k, n_terms;
-        bool adds;
     } shapes[] = {
-        {64, 129, 127, 1, false}, {65, 127, 125, 1, true}, {128, 16, 511, 1, true},  {129, 15, 513, 1, false},
-        {257, 17, 192, 1, true},  {64, 1, 4100, 1, false}, {64, 130, 59, 2, true},   {65, 31, 257, 2, false},
-        {129, 3, 1025, 2, true},  {257, 1, 70, 2, false},  {100, 257, 40, 1, false},
+        {64, 129, 127, 1}, {65, 127, 125, 1}, {128, 16, 511, 1}, {129, 15, 513, 1}, {257, 17, 192, 1}, {64, 1, 4100, 1},
+        {64, 130, 59, 2},  {65, 31, 257, 2},  {129, 3, 1025, 2}, {257, 1, 70, 2},   {100, 257, 40, 1},
     };
+    op_case c = {.kind = OP_TERNARY_MM, .is_ternary = true, .scale = SCALE_ROWS, .gap = 16};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        op_case c = {.kind = OP_TERNARY_MM, .is_ternary = true, .scale = SCALE_ROWS, .gap = 16};
         c.m = shapes[i].m, c.n = shapes[i].n, c.k = shapes[i].k, c.n_terms = shapes[i].n_terms;
-        c.in_place = shapes[i].adds;
         run_shape(TMM_BLOCK_WGMMA, 90, c);
     }
-    // The largest sums there can be.
-    const op_case extreme = {
-        .kind = OP_TERNARY_MM, .recipe = RECIPE_EXTREME, .m = 1, .n = 3, .is_ternary = true, .n_terms = 2, .k = 70000};
-    run_shape(TMM_BLOCK_WGMMA, 90, extreme);
+    // The largest sums.
+    c = (op_case){.kind = OP_TERNARY_MM, .recipe = RECIPE_EXTREME, .is_ternary = true, .n_terms = 2};
+    c.m = 1, c.n = 3, c.k = 70000;
+    run_shape(TMM_BLOCK_WGMMA, 90, c);
 }
 
 // Rows wider than shared memory holds, also at the largest sums there can be: planes of dp4a next to 2^31.
@@ -214,27 +211,24 @@ static void test_wide_rows(void **state)
 static void test_sabotage_is_noticed(void **state)
 {
     (void)state;
-    static const struct {
-        tmm_kernel kernel;
-        int capability;
-    } kernels[] = {{TMM_STREAM_MMA, 80}, {TMM_STREAM_DP4A, 80}, {TMM_BLOCK_32, 80}, {TMM_BLOCK_WGMMA, 90}};
+    static const tmm_kernel kernels[] = {TMM_STREAM_MMA, TMM_STREAM_DP4A, TMM_BLOCK_32};
     op_case c = {.kind = OP_TERNARY_MM, .m = 3, .n = 37, .k = 1100, .is_ternary = true, .n_terms = 1};
     backend forced = cuda_backend;
     forced.enqueue = enqueue_forced;
+    shim_set_capability(80);
+    forced_tuning = tuning_for(80, true);
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++)
         for (active = SABOTAGE_NONE; active <= SABOTAGE_LOSE_ROW; active++) {
-            shim_set_capability(kernels[i].capability);
-            forced_tuning = tuning_for(kernels[i].capability, true);
             op_runner reference = open_device(&cpu_backend, 1), subject = open_device(&forced, 0);
             op_runner *const subjects[] = {&subject};
             op_outcome outcome;
             tern_error err = {0};
-            forced_kernel = kernels[i].kernel;
+            forced_kernel = kernels[i];
             assert_int_equal(op_case_run(&c, &reference, subjects, 1, &outcome, &err), TERN_OK);
             if (active == SABOTAGE_NONE) {
                 assert_int_equal(outcome.verdict, VERDICT_PASSED);
             } else if (outcome.verdict != VERDICT_FAILED || strstr(outcome.text, "elements differ") == NULL) {
-                fail_msg("sabotage %d of %s: %s", (int)active, kernel_names[kernels[i].kernel], outcome.text);
+                fail_msg("sabotage %d of %s: %s", (int)active, kernel_names[kernels[i]], outcome.text);
             }
             op_runner_close(&reference);
             op_runner_close(&subject);
