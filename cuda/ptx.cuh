@@ -262,70 +262,10 @@ static __device__ __forceinline__ uint4 ld_matrices_transposed(const void *row)
 #endif
 }
 
-// ---- tensor cores (sm_80): D = A * B + C with A 16x32, B 32x8, C 16x8, by one warp
-//
-// Lane 4g + t holds of A: a0 = row g, columns 4t..4t+3; a1 = row g+8, the same columns; a2 = row g, columns
-// 16+4t..16+4t+3; a3 = row g+8, those columns. Of B: b0 = rows 4t..4t+3 of column g, b1 = rows 16+4t..16+4t+3. Of C:
-// (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1). The first byte is the lowest.
-
-#if defined(TERN_CUDA_SHIM)
-struct shim_mma {
-    unsigned a[4], b[2];
-    int *c;
-    bool a_is_signed;
-};
-
-static inline void shim_mma_s32_m16n8k32(void *const *arguments)
-{
-    auto lane = [&](int i) { return static_cast<shim_mma *>(arguments[i]); };
-    for (int row = 0; row < 16; row++)
-        for (int column = 0; column < 8; column++) {
-            int sum = 0;
-            for (int k = 0; k < 32; k++) {
-                shim_mma *of_a = lane(4 * (row % 8) + k % 16 / 4), *of_b = lane(4 * column + k % 16 / 4);
-                unsigned a = of_a->a[row / 8 + 2 * (k / 16)] >> (8 * (k % 4)) & 255;
-                int b = (int8_t)(of_b->b[k / 16] >> (8 * (k % 4)));
-                sum += (of_a->a_is_signed ? (int)(int8_t)a : (int)a) * b;
-            }
-            lane(4 * (row % 8) + column / 2)->c[2 * (row / 8) + column % 2] += sum;
-        }
-}
-#endif
-
-// A unsigned, B signed; c in place.
-static __device__ __forceinline__ void mma_u8s8_m16n8k32(int (&c)[4], unsigned a0, unsigned a1, unsigned a2,
-                                                         unsigned a3, unsigned b0, unsigned b1)
-{
-#if defined(TERN_CUDA_SHIM)
-    shim_mma lane = {{a0, a1, a2, a3}, {b0, b1}, c, false};
-    shim_together(32, &lane, shim_mma_s32_m16n8k32, "mma_u8s8_m16n8k32");
-#elif __CUDA_ARCH__ >= 800
-    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-#endif
-}
-
-// Both signed.
-static __device__ __forceinline__ void mma_s8s8_m16n8k32(int (&c)[4], unsigned a0, unsigned a1, unsigned a2,
-                                                         unsigned a3, unsigned b0, unsigned b1)
-{
-#if defined(TERN_CUDA_SHIM)
-    shim_mma lane = {{a0, a1, a2, a3}, {b0, b1}, c, true};
-    shim_together(32, &lane, shim_mma_s32_m16n8k32, "mma_s8s8_m16n8k32");
-#elif __CUDA_ARCH__ >= 800
-    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-#endif
-}
-
 // ---- products of a warp group that run on their own (wgmma, sm_90a alone)
 //
 // D = A * B + D with A 64x32 in registers, B 32x128 in shared memory, D 64x128 in registers, by the four warps of a
-// warp group. Warp w has rows 16w..16w+15 of A and of D, as fragments of m16n8k32 above: of A its four words, of D four
+// warp group. Warp w has rows 16w..16w+15 of A and of D, as fragments of m16n8k32 below: of A its four words, of D four
 // sums of each of 16 tiles of 8 columns.
 //
 // B is 128 columns of 32 bytes along K. Eight columns by 128 bytes of K stand as 1,024 bytes: column n at 128 * (n %
@@ -463,6 +403,66 @@ static __device__ __forceinline__ void wgmma_u8s8_m64n128k32(int (&d)[16][4], co
                    PTX_TILE(14), PTX_TILE(15)
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 #undef PTX_TILE
+#endif
+}
+
+// ---- tensor cores (sm_80): D = A * B + C with A 16x32, B 32x8, C 16x8, by one warp
+//
+// Lane 4g + t holds of A: a0 = row g, columns 4t..4t+3; a1 = row g+8, the same columns; a2 = row g, columns
+// 16+4t..16+4t+3; a3 = row g+8, those columns. Of B: b0 = rows 4t..4t+3 of column g, b1 = rows 16+4t..16+4t+3. Of C:
+// (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1). The first byte is the lowest.
+
+#if defined(TERN_CUDA_SHIM)
+struct shim_mma {
+    unsigned a[4], b[2];
+    int *c;
+    bool a_is_signed;
+};
+
+static inline void shim_mma_s32_m16n8k32(void *const *arguments)
+{
+    auto lane = [&](int i) { return static_cast<shim_mma *>(arguments[i]); };
+    for (int row = 0; row < 16; row++)
+        for (int column = 0; column < 8; column++) {
+            int sum = 0;
+            for (int k = 0; k < 32; k++) {
+                shim_mma *of_a = lane(4 * (row % 8) + k % 16 / 4), *of_b = lane(4 * column + k % 16 / 4);
+                unsigned a = of_a->a[row / 8 + 2 * (k / 16)] >> (8 * (k % 4)) & 255;
+                int b = (int8_t)(of_b->b[k / 16] >> (8 * (k % 4)));
+                sum += (of_a->a_is_signed ? (int)(int8_t)a : (int)a) * b;
+            }
+            lane(4 * (row % 8) + column / 2)->c[2 * (row / 8) + column % 2] += sum;
+        }
+}
+#endif
+
+// A unsigned, B signed; c in place.
+static __device__ __forceinline__ void mma_u8s8_m16n8k32(int (&c)[4], unsigned a0, unsigned a1, unsigned a2,
+                                                         unsigned a3, unsigned b0, unsigned b1)
+{
+#if defined(TERN_CUDA_SHIM)
+    shim_mma lane = {{a0, a1, a2, a3}, {b0, b1}, c, false};
+    shim_together(32, &lane, shim_mma_s32_m16n8k32, "mma_u8s8_m16n8k32");
+#elif __CUDA_ARCH__ >= 800
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+#endif
+}
+
+// Both signed.
+static __device__ __forceinline__ void mma_s8s8_m16n8k32(int (&c)[4], unsigned a0, unsigned a1, unsigned a2,
+                                                         unsigned a3, unsigned b0, unsigned b1)
+{
+#if defined(TERN_CUDA_SHIM)
+    shim_mma lane = {{a0, a1, a2, a3}, {b0, b1}, c, true};
+    shim_together(32, &lane, shim_mma_s32_m16n8k32, "mma_s8s8_m16n8k32");
+#elif __CUDA_ARCH__ >= 800
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 #endif
 }
 
