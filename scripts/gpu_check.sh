@@ -7,15 +7,14 @@
 #   -d DEVICE      the device as `tern devices` calls it (default: cuda0)
 #
 # Build, self-test, large op cases, equality of logits with the CPU, compute-sanitizer (memcheck, racecheck) on small
-# cases, read and copy bandwidth, products at the shapes of real models beside cuBLAS FP16 (on an sm_90 also by wgmma,
-# their bits and times), prefill and decode of synthetic models. Results: OUTPUT_DIR/result.json with every step's log
-# beside it; a summary of at most 40 lines is printed last. A step whose tool is missing is reported as skipped, never
-# as passed.
+# cases, read and copy bandwidth, products at the shapes of real models beside cuBLAS FP16, prefill and decode of
+# synthetic models. Results: OUTPUT_DIR/result.json with every step's log beside it; a summary of at most 40 lines is
+# printed last. A step whose tool is missing is reported as skipped, never as passed.
 # Exit status: 0 all passed, 1 something failed, 2 misuse, 4 no GPU.
 set -eu
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,14p' "$0" | sed 's/^# \{0,1\}//'; }
+usage() { sed -n '2,13p' "$0" | sed 's/^# \{0,1\}//'; }
 build=
 out=
 device=cuda0
