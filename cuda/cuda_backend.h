@@ -65,8 +65,8 @@ struct device {
 // What the driver takes for a context with this backend's kernels, for planning: an allowance, not a measurement.
 #define CUDA_CONTEXT_BYTES ((size_t)512 << 20)
 
-#if !defined(TERN_CUDA_CODE) // the architectures compiled for, in words
-#define TERN_CUDA_CODE "the host"
+#if !defined(TERN_CUDA_CODE) // the architectures compiled for, in words; the host executes the instructions of all
+#define TERN_CUDA_CODE "the host, sm_90a and all others"
 #endif
 
 // What an error that shows later can name: the last kernel enqueued.

@@ -262,6 +262,150 @@ static __device__ __forceinline__ uint4 ld_matrices_transposed(const void *row)
 #endif
 }
 
+// ---- products of a warp group that run on their own (wgmma, sm_90a alone)
+//
+// D = A * B + D with A 64x32 in registers, B 32x128 in shared memory, D 64x128 in registers, by the four warps of a
+// warp group. Warp w has rows 16w..16w+15 of A and of D, as fragments of m16n8k32 below: of A its four words, of D four
+// sums of each of 16 tiles of 8 columns.
+//
+// B is 128 columns of 32 bytes along K. Eight columns by 128 bytes of K stand as 1,024 bytes: column n at 128 * (n %
+// 8), its 16-byte chunk c at 16 * (c ^ n % 8) of that, which makes no bank serve two columns of a chunk at once; the
+// next eight columns follow. So a wgmma reads a quarter of 16 KiB, and four of them in turn read 128 bytes of K.
+//
+// wgmma, cp.async.bulk and the like are the asynchronous proxy: what a thread wrote to shared memory otherwise (by
+// cp.async, too) is there for them after that thread's fence_proxy_async() and a barrier. Registers of a wgmma are its
+// own from wgmma_fence(), which orders it behind what wrote them, until it has been waited for.
+
+#if defined(TERN_CUDA_SHIM) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define PTX_HAS_WGMMA 1
+#else
+#define PTX_HAS_WGMMA 0
+#endif
+
+#define WGMMA_ALIGNMENT 1024u // of B's first chunk: the pattern above starts at such addresses
+#define WGMMA_COLUMNS   128u
+#define WGMMA_K_BYTES   32u  // of a wgmma
+#define WGMMA_ROW_BYTES 128u // of a column, before those of the next
+
+// The address of shared memory as the asynchronous proxy counts it.
+static __device__ __forceinline__ uint32_t shared_address(const void *shared)
+{
+#if defined(TERN_CUDA_SHIM)
+    return shim_shared_address(shared);
+#else
+    return (uint32_t)__cvta_generic_to_shared(shared);
+#endif
+}
+
+// The descriptor of B that begins at this address; 32 bytes of K further on it is larger by WGMMA_K_BYTES / 16. Fields:
+// address / 16; from bit 16 on the step between chunks (without meaning here, 1); from bit 32 on the step of eight
+// columns / 16; from bit 62 on the pattern (1: the one of 128 bytes).
+static __device__ __forceinline__ uint64_t wgmma_operand(uint32_t address)
+{
+    return (uint64_t)1 << 62 | (uint64_t)(8 * WGMMA_ROW_BYTES / 16) << 32 | (uint64_t)1 << 16 |
+           (address & 0x3ffff) >> 4;
+}
+
+#if defined(TERN_CUDA_SHIM)
+// What the hardware makes of a descriptor: where the first 16-byte chunk of column n of B would stand without the
+// pattern; and a chunk with it, for which bits 7 to 9 of an address change bits 4 to 6.
+static inline uint32_t shim_wgmma_column(uint64_t descriptor, unsigned n)
+{
+    const uint32_t start = (uint32_t)(descriptor & 0x3fff) << 4, step = (uint32_t)(descriptor >> 32 & 0x3fff) << 4;
+    const unsigned pattern = (unsigned)(descriptor >> 62), offset = (unsigned)(descriptor >> 49 & 7);
+    if (pattern != 1 || offset != 0)
+        shim_stop("wgmma: a descriptor of pattern %u and base offset %u; 1 and 0 are known", pattern, offset);
+    return start + n / 8 * step + n % 8 * WGMMA_ROW_BYTES;
+}
+static inline const int8_t *shim_wgmma_chunk(uint64_t descriptor, unsigned n, unsigned c)
+{
+    uint32_t address = shim_wgmma_column(descriptor, n) + 16 * c;
+    return static_cast<const int8_t *>(shim_read_async(address ^ (address >> 3 & 0x70), 16));
+}
+
+// All of the warp group's sums from what its threads' words of A are now.
+static inline void shim_wgmma_u8s8(uint64_t descriptor, const unsigned *const *a, int *const *sums)
+{
+    static int16_t of_a[64][WGMMA_K_BYTES], of_b[WGMMA_COLUMNS][WGMMA_K_BYTES];
+    for (unsigned row = 0; row < 64; row++)
+        for (unsigned k = 0; k < WGMMA_K_BYTES; k++) {
+            const unsigned *words = a[row / 16 * 32 + 4 * (row % 8) + k % 16 / 4];
+            of_a[row][k] = (int16_t)(words[row % 16 / 8 + 2 * (k / 16)] >> (8 * (k % 4)) & 255);
+        }
+    for (unsigned n = 0; n < WGMMA_COLUMNS; n++)
+        for (unsigned c = 0; c < 2; c++) {
+            const int8_t *chunk = shim_wgmma_chunk(descriptor, n, c);
+            for (unsigned k = 0; k < 16; k++) of_b[n][16 * c + k] = chunk[k];
+        }
+    for (unsigned row = 0; row < 64; row++)
+        for (unsigned n = 0; n < WGMMA_COLUMNS; n++) {
+            int sum = 0;
+            for (unsigned k = 0; k < WGMMA_K_BYTES; k++) sum += of_a[row][k] * of_b[n][k];
+            sums[row / 16 * 32 + 4 * (row % 8) + n % 8 / 2][n / 8 * 4 + 2 * (row % 16 / 8) + n % 2] += sum;
+        }
+}
+#endif
+
+// After it, what this thread wrote to shared memory is in its place for the asynchronous proxy.
+static __device__ __forceinline__ void fence_proxy_async()
+{
+#if defined(TERN_CUDA_SHIM)
+    shim_fence_proxy();
+#elif PTX_HAS_WGMMA
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
+// Before each wgmma: orders it behind what wrote its registers.
+static __device__ __forceinline__ void wgmma_fence()
+{
+#if defined(TERN_CUDA_SHIM)
+    shim_wgmma_fence();
+#elif PTX_HAS_WGMMA
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+}
+
+// Closes the group of the wgmma since the last commit.
+static __device__ __forceinline__ void wgmma_commit()
+{
+#if defined(TERN_CUDA_SHIM)
+    shim_wgmma_commit();
+#elif PTX_HAS_WGMMA
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#endif
+}
+
+// Until at most the n newest of the warp group's groups are under way.
+template <int n> static __device__ __forceinline__ void wgmma_wait()
+{
+#if defined(TERN_CUDA_SHIM)
+    shim_wgmma_wait(n);
+#elif PTX_HAS_WGMMA
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(n) : "memory");
+#endif
+}
+
+// A unsigned, B signed; d in place.
+static __device__ __forceinline__ void wgmma_u8s8_m64n128k32(int (&d)[16][4], const unsigned (&a)[4], uint64_t b)
+{
+#if defined(TERN_CUDA_SHIM)
+    uint32_t first = shim_wgmma_column(b, 0), last = shim_wgmma_column(b, WGMMA_COLUMNS - 1) + WGMMA_ROW_BYTES;
+    shim_wgmma(b, first, last, a, &d[0][0], 64, shim_wgmma_u8s8);
+#elif PTX_HAS_WGMMA
+#define PTX_TILE(i) "+r"(d[i][0]), "+r"(d[i][1]), "+r"(d[i][2]), "+r"(d[i][3])
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k32.s32.u8.s8 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, "
+                 "%12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+                 "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, "
+                 "%52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, {%64, %65, %66, %67}, %68, 1;"
+                 : PTX_TILE(0), PTX_TILE(1), PTX_TILE(2), PTX_TILE(3), PTX_TILE(4), PTX_TILE(5), PTX_TILE(6),
+                   PTX_TILE(7), PTX_TILE(8), PTX_TILE(9), PTX_TILE(10), PTX_TILE(11), PTX_TILE(12), PTX_TILE(13),
+                   PTX_TILE(14), PTX_TILE(15)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+#undef PTX_TILE
+#endif
+}
+
 // ---- tensor cores (sm_80): D = A * B + C with A 16x32, B 32x8, C 16x8, by one warp
 //
 // Lane 4g + t holds of A: a0 = row g, columns 4t..4t+3; a1 = row g+8, the same columns; a2 = row g, columns

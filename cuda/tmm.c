@@ -7,14 +7,15 @@
 #define MAX_TOKENS ((1u << 20) - 32u) // of one launch, by the limits of a grid
 
 // PREDICTIONS, from data sheets (memory bandwidth, tensor rate, clock, shared memory; bench/NOTES.md has the
-// arithmetic); none is measured. In order: 2080 Ti, A100, 3090, 4090, H100, 5090.
+// arithmetic); none is measured. In order: 2080 Ti, A100, 3090, 4090, H100, 5090. That wgmma is faster is such a
+// prediction, too, so it is not chosen until a measurement says from how many columns on (scripts/gpu_check.sh).
 static const tmm_tuning tunings[] = {
-    {75, 2, 226, {0}, {0}, 2000},
-    {80, 2, 108, {2, 2, 2, 1}, {868, 1040, 2075, 2075}, 2000},
-    {86, 2, 179, {2, 1, 1, 1}, {1435, 805, 1610, 3220}, 2000},
-    {89, 2, 260, {2, 1, 1, 1}, {2080, 1040, 1085, 2170}, 2000},
-    {90, 2, 81, {2, 2, 2, 1}, {645, 785, 1570, 1570}, 2000},
-    {120, 2, 194, {2, 1, 1, 1}, {1554, 777, 1135, 2270}, 2000},
+    {75, 2, 226, {0}, {0}, 2000, 0},
+    {80, 2, 108, {2, 2, 2, 1}, {868, 1040, 2075, 2075}, 2000, 0},
+    {86, 2, 179, {2, 1, 1, 1}, {1435, 805, 1610, 3220}, 2000, 0},
+    {89, 2, 260, {2, 1, 1, 1}, {2080, 1040, 1085, 2170}, 2000, 0},
+    {90, 2, 81, {2, 2, 2, 1, 1}, {645, 785, 1570, 1570, 900}, 2000, 0},
+    {120, 2, 194, {2, 1, 1, 1}, {1554, 777, 1135, 2270}, 2000, 0},
 };
 
 const tmm_tuning *tmm_tuning_for(int capability)
@@ -75,11 +76,14 @@ static tmm_split block_split(const device *d, const tmm_args *a, tmm_kernel kern
 
 // ---- choice
 
-tmm_kernel tmm_choose(const device *d, const weights *w, uint32_t n_columns)
+bool tmm_has_wgmma(const device *d) { return d->capability == 90 && strstr(TERN_CUDA_CODE, "sm_90a") != NULL; }
+
+tmm_kernel tmm_choose(const device *d, const tmm_tuning *tuning, const weights *w, uint32_t n_columns)
 {
-    bool has_mma = d->capability >= 80;
+    bool has_mma = d->capability >= 80, may_wgmma = w->layout == TERNARY_T64 && tmm_has_wgmma(d);
     if (w->n_groups > 1) return has_mma && w->group % TERNARY_GRANULE == 0 ? TMM_GROUPS : TMM_RAGGED;
     if (!has_mma) return TMM_STREAM_DP4A;
+    if (may_wgmma && tuning->wgmma_from > 0 && n_columns >= tuning->wgmma_from) return TMM_BLOCK_WGMMA;
     if (n_columns > 64) return TMM_BLOCK_128;
     if (n_columns > 32) return TMM_BLOCK_64;
     if (n_columns > 8) return TMM_BLOCK_32;
@@ -146,7 +150,7 @@ static uint32_t tokens_at_once(const device *d, const tmm_args *a, uint32_t n_to
         return at_once > 0 ? at_once : 2 / a->terms; // not even one: straight from global memory
     default: break;
     }
-    if (!has_mma) return 0;
+    if (!has_mma || (kernel == TMM_BLOCK_WGMMA && (a->layout != TERNARY_T64 || !tmm_has_wgmma(d)))) return 0;
     uint64_t row_steps = (uint64_t)((a->n_rows - 1) / (8 * TMM_TILE_ROWS) + 1) * a->n_tiles;
     uint64_t tokens = MAX_STEPS / row_steps * tmm_block_columns(kernel) / a->terms;
     return tokens < MAX_TOKENS ? (uint32_t)tokens : MAX_TOKENS;
@@ -187,5 +191,5 @@ tern_status cuda_ternary_mm(stream *s, const op *o, tern_error *err)
     const device *d = s->device;
     uint32_t n_columns = o->m * (o->ternary_mm.x.lo_codes.buffer != NULL ? 2 : 1);
     const tmm_tuning *tuning = tmm_tuning_for(d->capability);
-    return tmm_enqueue(s, o, tmm_choose(d, o->ternary_mm.w, n_columns), tuning, err);
+    return tmm_enqueue(s, o, tmm_choose(d, tuning, o->ternary_mm.w, n_columns), tuning, err);
 }

@@ -17,11 +17,12 @@ typedef enum tmm_kernel {
     TMM_BLOCK_32,
     TMM_BLOCK_64,
     TMM_BLOCK_128,
-    TMM_GROUPS, // several scales along K
-    TMM_RAGGED, // several scales along K, element by element
+    TMM_BLOCK_WGMMA, // 128 columns by wgmma, sm_90a alone, T64 alone
+    TMM_GROUPS,      // several scales along K
+    TMM_RAGGED,      // several scales along K, element by element
     TMM_N_KERNELS
 } tmm_kernel;
-#define TMM_N_BLOCKS 4
+#define TMM_N_BLOCKS 5
 
 // What an architecture likes. Times weigh one way of sharing out work against another, so their ratios matter.
 typedef struct tmm_tuning {
@@ -31,6 +32,7 @@ typedef struct tmm_tuning {
     uint32_t block_blocks_per_sm[TMM_N_BLOCKS];
     uint32_t block_step_ns[TMM_N_BLOCKS]; // of a block's step while all blocks run
     uint32_t combine_ns;                  // what it costs that blocks share an item
+    uint32_t wgmma_from;                  // columns from which on TMM_BLOCK_WGMMA is chosen; 0: never
 } tmm_tuning;
 
 // One product as the kernels see it. Columns are the tokens' terms: column c is term c % terms of token c / terms.
@@ -54,7 +56,9 @@ typedef struct tmm_args {
 
 const tmm_tuning *tmm_tuning_for(int capability);
 // The kernel for a product with `w` and this many columns.
-tmm_kernel tmm_choose(const device *d, const weights *w, uint32_t n_columns);
+tmm_kernel tmm_choose(const device *d, const tmm_tuning *tuning, const weights *w, uint32_t n_columns);
+// Whether the device has wgmma and this build code for it: sm_90a's instructions are no other's.
+bool tmm_has_wgmma(const device *d);
 // Enqueues a product by a given kernel. DEVICE_UNSUPPORTED where the kernel cannot take it.
 tern_status tmm_enqueue(stream *s, const op *o, tmm_kernel kernel, const tmm_tuning *tuning, tern_error *err);
 

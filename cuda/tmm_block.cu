@@ -3,6 +3,9 @@
 // shared memory (cp.async), weights are decoded in registers on their way to the tensor cores, and int32 sums stay in
 // registers over all of K. Neighbouring blocks take neighbouring token blocks of the same rows, so that the
 // second-level cache serves the weights once. Where there are too few items for the device, blocks share them along K.
+//
+// tmm_t64_128x128_sm90a does the same by wgmma: two warp groups, each with 64 rows and all columns, whose tensor cores
+// read activations from shared memory themselves while their threads decode the next weights.
 #include "tmm_device.cuh"
 
 #define GROUPS 8 // row groups of a block
@@ -19,6 +22,18 @@ template <ternary_layout L, int warps_n, int groups, int tiles_n, int stages> st
     static constexpr uint32_t STAGE_W = GROUPS * TMM_TILE_BYTES, STAGE_X = COLUMNS * packed<L>::TILE_COLUMNS;
     static constexpr uint32_t STAGE = STAGE_W + STAGE_X;
     static constexpr int SUMS = groups * tiles_n * 4; // of a lane
+
+    // What shape_wgmma has otherwise.
+    static constexpr bool IS_WGMMA = false;
+    static constexpr int AHEAD = STAGES - 1;                         // steps whose copies are under way
+    static constexpr uint32_t ALIGNMENT = 16;                        // of the ring
+    static constexpr uint32_t COLUMN_STEP = packed<L>::TILE_COLUMNS; // bytes from a column of a stage to the next
+    // Where chunk i of tiles of weights stands in a stage, and a chunk of a column of activations.
+    static __device__ __forceinline__ uint32_t w_place(uint32_t i) { return 16 * i; }
+    static __device__ __forceinline__ uint32_t x_place(uint32_t column, uint32_t chunk)
+    {
+        return column * COLUMN_STEP + 16 * tmm_chunk_place(L, column, chunk);
+    }
 };
 template <ternary_layout L> using shape_8 = block_shape<L, 1, 1, 1, 4>;
 template <ternary_layout L> using shape_32 = block_shape<L, 2, 2, 2, 4>;
@@ -26,6 +41,26 @@ template <ternary_layout L> using shape_64 = block_shape<L, 2, 2, 4, 3>;
 // T80 is dearer to decode and keeps more in registers: a warp takes one row group, which half as many warps decode.
 template <ternary_layout L>
 using shape_128 = block_shape<L, L == TERNARY_T80 ? 2 : 4, L == TERNARY_T80 ? 1 : 2, L == TERNARY_T80 ? 8 : 4, 2>;
+
+// By wgmma, whose fragments of 64 rows are those of four warps of this form. The products of a step may still be under
+// way in the next one, so a stage is filled again a step later.
+//
+// The tensor cores take activations in their order along K: words of a fragment of A are columns 4t..4t+3 and 16+4t..
+// of 32. Lane t finds them in word t % 2 of half a granule, as fields t / 2 and t / 2 + 2. So a lane reads words of
+// all four granules of its rows, and they change places in the stage by their row, that banks serve eight rows at once.
+template <ternary_layout L> struct shape_wgmma : block_shape<L, 1, 1, WGMMA_COLUMNS / 8, 4> {
+    typedef block_shape<L, 1, 1, WGMMA_COLUMNS / 8, 4> base;
+    static constexpr bool IS_WGMMA = true;
+    static constexpr int AHEAD = base::STAGES - 2;
+    static constexpr uint32_t ALIGNMENT = WGMMA_ALIGNMENT, COLUMN_STEP = WGMMA_ROW_BYTES;
+    static constexpr uint32_t PANEL = WGMMA_COLUMNS * WGMMA_ROW_BYTES; // 128 bytes along K of all columns
+    static constexpr uint32_t PANELS = base::STAGE_X / PANEL;
+    static __device__ __forceinline__ uint32_t w_place(uint32_t i) { return 16 * (i ^ (i >> 3 & 3)); }
+    static __device__ __forceinline__ uint32_t x_place(uint32_t column, uint32_t chunk)
+    {
+        return chunk / 8 * PANEL + column * COLUMN_STEP + 16 * (chunk % 8 ^ column % 8);
+    }
+};
 
 struct item {
     uint32_t group, column; // the first ones
@@ -52,7 +87,7 @@ template <typename S> struct copier {
         for (uint32_t k = 0; k < N_W; k++)
             w[k] = a.w + tmm_tile_offset(a.n_granules, min(at.group + (i + k * S::THREADS) / 64, last_group), 0);
         x = tmm_column(a, min(at.column + column, a.n_columns - 1)) + 16 * (i % P::TILE_CHUNKS);
-        x_place = S::STAGE_W + column * P::TILE_COLUMNS + 16 * tmm_chunk_place(S::LAYOUT, column, i % P::TILE_CHUNKS);
+        x_place = S::STAGE_W + S::x_place(column, i % P::TILE_CHUNKS);
         keep_in_register(x_place);
         uint32_t end = min(a.n_columns - at.column, S::COLUMNS);
         n_x = column < end ? (end - column - 1) / X_STEP + 1 : 0;
@@ -66,7 +101,7 @@ template <typename S> struct copier {
         size_t from = (size_t)tile * TMM_TILE_BYTES + tmm_granule_offset(n, i % 64 / 4, t < n ? t : 0);
 #pragma unroll
         for (uint32_t k = 0; k < N_W; k++)
-            cp_async_16_or_zero(stage + 16 * i + k * S::THREADS * 16, w[k] + from, t < n);
+            cp_async_16_or_zero(stage + S::w_place(i) + k * S::THREADS * 16, w[k] + from, t < n);
     }
     __device__ __forceinline__ void copy_x(const tmm_args &a, uint8_t *stage, uint32_t tile) const
     {
@@ -76,7 +111,7 @@ template <typename S> struct copier {
 #pragma unroll
         for (uint32_t k = 0; k < N_X; k++) {
             if (has_x && (k * X_STEP + X_STEP <= S::COLUMNS || threadIdx.x / P::TILE_CHUNKS < S::COLUMNS - k * X_STEP))
-                cp_async_16_or_zero(stage + x_place + k * X_STEP * P::TILE_COLUMNS, from, k < n);
+                cp_async_16_or_zero(stage + x_place + k * X_STEP * S::COLUMN_STEP, from, k < n);
             if (k + 1 < n) from += (size_t)a.ld_x * X_STEP >> (a.terms - 1);
         }
     }
@@ -105,7 +140,7 @@ template <typename S> struct reader {
 
 // Adds the products of one stage.
 template <typename S>
-__device__ __forceinline__ void multiply(const uint8_t *stage, const reader<S> &from,
+__device__ __forceinline__ void multiply(const uint8_t *stage, reader<S> &from,
                                          int (&sums)[S::WARP_GROUPS][S::TILES_N][4])
 {
     typedef packed<S::LAYOUT> P;
@@ -143,12 +178,61 @@ __device__ __forceinline__ void multiply(const uint8_t *stage, const reader<S> &
     }
 }
 
+// The same by wgmma. Of four sets of fragments three are read by products under way while one is decoded, so that the
+// tensor cores have work while the threads meet at a barrier and send copies on their way.
+template <ternary_layout L> struct reader<shape_wgmma<L>> {
+    uint32_t w, shift; // the lane's word of the first granule of row g in a stage; of its fields in a word
+    unsigned fragments[4][4];
+
+    __device__ __forceinline__ reader()
+    {
+        uint32_t lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+        w = threadIdx.x / 32 * TMM_TILE_BYTES + shape_wgmma<L>::w_place(TMM_TILE_GRANULES * g) + 4 * (t % 2);
+        shift = 2 * (t / 2);
+        keep_in_register(w);
+    }
+};
+
+template <ternary_layout L>
+__device__ __forceinline__ void multiply(const uint8_t *stage, reader<shape_wgmma<L>> &from,
+                                         int (&sums)[1][WGMMA_COLUMNS / 8][4])
+{
+    typedef shape_wgmma<L> S;
+    constexpr uint32_t STEPS = S::PANELS * WGMMA_ROW_BYTES / WGMMA_K_BYTES; // half a granule each
+    uint64_t x = wgmma_operand(shared_address(stage + S::STAGE_W));
+    unsigned words[STEPS][2];
+#pragma unroll
+    for (uint32_t i = 0; i < STEPS; i++) {
+        const uint8_t *at = stage + (from.w ^ TMM_GRANULE_BYTES * (i / 2)) + 8 * (i % 2);
+        words[i][0] = ld_u32(at);
+        words[i][1] = ld_u32(at + TMM_TILE_BYTES / 2);
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < STEPS; i++) {
+        unsigned low = words[i][0] >> from.shift, high = words[i][1] >> from.shift;
+        unsigned(&a)[4] = from.fragments[i % 4];
+        a[0] = tmm_codes(low, 0);
+        a[1] = tmm_codes(high, 0);
+        a[2] = tmm_codes(low, 2);
+        a[3] = tmm_codes(high, 2);
+        wgmma_fence();
+        wgmma_u8s8_m64n128k32(sums[0], a, x + (i / 4 * S::PANEL + i % 4 * WGMMA_K_BYTES) / 16);
+        wgmma_commit();
+        wgmma_wait<3>();
+    }
+}
+
+template <typename S> __device__ __forceinline__ uint32_t next_stage(uint32_t stage)
+{
+    return stage + S::STAGE == S::STAGES * S::STAGE ? 0 : stage + S::STAGE;
+}
+
 // The products of tiles [first, end) of an item.
 template <typename S>
 __device__ __forceinline__ void multiply_tiles(const tmm_args &a, uint8_t *ring, item at, uint32_t first, uint32_t end,
                                                int (&sums)[S::WARP_GROUPS][S::TILES_N][4])
 {
-    constexpr uint32_t AHEAD = S::STAGES - 1;
+    constexpr uint32_t AHEAD = S::AHEAD;
     copier<S> copy(a, at);
     reader<S> from;
 #pragma unroll
@@ -162,17 +246,19 @@ __device__ __forceinline__ void multiply_tiles(const tmm_args &a, uint8_t *ring,
     }
     uint32_t now = 0, next = AHEAD * S::STAGE; // stages, by their offsets
     for (uint32_t tile = first; tile < end; tile++) {
-        cp_async_wait<S::STAGES - 2>();
+        cp_async_wait<S::AHEAD - 1>();
+        if (S::IS_WGMMA) fence_proxy_async();
         __syncthreads();
         if (tile + AHEAD < end) {
             copy.copy_weights(a, ring + next, tile + AHEAD);
             copy.copy_x(a, ring + next, tile + AHEAD);
         }
         cp_async_commit();
-        multiply<S>(ring + now, from, sums);
-        next = now;
-        now = now + S::STAGE == S::STAGES * S::STAGE ? 0 : now + S::STAGE;
+        multiply(ring + now, from, sums);
+        next = AHEAD == S::STAGES - 1 ? now : next_stage<S>(next);
+        now = next_stage<S>(now);
     }
+    if (S::IS_WGMMA) wgmma_wait<0>();
 }
 
 template <typename S>
@@ -222,7 +308,8 @@ __device__ __forceinline__ bool combine(const tmm_args &a, uint32_t index, int (
 
 template <typename S> __device__ __forceinline__ void block_product(const tmm_args &a)
 {
-    SHARED_DYNAMIC(ring); // the stages, then one word
+    SHARED_DYNAMIC(shared); // the stages, then one word
+    uint8_t *ring = S::ALIGNMENT > 16 ? shared + -shared_address(shared) % S::ALIGNMENT : shared;
     unsigned *flag = reinterpret_cast<unsigned *>(ring + S::STAGES * S::STAGE);
     uint32_t end = tmm_split_begin(&a.split, blockIdx.x + 1);
     uint32_t column_blocks = (a.n_columns + S::COLUMNS - 1) / S::COLUMNS;
@@ -245,6 +332,11 @@ template <typename S> __device__ __forceinline__ void block_product(const tmm_ar
 #else
 #define BLOCK_BODY(...)
 #endif
+#if PTX_HAS_WGMMA
+#define WGMMA_BODY(...) block_product<__VA_ARGS__>(a)
+#else
+#define WGMMA_BODY(...)
+#endif
 #define BLOCK_KERNEL(name, layout, n, per_sm)                                                                          \
     __global__ void __launch_bounds__(shape_##n<layout>::THREADS, per_sm) tmm_##name##_128x##n##_sm80(tmm_args a)      \
     {                                                                                                                  \
@@ -258,6 +350,11 @@ template <typename S> __device__ __forceinline__ void block_product(const tmm_ar
 BLOCK_KERNELS(t64, TERNARY_T64)
 BLOCK_KERNELS(t80, TERNARY_T80)
 
+__global__ void __launch_bounds__(shape_wgmma<TERNARY_T64>::THREADS, 1) tmm_t64_128x128_sm90a(tmm_args a)
+{
+    WGMMA_BODY(shape_wgmma<TERNARY_T64>);
+}
+
 uint32_t tmm_block_columns(tmm_kernel kernel)
 {
     return kernel == TMM_BLOCK_8 ? 8 : kernel == TMM_BLOCK_32 ? 32 : kernel == TMM_BLOCK_64 ? 64 : 128;
@@ -266,7 +363,8 @@ uint32_t tmm_block_columns(tmm_kernel kernel)
 template <typename S>
 static tern_status launch(stream *s, const tmm_args *a, const char *name, void (*kernel)(tmm_args), tern_error *err)
 {
-    return cuda_launch(s, name, kernel, dim3(a->split.n_shares), dim3(S::THREADS), S::STAGES * S::STAGE + 16, err, *a);
+    return cuda_launch(s, name, kernel, dim3(a->split.n_shares), dim3(S::THREADS), S::STAGES * S::STAGE + S::ALIGNMENT,
+                       err, *a);
 }
 
 #define LAUNCH(name, layout, n)                                                                                        \
@@ -279,6 +377,8 @@ tern_status tmm_launch_block(stream *s, const tmm_args *a, tmm_kernel kernel, te
     case TMM_BLOCK_8: return LAUNCH_LAYOUT(8);
     case TMM_BLOCK_32: return LAUNCH_LAYOUT(32);
     case TMM_BLOCK_64: return LAUNCH_LAYOUT(64);
+    case TMM_BLOCK_WGMMA:
+        return launch<shape_wgmma<TERNARY_T64>>(s, a, "tmm_t64_128x128_sm90a", tmm_t64_128x128_sm90a, err);
     default: return LAUNCH_LAYOUT(128);
     }
 }

@@ -3,7 +3,8 @@
 # machine code. usage: cuda_resources.sh [-f NAME] [ARCHITECTURE...] (default: 75 80 86 89 90a 120)
 #
 # -f NAME: only the sources cuda/NAME*.cu, for example -f tmm.
-# Exit status: 1 if a ternary product (tmm_*) spills on an architecture that runs it, 2 on misuse, 4 without nvcc.
+# Exit status: 1 if a ternary product (tmm_*) spills on an architecture that runs it or the compiler makes wgmma wait for
+# each other, 2 on misuse, 4 without nvcc.
 # Nothing here needs a GPU. The instruction mix needs nvdisasm (CUDA toolkit, or the PyPI package nvidia-cuda-nvdisasm);
 # without it those columns say "-". Environment: NVCC, NVDISASM.
 set -eu
@@ -11,7 +12,7 @@ cd "$(dirname "$0")/.."
 sources=
 case ${1:-} in
 -h | --help)
-    sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'
+    sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//'
     exit 0
     ;;
 -f)
@@ -99,6 +100,7 @@ for architecture in "$@"; do
             cat "$work/log" >&2
             exit 1
         }
+        if grep 'wgmma.*serialized' "$work/log" >&2; then exit 1; fi
         report "$work/log" "$architecture" >>"$work/resources"
         [ -z "$nvdisasm" ] || mix "$cubin" "$architecture" >>"$work/mix"
     done

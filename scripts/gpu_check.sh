@@ -201,6 +201,39 @@ sed 's/[{}"]//g' "$out/kernels.out" | awk -F, -v read="$read_gbps" '
         }
     }' >>"$out/summary.txt"
 
+# ---- products by wgmma: on an sm_90 alone, and chosen by nothing until cuda/tmm.c says from how many columns on.
+case $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader -i "${device#cuda}" 2>/dev/null || true) in
+9.0)
+    step wgmma 120 "$build/tmm_bench" "${device#cuda}" || true
+    [ -z "$sanitizer" ] ||
+        step wgmma-memcheck 40 "$sanitizer" --tool memcheck --error-exitcode 9 "$build/tmm_bench" "${device#cuda}" none ||
+        true
+    say "wgmma, op cases: $(sed -n '/cases have/p' "$out/wgmma.log")"
+    say "wgmma against mma.sync, us:"
+    sed 's/[{}"]//g' "$out/wgmma.out" | awk -F, '
+        {
+            split("", f)
+            for (i = 1; i <= NF; i++) { split($i, kv, ":"); f[kv[1]] = kv[2] }
+        }
+        "winner" in f { verdict = f["winner"] " (wgmma_from " f["wgmma_from"] "), " f["failed"] " failed" }
+        "product" in f {
+            key = f["product"]
+            sub(/ M=.*/, "", key)
+            if (!(key in seen)) { seen[key] = 1; order[++n] = key }
+            of[key, f["m"]] = sprintf("%.1f / %.1f (%.2fx, %d TOPS)", f["wgmma_us"], f["mma_us"], f["speedup"],
+                f["wgmma_tops"])
+            if (f["bits"] != "not compared") bits[key] = f["bits"]
+        }
+        END {
+            for (i = 1; i <= n; i++)
+                printf "%-13s M=128 %s, M=512 %s, M=2048 %s; bits %s\n", order[i], of[order[i], 128],
+                    of[order[i], 512], of[order[i], 2048], bits[order[i]]
+            print "wins: " (verdict == "" ? "not known, the step did not end" : verdict)
+        }' >>"$out/summary.txt"
+    ;;
+*) record wgmma "skipped: not an sm_90" 0 ;;
+esac
+
 # ---- models
 # model NAME LIMIT ARGUMENTS...: rows of one model, added to models.jsonl.
 : >"$out/models.jsonl"
@@ -231,8 +264,9 @@ t80 $(rate 70b 3), $(rate 70b 4)"
         "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$(quote "$gpu")" "$(quote "$smi")" "$read_gbps"
     printf '"devices":%s,"selftest":%s,' "$(grep . "$out/devices.out" || echo null)" \
         "$(grep . "$out/selftest.out" || echo null)"
-    printf '"steps":%s,"probe":%s,"kernels":%s,"models":%s}\n' "$(array "$out/steps.jsonl")" "$(array "$out/probe.out")" \
-        "$(array "$out/kernels.out")" "$(array "$out/models.jsonl")"
+    printf '"steps":%s,"probe":%s,"kernels":%s,"wgmma":%s,"models":%s}\n' "$(array "$out/steps.jsonl")" \
+        "$(array "$out/probe.out")" "$(array "$out/kernels.out")" "$(array "$out/wgmma.out")" \
+        "$(array "$out/models.jsonl")"
 } >"$out/result.json"
 say "steps: $(grep -c '"passed"' "$out/steps.jsonl") passed, $(grep -c '"failed"' "$out/steps.jsonl") failed, \
 $(grep -c '"skipped' "$out/steps.jsonl") skipped, $(($(date +%s) - begin)) s in all; $out/result.json"

@@ -22,8 +22,8 @@
 
 extern const backend cpu_backend; // its header has its own structs of the same names
 
-static const char *const kernel_names[TMM_N_KERNELS] = {"stream mma", "stream dp4a", "block 8", "block 32",
-                                                        "block 64",   "block 128",   "groups",  "ragged"};
+static const char *const kernel_names[TMM_N_KERNELS] = {"stream mma", "stream dp4a", "block 8", "block 32", "block 64",
+                                                        "block 128",  "wgmma",       "groups",  "ragged"};
 
 typedef enum sabotage { SABOTAGE_NONE, SABOTAGE_STALE_COUNTER, SABOTAGE_SHORT_ROWS, SABOTAGE_LOSE_ROW } sabotage;
 
@@ -48,6 +48,7 @@ static bool takes(tmm_kernel kernel, const op_case *c)
     bool has_groups = c->group != 0 && c->group < c->k;
     if (kernel == TMM_GROUPS) return has_groups && c->group % TERNARY_GRANULE == 0;
     if (kernel == TMM_RAGGED) return has_groups;
+    if (kernel == TMM_BLOCK_WGMMA && c->layout != TERNARY_T64) return false;
     return !has_groups && (kernel != TMM_STREAM_MMA || c->m * c->n_terms <= 8);
 }
 
@@ -156,6 +157,30 @@ static void run_shape(tmm_kernel kernel, int capability, op_case c)
     op_runner_close(&subject);
 }
 
+// The list above; and on both sides of the edges of its tiles of 128 rows, 128 columns, 256 columns of K (two panels of
+// 128 bytes of a column).
+static void test_wgmma(void **state)
+{
+    (void)state;
+    run_kernel(TMM_BLOCK_WGMMA, 90, false, 60);
+    run_kernel(TMM_BLOCK_WGMMA, 90, true, 60);
+    static const struct {
+        uint32_t m, n, k, n_terms;
+    } shapes[] = {
+        {64, 129, 127, 1}, {65, 127, 125, 1}, {128, 16, 511, 1}, {129, 15, 513, 1}, {257, 17, 192, 1}, {64, 1, 4100, 1},
+        {64, 130, 59, 2},  {65, 31, 257, 2},  {129, 3, 1025, 2}, {257, 1, 70, 2},   {100, 257, 40, 1},
+    };
+    op_case c = {.kind = OP_TERNARY_MM, .is_ternary = true, .scale = SCALE_ROWS, .gap = 16};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        c.m = shapes[i].m, c.n = shapes[i].n, c.k = shapes[i].k, c.n_terms = shapes[i].n_terms;
+        run_shape(TMM_BLOCK_WGMMA, 90, c);
+    }
+    // The largest sums.
+    c = (op_case){.kind = OP_TERNARY_MM, .recipe = RECIPE_EXTREME, .is_ternary = true, .n_terms = 2};
+    c.m = 1, c.n = 3, c.k = 70000;
+    run_shape(TMM_BLOCK_WGMMA, 90, c);
+}
+
 // Rows wider than shared memory holds, also at the largest sums there can be: planes of dp4a next to 2^31.
 static void test_wide_rows(void **state)
 {
@@ -226,20 +251,51 @@ static void test_choice(void **state)
         {80, 163 << 10, 9, 2560, 0, 1, TMM_BLOCK_32},   {80, 163 << 10, 33, 2560, 0, 1, TMM_BLOCK_64},
         {80, 163 << 10, 65, 2560, 0, 1, TMM_BLOCK_128}, {120, 99 << 10, 4096, 2560, 0, 1, TMM_BLOCK_128},
         {89, 99 << 10, 1, 4096, 128, 32, TMM_GROUPS},   {89, 99 << 10, 1, 4096, 96, 43, TMM_RAGGED},
-        {90, 227 << 10, 1, 528416, 0, 1, TMM_BLOCK_8},
+        {90, 227 << 10, 1, 528416, 0, 1, TMM_BLOCK_8},  {90, 227 << 10, 2048, 2560, 0, 1, TMM_BLOCK_128},
     };
     for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
         device d = {.capability = products[i].capability, .shared_per_block = products[i].shared};
         weights w = {.n_cols = products[i].n_cols, .group = products[i].group, .n_groups = products[i].n_groups};
-        assert_int_equal(tmm_choose(&d, &w, products[i].n_columns), products[i].expected);
+        const tmm_tuning *tuning = tmm_tuning_for(d.capability);
+        assert_int_equal(tmm_choose(&d, tuning, &w, products[i].n_columns), products[i].expected);
     }
+    // wgmma where a tuning asks for it, and only there.
+    tmm_tuning tuning = *tmm_tuning_for(90);
+    device hopper = {.capability = 90, .shared_per_block = 227 << 10}, other = {.capability = 100};
+    weights w = {.n_cols = 2560, .n_groups = 1}, t80 = {.n_cols = 2560, .n_groups = 1, .layout = TERNARY_T80};
+    tuning.wgmma_from = 64;
+    assert_int_equal(tmm_choose(&hopper, &tuning, &w, 64), TMM_BLOCK_WGMMA);
+    assert_int_equal(tmm_choose(&hopper, &tuning, &w, 63), TMM_BLOCK_64);
+    assert_int_equal(tmm_choose(&hopper, &tuning, &t80, 512), TMM_BLOCK_128);
+    assert_int_equal(tmm_choose(&other, &tuning, &w, 512), TMM_BLOCK_128);
+    tuning.wgmma_from = 0;
+    assert_int_equal(tmm_choose(&hopper, &tuning, &w, 512), TMM_BLOCK_128);
     static const int known[] = {75, 80, 86, 87, 89, 90, 100, 120, 121};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         const tmm_tuning *t = tmm_tuning_for(known[i]);
         assert_true(t->capability <= known[i] && t->stream_step_ns > 0);
-        for (int form = 0; form < TMM_N_BLOCKS && known[i] >= 80; form++)
+        for (int form = 0; form < TMM_N_BLOCKS - (t->capability != 90) && known[i] >= 80; form++)
             assert_true(t->block_step_ns[form] > 0 && t->block_blocks_per_sm[form] > 0);
     }
+}
+
+static void expect_refusal(tmm_kernel kernel, int capability, const op_case *c)
+{
+    backend forced = cuda_backend;
+    forced.enqueue = enqueue_forced;
+    shim_set_capability(capability);
+    op_runner reference = open_device(&cpu_backend, 1), subject = open_device(&forced, 0);
+    op_runner *const subjects[] = {&subject};
+    op_outcome outcome;
+    tern_error err = {0};
+    forced_kernel = kernel;
+    forced_tuning = tuning_for(capability, false);
+    assert_int_equal(op_case_run(c, &reference, subjects, 1, &outcome, &err), TERN_OK);
+    assert_int_equal(outcome.verdict, VERDICT_FAILED);
+    assert_non_null(strstr(outcome.text, "does not take"));
+    op_runner_close(&reference);
+    op_runner_close(&subject);
+    shim_set_capability(80);
 }
 
 // A product that a kernel cannot take is refused, not computed wrongly.
@@ -247,33 +303,26 @@ static void test_refusals(void **state)
 {
     (void)state;
     op_case c = {.kind = OP_TERNARY_MM, .m = 9, .n = 37, .k = 331, .is_ternary = true, .n_terms = 1};
-    backend forced = cuda_backend;
-    forced.enqueue = enqueue_forced;
-    shim_set_capability(75);
-    op_runner reference = open_device(&cpu_backend, 1), subject = open_device(&forced, 0);
-    op_runner *const subjects[] = {&subject};
-    op_outcome outcome;
-    tern_error err = {0};
-    forced_tuning = tuning_for(75, false);
-    for (tmm_kernel kernel = TMM_STREAM_MMA; kernel <= TMM_GROUPS; kernel++) {
-        if (kernel == TMM_STREAM_DP4A) continue;
-        forced_kernel = kernel;
-        assert_int_equal(op_case_run(&c, &reference, subjects, 1, &outcome, &err), TERN_OK);
-        assert_int_equal(outcome.verdict, VERDICT_FAILED);
-        assert_non_null(strstr(outcome.text, "does not take"));
-    }
-    op_runner_close(&reference);
-    op_runner_close(&subject);
-    shim_set_capability(80);
+    for (tmm_kernel kernel = TMM_STREAM_MMA; kernel <= TMM_GROUPS; kernel++)
+        if (kernel != TMM_STREAM_DP4A) expect_refusal(kernel, 75, &c);
+    expect_refusal(TMM_BLOCK_WGMMA, 80, &c);
+    expect_refusal(TMM_BLOCK_WGMMA, 100, &c);
+    c.layout = TERNARY_T80;
+    expect_refusal(TMM_BLOCK_WGMMA, 90, &c);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stream_mma), cmocka_unit_test(test_stream_dp4a),
-        cmocka_unit_test(test_blocks),     cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_wide_rows),  cmocka_unit_test(test_sabotage_is_noticed),
-        cmocka_unit_test(test_choice),     cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_stream_mma),
+        cmocka_unit_test(test_stream_dp4a),
+        cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_wgmma),
+        cmocka_unit_test(test_wide_rows),
+        cmocka_unit_test(test_sabotage_is_noticed),
+        cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,8 +4,9 @@
 // What it checks: barriers that not all threads of a block reach, or reach at different places; warp operations that
 // not all 32 lanes reach; shared memory starts as 0xff, so that reading what was not written shows as NaN; vector
 // accesses through the wrappers of ptx.cuh must be aligned; under AddressSanitizer every allocation, shared arrays
-// too, has red zones. A fault ends the kernel with cudaErrorLaunchFailure, which is sticky as on a device, and a
-// sentence on stderr.
+// too, has red zones. Of products of a warp group (wgmma): sums used, fragments changed or shared memory filled again
+// while they are under way, a missing fence, and descriptors that do not fit what stands there. A fault ends the kernel
+// with cudaErrorLaunchFailure, which is sticky as on a device, and a sentence on stderr.
 //
 // Limits, which kernels keep: blocks are whole warps; warp operations take all lanes (mask 0xffffffff); a block never
 // waits for another block.
@@ -88,6 +89,23 @@ void *shim_static_shared(const void *declaration, size_t n_bytes);
 void shim_copy_async(void *to, const void *from, size_t n_bytes);
 void shim_commit_async();
 void shim_wait_async(unsigned n_newest);
+
+// ---- the asynchronous proxy: what reads shared memory beside the threads
+
+// Where shared memory stands for it. The dynamic part begins at a multiple of 16 and of no more.
+uint32_t shim_shared_address(const void *shared);
+// Bytes of dynamic shared memory, read now. Stops where a copy of some thread landed that it did not fence after.
+const void *shim_read_async(uint32_t address, size_t n_bytes);
+void shim_fence_proxy();
+
+// Products of the 128 threads of a warp group. They are made when they are waited for, from what is then in the words
+// of A and in shared memory, as late as they may; until then the sums hold rubbish. [first, last): where B stands.
+typedef void shim_wgmma_function(uint64_t b, const unsigned *const *a, int *const *sums);
+void shim_wgmma(uint64_t b, uint32_t first, uint32_t last, const unsigned *a, int *sums, unsigned n_sums,
+                shim_wgmma_function *multiply);
+void shim_wgmma_fence();
+void shim_wgmma_commit();
+void shim_wgmma_wait(unsigned n_newest);
 
 // ---- warps
 

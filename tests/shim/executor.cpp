@@ -37,6 +37,15 @@ struct async_copy {
     unsigned group;
 };
 
+// A product of a warp group, until it is made.
+struct group_product {
+    uint64_t b;
+    uint32_t first, last; // where B stands
+    unsigned group;
+    shim_wgmma_function *multiply;
+    const unsigned *a[128];
+};
+
 struct block_thread {
     shim_thread self;
     fibre *stack;
@@ -45,6 +54,18 @@ struct block_thread {
     int line;
     std::vector<async_copy> copies;
     unsigned n_groups; // committed
+
+    // Products of its warp group: how many it joined, in how many closed groups; whether a fence came since the last.
+    unsigned n_products, n_product_groups;
+    bool is_fenced;
+    int *sums; // rubbish while products are under way, NULL else; the real ones:
+    std::vector<int> real_sums;
+    unsigned n_proxy_fences;
+};
+
+// The copy that last landed in 16 bytes of dynamic shared memory.
+struct landing {
+    unsigned thread, n_proxy_fences; // 1 + its index, 0 for none; how many fences it had made then
 };
 
 struct static_array {
@@ -55,6 +76,11 @@ struct static_array {
 
 block_thread threads[max_threads];
 meeting warps[max_threads / warp], warp_groups[max_threads / 128];
+std::vector<group_product> products[max_threads / 128]; // under way
+unsigned n_products_made[max_threads / 128];
+std::vector<landing> landings;
+const uint32_t shared_window = 0x410; // address of dynamic shared memory
+const int rubbish = 0x5a5a5a5a;
 std::map<const void *, static_array> static_arrays;
 unsigned char *dynamic_shared;
 size_t dynamic_bytes;
@@ -94,6 +120,7 @@ void thread_main()
     for (;;) {
         (*body)();
         if (!current->copies.empty()) note("a thread ends with asynchronous copies that it did not wait for");
+        if (current->sums != nullptr) note("a thread ends with wgmma that it did not wait for");
         current->state = ENDED;
         n_ended++;
         leave();
@@ -184,7 +211,13 @@ void run_block()
         threads[i].state = READY;
         threads[i].copies.clear();
         threads[i].n_groups = 0;
+        threads[i].n_products = threads[i].n_product_groups = threads[i].n_proxy_fences = 0;
+        threads[i].is_fenced = false;
+        threads[i].sums = nullptr;
     }
+    for (auto &p : products) p.clear();
+    for (auto &n : n_products_made) n = 0;
+    landings.assign(dynamic_bytes / 16 + 1, landing());
     for (auto &m : warps) m.n_here = 0;
     for (auto &m : warp_groups) m.n_here = 0;
     poison_shared();
@@ -303,8 +336,20 @@ void *shim_static_shared(const void *declaration, size_t n_bytes)
     return a.data;
 }
 
+// Where a pointer stands in dynamic shared memory; its size for any other.
+static size_t dynamic_offset(const void *p)
+{
+    uintptr_t at = reinterpret_cast<uintptr_t>(p), begin = reinterpret_cast<uintptr_t>(dynamic_shared);
+    return at >= begin && at - begin < dynamic_bytes ? at - begin : dynamic_bytes;
+}
+
 void shim_copy_async(void *to, const void *from, size_t n_bytes)
 {
+    size_t offset = dynamic_offset(to);
+    for (const auto &of_group : products)
+        for (const group_product &p : of_group)
+            if (offset < dynamic_bytes && shared_window + offset < p.last && shared_window + offset + n_bytes > p.first)
+                shim_stop("an asynchronous copy to shared memory that a wgmma under way reads");
     current->copies.push_back({to, from, n_bytes, current->n_groups});
 }
 
@@ -316,7 +361,95 @@ void shim_wait_async(unsigned n_newest)
     size_t n_done = 0;
     while (n_done < copies.size() && copies[n_done].group + n_newest < current->n_groups) {
         std::memcpy(copies[n_done].to, copies[n_done].from, copies[n_done].n_bytes);
+        landings[dynamic_offset(copies[n_done].to) / 16] = {1 + current->self.index, current->n_proxy_fences};
         n_done++;
     }
     copies.erase(copies.begin(), copies.begin() + (std::ptrdiff_t)n_done);
+}
+
+uint32_t shim_shared_address(const void *shared)
+{
+    size_t offset = dynamic_offset(shared);
+    if (offset == dynamic_bytes) shim_stop("shared_address of %p, which is not in dynamic shared memory", shared);
+    return shared_window + (uint32_t)offset;
+}
+
+const void *shim_read_async(uint32_t address, size_t n_bytes)
+{
+    size_t offset = (size_t)address - shared_window;
+    if (address < shared_window || offset + n_bytes > dynamic_bytes)
+        shim_stop("shared memory at %u is read for a wgmma; there are %zu bytes from %u on", address, dynamic_bytes,
+                  shared_window);
+    const landing &l = landings[offset / 16];
+    if (l.thread != 0 && threads[l.thread - 1].n_proxy_fences == l.n_proxy_fences)
+        shim_stop("a wgmma reads what thread %u copied to shared memory without fence.proxy.async", l.thread - 1);
+    return dynamic_shared + offset;
+}
+
+void shim_fence_proxy() { current->n_proxy_fences++; }
+
+void shim_wgmma(uint64_t b, uint32_t first, uint32_t last, const unsigned *a, int *sums, unsigned n_sums,
+                shim_wgmma_function *multiply)
+{
+    block_thread &t = *current;
+    unsigned group = t.self.index / 128, at = t.n_products++ - n_products_made[group];
+    auto &under_way = products[group];
+    if (!t.is_fenced) shim_stop("wgmma without wgmma.fence since the last one: its fragments are new");
+    t.is_fenced = false;
+    if (at == under_way.size()) under_way.push_back({b, first, last, t.n_product_groups, multiply, {}});
+    group_product &p = under_way[at];
+    if (p.b != b || p.group != t.n_product_groups || p.multiply != multiply)
+        shim_stop("wgmma that is not the same for all threads of its warp group");
+    p.a[t.self.index % 128] = a;
+    if (t.sums != nullptr && t.sums != sums) shim_stop("wgmma with other sums than the one under way has");
+    if (t.sums == nullptr) t.real_sums.assign(sums, sums + n_sums);
+    t.sums = sums;
+    std::fill(sums, sums + n_sums, rubbish);
+}
+
+void shim_wgmma_fence() { current->is_fenced = true; }
+void shim_wgmma_commit() { current->n_product_groups++; }
+
+namespace
+{
+
+struct product_wait {
+    block_thread *thread;
+    unsigned n_newest;
+};
+
+void make_products(void *const *arguments)
+{
+    auto lane = [&](int i) { return static_cast<product_wait *>(arguments[i]); };
+    int *sums[128];
+    const block_thread *first = lane(0)->thread;
+    for (int i = 0; i < 128; i++) {
+        const block_thread *t = lane(i)->thread;
+        if (t->n_products != first->n_products || t->n_product_groups != first->n_product_groups ||
+            lane(i)->n_newest != lane(0)->n_newest)
+            shim_stop("wgmma.wait_group that is not the same for all threads of its warp group");
+        sums[i] = lane(i)->thread->real_sums.data();
+    }
+    unsigned group = first->self.index / 128, n_done = 0;
+    auto &under_way = products[group];
+    while (n_done < under_way.size() && under_way[n_done].group + lane(0)->n_newest < first->n_product_groups) {
+        under_way[n_done].multiply(under_way[n_done].b, under_way[n_done].a, sums);
+        n_done++;
+    }
+    under_way.erase(under_way.begin(), under_way.begin() + (std::ptrdiff_t)n_done);
+    n_products_made[group] += n_done;
+}
+
+} // namespace
+
+void shim_wgmma_wait(unsigned n_newest)
+{
+    block_thread &t = *current;
+    product_wait wait = {&t, n_newest};
+    shim_together(128, &wait, make_products, "wgmma.wait_group");
+    if (t.sums == nullptr || t.n_products != n_products_made[t.self.index / 128]) return;
+    for (size_t i = 0; i < t.real_sums.size(); i++)
+        if (t.sums[i] != rubbish) shim_stop("sums of a wgmma were written while it was under way");
+    std::copy(t.real_sums.begin(), t.real_sums.end(), t.sums);
+    t.sums = nullptr;
 }

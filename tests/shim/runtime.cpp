@@ -202,7 +202,9 @@ cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr attribute, int devic
     if (device < 0 || device >= n_devices) return answer(cudaErrorInvalidValue);
     switch (attribute) {
     case cudaDevAttrMaxSharedMemoryPerBlock: *out = 48 << 10; break;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *out = capability == 75 ? 64 << 10 : 99 << 10; break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+        *out = (capability == 75 ? 64 : capability == 90 ? 227 : 99) << 10;
+        break;
     case cudaDevAttrMultiProcessorCount: *out = n_sms; break;
     case cudaDevAttrComputeCapabilityMajor: *out = capability / 10; break;
     case cudaDevAttrComputeCapabilityMinor: *out = capability % 10; break;
