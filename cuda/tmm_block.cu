@@ -184,19 +184,16 @@ __device__ __forceinline__ void write_item(const tmm_args &a, item at, const int
 #pragma unroll
     for (int r = 0; r < S::WARP_GROUPS; r++)
 #pragma unroll
-        for (int i = 0; i < S::TILES_N; i++)
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-                uint32_t row = first_row + (uint32_t)r * TMM_TILE_ROWS + 8 * (uint32_t)h;
-                uint32_t column = first_column + (uint32_t)i * 8;
-                const int *sum = sums[r][i] + 2 * h;
-                if (a.terms == 2) { // both terms of a token stand side by side
-                    if (column < a.n_columns) tmm_finish(a, row, column / 2, sum[0], sum[1]);
-                    continue;
-                }
-                if (column < a.n_columns) tmm_finish(a, row, column, sum[0], 0);
-                if (column + 1 < a.n_columns) tmm_finish(a, row, column + 1, sum[1], 0);
+        for (int i = 0; i < S::TILES_N; i++) {
+            uint32_t row = first_row + (uint32_t)r * TMM_TILE_ROWS, column = first_column + (uint32_t)i * 8;
+            const int *sum = sums[r][i]; // of two columns in row g, then in row g + 8
+            if (a.terms == 2) {          // both terms of a token stand side by side
+                if (column < a.n_columns) tmm_finish(a, row, column / 2, {sum[0], sum[1]}, {sum[2], sum[3]});
+                continue;
             }
+            if (column < a.n_columns) tmm_finish(a, row, column, {sum[0], 0}, {sum[2], 0});
+            if (column + 1 < a.n_columns) tmm_finish(a, row, column + 1, {sum[1], 0}, {sum[3], 0});
+        }
 }
 
 // An item that other blocks have steps of, too: whether this block is the last one and now has all sums.

@@ -84,18 +84,37 @@ template <> struct word_codes<TERNARY_T80> {
 static __device__ __forceinline__ void tmm_put(const tmm_args &a, uint32_t row, uint32_t token, float product)
 {
     float *y = a.y + (size_t)token * a.ld_y + row;
-    *y = a.adds ? *y + product : product;
+    *y = a.epilogue == EPILOGUE_ADD ? *y + product : product;
 }
 
-// The output of a row and token from the sums of codes times activations.
-static __device__ __forceinline__ void tmm_finish(const tmm_args &a, uint32_t row, uint32_t token, int hi, int lo)
+// Sums of codes times activations, of a token's terms (lo: of the second, where there are two).
+struct tmm_sums {
+    int hi, lo;
+};
+
+static __device__ __forceinline__ float tmm_product(const tmm_args &a, uint32_t row, uint32_t token, tmm_sums s)
+{
+    float w = a.w_scale[row];
+    int hi = s.hi - a.sums[0][token];
+    return a.terms == 1 ? scalar_ternary(hi, a.scales[0][token], w)
+                        : scalar_ternary2(hi, s.lo - a.sums[1][token], a.scales[0][token], a.scales[1][token], w);
+}
+
+// The outputs of a token for two rows 8 apart, the first in the upper half of a row group: what a thread has of a
+// tensor core's product, and gate and up where the product is gated (ops.h).
+static __device__ __forceinline__ void tmm_finish(const tmm_args &a, uint32_t row, uint32_t token, tmm_sums upper,
+                                                  tmm_sums lower)
 {
     if (row >= a.n_rows) return;
-    float w = a.w_scale[row];
-    hi -= a.sums[0][token];
-    tmm_put(a, row, token,
-            a.terms == 1 ? scalar_ternary(hi, a.scales[0][token], w)
-                         : scalar_ternary2(hi, lo - a.sums[1][token], a.scales[0][token], a.scales[1][token], w));
+    float product = tmm_product(a, row, token, upper);
+    if (a.epilogue >= EPILOGUE_RELU2) {
+        float up = tmm_product(a, row + 8, token, lower);
+        a.y[(size_t)token * a.ld_y + row / TMM_TILE_ROWS * GATED_TURN + row % GATED_TURN] =
+            a.epilogue == EPILOGUE_SILU ? scalar_gate_silu(product, up) : scalar_gate_relu2(product, up);
+        return;
+    }
+    tmm_put(a, row, token, product);
+    if (row + 8 < a.n_rows) tmm_put(a, row + 8, token, tmm_product(a, row + 8, token, lower));
 }
 
 // ---- items that several blocks share

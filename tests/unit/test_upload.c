@@ -94,7 +94,7 @@ static outcome upload(const backend *b, bool is_in_memory, uint32_t n_threads, d
                                .scale = held == DENSE_N_TYPES ? &scale : NULL};
     assert_int_equal(b->weights_create(cpu, &desc, &w, NULL), TERN_OK);
     assert_int_equal(uploader_create(b, is_in_memory, n_threads, N_COLS, &progress, &u, NULL), TERN_OK);
-    o.status = upload_rows(u, &source, &scale, held, w, 0, &o.err);
+    o.status = upload_rows(u, &(upload_source){&source, &scale}, 1, held, w, 0, &o.err);
     o.done = progress.done;
     o.last = watched.last;
     o.is_monotone = watched.is_monotone;
@@ -212,7 +212,7 @@ static void test_rows_in_place(void **state)
     weights *w = NULL;
     device_usage before, during, after;
     assert_int_equal(uploader_create(&cpu_backend, true, 2, 64, &progress, &u, NULL), TERN_OK);
-    assert_int_equal(upload_rows(u, &dense, NULL, DENSE_N_TYPES, NULL, 0, NULL), TERN_OK);
+    assert_int_equal(upload_rows(u, &(upload_source){.matrix = &dense}, 1, DENSE_N_TYPES, NULL, 0, NULL), TERN_OK);
     assert_int_equal(watched.last, sizeof rows);
     uploader_free(u);
 
