@@ -100,21 +100,32 @@ static __device__ __forceinline__ float tmm_product(const tmm_args &a, uint32_t 
                         : scalar_ternary2(hi, s.lo - a.sums[1][token], a.scales[0][token], a.scales[1][token], w);
 }
 
-// The outputs of a token for two rows 8 apart, the first in the upper half of a row group: what a thread has of a
-// tensor core's product, and gate and up where the product is gated (ops.h).
-static __device__ __forceinline__ void tmm_finish(const tmm_args &a, uint32_t row, uint32_t token, tmm_sums upper,
-                                                  tmm_sums lower)
+// What a token has of two rows 8 apart, the first in the upper half of a row group: of a tensor core's product a thread
+// has both, and they are gate and up where the product is gated (ops.h).
+struct tmm_pair {
+    float upper, lower;
+};
+
+static __device__ __forceinline__ tmm_pair tmm_products(const tmm_args &a, uint32_t row, uint32_t token, tmm_sums upper,
+                                                        tmm_sums lower)
 {
-    if (row >= a.n_rows) return;
-    float product = tmm_product(a, row, token, upper);
-    if (a.epilogue >= EPILOGUE_RELU2) {
-        float up = tmm_product(a, row + 8, token, lower);
-        a.y[(size_t)token * a.ld_y + row / TMM_TILE_ROWS * GATED_TURN + row % GATED_TURN] =
-            a.epilogue == EPILOGUE_SILU ? scalar_gate_silu(product, up) : scalar_gate_relu2(product, up);
-        return;
-    }
-    tmm_put(a, row, token, product);
-    if (row + 8 < a.n_rows) tmm_put(a, row + 8, token, tmm_product(a, row + 8, token, lower));
+    tmm_pair p = {tmm_product(a, row, token, upper), tmm_product(a, row + 8, token, lower)};
+    return p;
+}
+
+static __device__ __forceinline__ bool tmm_gates(const tmm_args &a) { return a.epilogue >= EPILOGUE_RELU2; }
+
+static __device__ __forceinline__ void tmm_put_pair(const tmm_args &a, uint32_t row, uint32_t token, tmm_pair p)
+{
+    tmm_put(a, row, token, p.upper);
+    if (row + 8 < a.n_rows) tmm_put(a, row + 8, token, p.lower);
+}
+
+// Output `index` of a gated product.
+static __device__ __forceinline__ void tmm_put_gated(const tmm_args &a, uint32_t index, uint32_t token, tmm_pair p)
+{
+    a.y[(size_t)token * a.ld_y + index] = a.epilogue == EPILOGUE_SILU ? scalar_gate_silu(p.upper, p.lower)
+                                                                      : scalar_gate_relu2(p.upper, p.lower);
 }
 
 // ---- items that several blocks share

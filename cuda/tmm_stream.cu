@@ -267,7 +267,13 @@ __device__ void write_groups(const tmm_args &a, const int *sums, uint32_t first,
     for (uint32_t i = threadIdx.x; i < n_pairs * a.n_tokens; i += blockDim.x) {
         uint32_t row = i % n_pairs / 8 * TMM_TILE_ROWS + i % 8, token = i / n_pairs;
         const int *upper = sums + row * COLUMNS + token * a.terms, *lower = upper + 8 * COLUMNS;
-        tmm_finish(a, first * TMM_TILE_ROWS + row, token, {upper[0], upper[lo]}, {lower[0], lower[lo]});
+        row += first * TMM_TILE_ROWS;
+        if (row >= a.n_rows) continue;
+        tmm_pair p = tmm_products(a, row, token, {upper[0], upper[lo]}, {lower[0], lower[lo]});
+        if (tmm_gates(a))
+            tmm_put_gated(a, first * GATED_TURN + i % n_pairs, token, p);
+        else
+            tmm_put_pair(a, row, token, p);
     }
 }
 

@@ -113,8 +113,8 @@ static uint64_t hash_forms(const packed_matrix *matrices, uint32_t n)
     uint64_t all = 0;
     for (uint32_t i = 0; i < n; i++) {
         const weights_desc *d = &matrices[i].desc;
-        const uint64_t facts[] = {all,       d->n_rows, d->n_cols,              d->is_ternary,
-                                  d->layout, d->type,   matrices[i].is_by_turns};
+        const uint64_t facts[] = {
+            all, d->n_rows, d->n_cols, d->is_ternary, d->layout, d->type, matrices[i].is_by_turns};
         all = cache_hash(facts, sizeof facts);
     }
     return all;

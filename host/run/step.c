@@ -401,12 +401,8 @@ static tern_status gate_up(const step *s, uint32_t m, uint32_t layer, const resi
                                       &w->gate_up, hp->quant, b->gate_up, 2 * hp->n_ff, EPILOGUE_STORE, err);
     if (status != TERN_OK) return status;
     op o = make_op(OP_GATE, m, layer, PLACE_GATE);
-    o.gate = (op_gate){.x = b->gate_up,
-                       .y = b->gated,
-                       .n = hp->n_ff,
-                       .ld_x = 2 * hp->n_ff,
-                       .ld_y = hp->n_ff,
-                       .is_silu = is_silu};
+    o.gate = (op_gate){
+        .x = b->gate_up, .y = b->gated, .n = hp->n_ff, .ld_x = 2 * hp->n_ff, .ld_y = hp->n_ff, .is_silu = is_silu};
     return enqueue(s, &o, err);
 }
 

@@ -29,9 +29,9 @@ typedef struct upload_source {
     const ternary_scale *scale; // of a ternary one
 } upload_source;
 
-// All rows of a matrix to rows [first_row, ...) of `to`, held as `held` (DENSE_N_TYPES: as they are stored); or those of
-// n_sources = 2 ternary ones of a shape, gate and up by turns (gated_row in ops.h). `to` NULL: a dense matrix that is
-// used where the file is mapped; its pages are made present.
+// All rows of a matrix to rows [first_row, ...) of `to`, held as `held` (DENSE_N_TYPES: as they are stored); or those
+// of n_sources = 2 ternary ones of a shape, gate and up by turns (gated_row in ops.h). `to` NULL: a dense matrix that
+// is used where the file is mapped; its pages are made present.
 tern_status upload_rows(uploader *u, const upload_source *sources, uint32_t n_sources, dense_type held, weights *to,
                         uint32_t first_row, tern_error *err);
 
