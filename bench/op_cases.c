@@ -270,6 +270,20 @@ static void add_ternary_gates(case_list *list)
                 add(list, c);
             }
         }
+    // Blocks of a device that have several items, whole ones and parts.
+    for (int layout = TERNARY_T64; layout <= TERNARY_T80; layout++) {
+        c = (op_case){.kind = OP_TERNARY_MM, .is_ternary = true, .layout = (ternary_layout)layout};
+        c.m = 40;
+        c.n = 272;
+        c.k = 170;
+        c.epilogue = EPILOGUE_SILU;
+        add(list, c);
+        c.m = layout == TERNARY_T80 ? 44 : 56;
+        c.n = 144;
+        c.k = layout == TERNARY_T80 ? 321 : 257; // two tiles
+        c.epilogue = EPILOGUE_RELU2;
+        add(list, c);
+    }
     for (uint32_t m = 1; m <= 9; m += 8) {
         c = (op_case){.kind = OP_TERNARY_MM, .is_ternary = true, .m = m, .n = 2560, .k = 2560, .scale = SCALE_ROWS};
         c.epilogue = m == 1 ? EPILOGUE_RELU2 : EPILOGUE_SILU;

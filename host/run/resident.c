@@ -297,6 +297,12 @@ static tern_status load_image(loader *l, const linear_plan *plan, uint32_t part,
     return upload_rows(l->uploader, &file, 1, DENSE_N_TYPES, NULL, 0, err);
 }
 
+// Lets the pages of a matrix go that was read.
+static void release_source(const loader *l, const matrix_source *source)
+{
+    if (source->weights != NULL) model_release(l->model, source->weights->data, source->weights->n_bytes);
+}
+
 // Reads, packs and uploads a part.
 static tern_status make_part(loader *l, const linear_plan *plan, uint32_t part, const placement *where, linear *out,
                              scale_shape *shape, tern_error *err)
@@ -323,14 +329,11 @@ static tern_status make_part(loader *l, const linear_plan *plan, uint32_t part, 
     weights *to = out->home[part] != NULL ? out->home[part] : out->part[part];
     uint32_t row = 0, n_together = plan->is_by_turns ? 2 : 1;
     for (uint32_t i = 0; i < plan->n_sources && status == TERN_OK; i += n_together) {
+        upload_source from[2];
         if (plan->part_of[i] != part) continue;
-        const upload_source from[] = {{plan->source[i], &scales[i]},
-                                      {plan->source[i + n_together - 1], &scales[i + n_together - 1]}};
+        for (uint32_t j = 0; j < n_together; j++) from[j] = (upload_source){plan->source[i + j], &scales[i + j]};
         status = upload_rows(l->uploader, from, n_together, plan->held, to, row, err);
-        for (uint32_t j = 0; j < n_together; j++) {
-            const tensor *stored = from[j].matrix->weights;
-            if (stored != NULL) model_release(l->model, stored->data, stored->n_bytes);
-        }
+        for (uint32_t j = i; j < i + n_together; j++) release_source(l, plan->source[j]);
         row += plan->source[i]->n_rows;
     }
     for (uint32_t i = 0; i < LINEAR_MAX_PARTS; i++) ternary_scale_free(&scales[i]);
