@@ -99,11 +99,12 @@ static void describe_shape(const op_case *c, char *out, size_t n_bytes)
 {
     static const char *const kv[] = {"f32", "f16", "int8", "int4"};
     static const char *const rows[] = {"decode", "prefill", "mixed", "prompts"};
+    static const char *const epilogues[] = {"", " adds", " relu2", " silu"};
     char form[32];
     describe_weights(c, form, sizeof form);
     switch (c->kind) {
     case OP_TERNARY_MM:
-        snprintf(out, n_bytes, "N=%u K=%u %s %u-term%s", c->n, c->k, form, c->n_terms, c->in_place ? " adds" : "");
+        snprintf(out, n_bytes, "N=%u K=%u %s %u-term%s", c->n, c->k, form, c->n_terms, epilogues[c->epilogue]);
         break;
     case OP_INT_MM:
     case OP_DENSE_MM:
@@ -213,7 +214,8 @@ static void add_ternary_scales(case_list *list)
 static void add_ternary_adds(case_list *list)
 {
     static const uint32_t m_few[] = {1, 2, 4, 5, 8, 9, 17, 33, 65}, groups[] = {64, 128, 100};
-    op_case c = {.kind = OP_TERNARY_MM, .is_ternary = true, .in_place = true, .n = 37, .k = 333, .scale = SCALE_ROWS};
+    op_case c = {.kind = OP_TERNARY_MM, .is_ternary = true, .epilogue = EPILOGUE_ADD, .n = 37, .k = 333};
+    c.scale = SCALE_ROWS;
     for (c.n_terms = 1; c.n_terms <= 2; c.n_terms++)
         for (size_t i = 0; i < COUNT(m_few); i++) {
             c.m = m_few[i];
@@ -224,8 +226,72 @@ static void add_ternary_adds(case_list *list)
             add(list, c);
         }
     c.n_terms = 1;
-    c = (op_case){.kind = OP_TERNARY_MM, .is_ternary = true, .in_place = true, .m = 1, .n = 2560, .k = 6912};
+    c = (op_case){.kind = OP_TERNARY_MM, .is_ternary = true, .epilogue = EPILOGUE_ADD, .m = 1, .n = 2560, .k = 6912};
     add(list, c); // work that blocks of a device share
+}
+
+// Gated products, by every kernel that a shape may choose: numbers of rows around the tiles of kernels, and work that
+// blocks of a device share, for few tokens and for more.
+static void add_ternary_gates(case_list *list)
+{
+    static const uint32_t m_few[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 32, 33, 64, 65, 130};
+    static const uint32_t n_sweep[] = {16, 32, 48, 64, 112, 128, 144, 272};
+    static const op_recipe recipes[] = {RECIPE_ZEROS, RECIPE_OUTLIER, RECIPE_EXTREME, RECIPE_DENORMAL};
+    op_case c = {.kind = OP_TERNARY_MM, .is_ternary = true, .epilogue = EPILOGUE_RELU2};
+    for (int layout = TERNARY_T64; layout <= TERNARY_T80; layout++)
+        for (c.n_terms = 1; c.n_terms <= 2; c.n_terms++) {
+            c.layout = (ternary_layout)layout;
+            c.scale = SCALE_ROWS;
+            c.recipe = RECIPE_RANDOM;
+            c.n = 48;
+            c.k = 333;
+            for (size_t i = 0; i < COUNT(m_few); i++) {
+                c.m = m_few[i];
+                c.gap = 16 * (uint32_t)(i % 2);
+                c.epilogue = i % 2 == 0 ? EPILOGUE_RELU2 : EPILOGUE_SILU;
+                add(list, c);
+            }
+            c.k = 170;
+            for (size_t i = 0; i < COUNT(n_sweep); i++) {
+                c.n = n_sweep[i];
+                c.m = 1 + 11 * (uint32_t)(i % 3);
+                c.scale = (op_scale)(i % 3);
+                c.epilogue = i % 2 == 0 ? EPILOGUE_SILU : EPILOGUE_RELU2;
+                add(list, c);
+            }
+            c.scale = SCALE_TENSOR;
+            c.n = 32;
+            for (size_t i = 0; i < COUNT(recipes); i++) {
+                c.recipe = recipes[i];
+                c.m = 2 + 9 * (uint32_t)(i % 2);
+                c.epilogue = EPILOGUE_RELU2;
+                add(list, c);
+                c.epilogue = EPILOGUE_SILU;
+                add(list, c);
+            }
+        }
+    // Blocks of a device that have several items, whole ones and parts.
+    for (int layout = TERNARY_T64; layout <= TERNARY_T80; layout++) {
+        c = (op_case){.kind = OP_TERNARY_MM, .is_ternary = true, .layout = (ternary_layout)layout};
+        c.m = 40;
+        c.n = 272;
+        c.k = 170;
+        c.epilogue = EPILOGUE_SILU;
+        add(list, c);
+        c.m = layout == TERNARY_T80 ? 44 : 56;
+        c.n = 144;
+        c.k = layout == TERNARY_T80 ? 321 : 257; // two tiles
+        c.epilogue = EPILOGUE_RELU2;
+        add(list, c);
+    }
+    for (uint32_t m = 1; m <= 9; m += 8) {
+        c = (op_case){.kind = OP_TERNARY_MM, .is_ternary = true, .m = m, .n = 2560, .k = 2560, .scale = SCALE_ROWS};
+        c.epilogue = m == 1 ? EPILOGUE_RELU2 : EPILOGUE_SILU;
+        add(list, c);
+    }
+    c = (op_case){.kind = OP_TERNARY_MM, .is_ternary = true, .m = 1, .n = 13824, .k = 2560, .scale = SCALE_ROWS};
+    c.epilogue = EPILOGUE_RELU2; // gate and up of 2B-4T
+    add(list, c);
 }
 
 static void add_ternary_recipes(case_list *list)
@@ -771,6 +837,7 @@ tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
     add_top_k(&list);
     add_advance(&list);
     add_t80(&list);
+    add_ternary_gates(&list);
     add_ternary_models(&list);
     if (list.is_out_of_memory) {
         free(list.cases);

@@ -53,8 +53,9 @@ typedef struct op_case {
     op_scale scale;         // of ternary weights
     uint32_t group;         // columns per scale; 0: one scale along K
     uint32_t n_terms;       // ternary_mm: 1 or 2
+    mm_epilogue epilogue;   // ternary_mm; a gated one has n / 2 outputs
     uint32_t n_best;        // rescore: ids a row
-    bool in_place;          // norm: x and y are the same; ternary_mm: the product is added to y
+    bool in_place;          // norm: x and y are the same
     bool is_silu, adjacent; // gate; rope_kv
     uint32_t n_heads, n_kv_heads, head_dim, n_dims;
     int k_type, v_type; // KV_*

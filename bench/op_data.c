@@ -288,14 +288,13 @@ static tern_status make_quant(op_data *d, tern_error *err)
 static tern_status make_ternary_mm(op_data *d, tern_error *err)
 {
     const op_case *c = d->c;
-    d->op.ternary_mm = (op_ternary_mm){.ld_y = c->n + c->gap, .x.ld = quantized_ld(c->k), .adds = c->in_place};
+    uint32_t n = epilogue_gates(c->epilogue) ? c->n / 2 : c->n, ld = n + c->gap;
+    d->op.ternary_mm = (op_ternary_mm){.ld_y = ld, .x.ld = quantized_ld(c->k), .epilogue = c->epilogue};
     tern_status status = add_weights(d, AT(ternary_mm.w), c->n, c->k, err);
     if (status == TERN_OK) status = add_quantized(d, AT(ternary_mm.x), true, c->n_terms, c->k, err);
-    if (status != TERN_OK || !c->in_place)
-        return status == TERN_OK ? add_output(d, "y", ELEMENT_F32, AT(ternary_mm.y), c->n, c->n + c->gap, err) : status;
-    return add_floats(d, "y", REGION_IN_PLACE, AT(ternary_mm.y), c->m, c->n, c->n + c->gap, SEED_Y, err)
-               ? TERN_OK
-               : TERN_HOST_MEMORY;
+    if (status != TERN_OK || c->epilogue != EPILOGUE_ADD)
+        return status == TERN_OK ? add_output(d, "y", ELEMENT_F32, AT(ternary_mm.y), n, ld, err) : status;
+    return add_floats(d, "y", REGION_IN_PLACE, AT(ternary_mm.y), c->m, n, ld, SEED_Y, err) ? TERN_OK : TERN_HOST_MEMORY;
 }
 
 static tern_status make_dense_mm(op_data *d, tern_error *err)

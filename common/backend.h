@@ -5,7 +5,7 @@
 // Rules: enqueue allocates nothing and does not wait. Work on a stream runs in order. buffer_write and buffer_read are
 // ordered after everything enqueued on the stream they name; read returns when its bytes are there and reports deferred
 // errors. Destroy functions accept NULL and are safe after DEVICE_LOST. A device is used by one thread at a time. A new
-// fusion is a new op kind with a defined decomposition, never a new pointer.
+// fusion is a new op kind, or an epilogue of one, with a defined decomposition, never a new pointer.
 #ifndef TERN_COMMON_BACKEND_H
 #define TERN_COMMON_BACKEND_H
 
@@ -14,7 +14,7 @@
 #include "tern_status.h"
 #include "ternary.h"
 
-#define BACKEND_API_VERSION 5
+#define BACKEND_API_VERSION 6
 
 typedef struct device device;
 typedef struct stream stream;

@@ -12,6 +12,7 @@ typedef struct operand_access {
     size_t (*buffer_bytes)(const buffer *b);
     const device *(*weights_device)(const weights *w);
     void (*weights_shape)(const weights *w, weights_desc *out);
+    uint32_t (*weights_groups)(const weights *w); // scales along the columns of a ternary matrix
 } operand_access;
 
 // NULL, or a static sentence for users on why no backend takes an op of these shapes.

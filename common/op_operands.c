@@ -129,8 +129,9 @@ static tern_status check_quant(checker c, const op_quant *a)
 static tern_status check_ternary_mm(checker c, const op_ternary_mm *a)
 {
     tern_status s = check_weights(c, a->w);
+    uint32_t n_rows = shape_of(c, a->w).n_rows;
     if (s == TERN_OK) s = check_quantized(c, &a->x, a->x.lo_codes.buffer != NULL);
-    if (s == TERN_OK) s = check_floats(c, "y", a->y, a->ld_y, shape_of(c, a->w).n_rows);
+    if (s == TERN_OK) s = check_floats(c, "y", a->y, a->ld_y, epilogue_gates(a->epilogue) ? n_rows / 2 : n_rows);
     return s;
 }
 

@@ -69,7 +69,11 @@ static const char *refuse_ternary_mm(const operand_access *access, const op_tern
     if (!w.is_ternary) return "ternary_mm takes ternary weights; dense ones go through dense_mm";
     if (w.layout == TERNARY_T80 && a->x.ld < quantized_ld(w.n_cols))
         return "T80 takes quantised rows whose stride is at least their length rounded up to 320";
-    return first_of(refuse_quantized(w.n_cols, a->x.ld), refuse_rows(w.n_rows, a->ld_y));
+    bool gates = epilogue_gates(a->epilogue);
+    if (gates && w.n_rows % (2 * GATED_TURN) != 0)
+        return "a gated product takes gate and up by turns of 8 rows: whole tiles of 16 rows";
+    if (gates && access->weights_groups(a->w) > 1) return "a gated product takes one scale along the columns";
+    return first_of(refuse_quantized(w.n_cols, a->x.ld), refuse_rows(gates ? w.n_rows / 2 : w.n_rows, a->ld_y));
 }
 
 static const char *refuse_dense_mm(const operand_access *access, const op_dense_mm *a)

@@ -116,17 +116,35 @@ typedef struct op_quant {
     uint32_t n, ld_x;
 } op_quant;
 
-// y[m, r] = the product of row r of w with row m of x, from exact int32 sums over all of K.
+// What becomes of a product p[m, r].
+typedef enum mm_epilogue {
+    EPILOGUE_STORE, // y[m, r] = p[m, r]
+    EPILOGUE_ADD,   // y[m, r] = y[m, r] + p[m, r], as OP_RESIDUAL would do it afterwards
+    EPILOGUE_RELU2, // y[m, r] = gate(p[m, gated_row(r, 0)], p[m, gated_row(r, 1)]), r < half of the rows, as OP_GATE
+    EPILOGUE_SILU   // would do it afterwards; w holds gate and up by turns
+} mm_epilogue;
+
+// A matrix whose product is gated holds rows of gate and of up by turns, so that a tile of 16 rows (ternary.h), and in
+// it one thread of a tensor core's product, has both: 8 rows of gate, then the same 8 of up. Its rows fill whole tiles.
+#define GATED_TURN 8u
+// Where row r of gate (which 0) or of up (which 1) stands.
+static inline uint32_t gated_row(uint32_t r, uint32_t which)
+{
+    return (r / GATED_TURN * 2 + which) * GATED_TURN + r % GATED_TURN;
+}
+
+static inline bool epilogue_gates(mm_epilogue e) { return e == EPILOGUE_RELU2 || e == EPILOGUE_SILU; }
+
+// The product p[m, r] of row r of w with row m of x, from exact int32 sums over all of K, goes through the epilogue.
 // One scale along K: scalar_ternary(sum, a, scale), or scalar_ternary2 with two-term x.
-// Several: groups(v, d, G) with d_g the group scales and v_g = (float)sum_g * a, or fma((float)hi_g, a, (float)lo_g *
-// b).
-// With `adds` the product is added to y: y[m, r] = y[m, r] + that, as OP_RESIDUAL would do it afterwards.
+// Several, which no epilogue gates: groups(v, d, G) with d_g the group scales and v_g = (float)sum_g * a, or
+// fma((float)hi_g, a, (float)lo_g * b).
 typedef struct op_ternary_mm {
     const weights *w;
     quantized x;
     view y;
     uint32_t ld_y;
-    bool adds;
+    mm_epilogue epilogue;
 } op_ternary_mm;
 
 // y[m, r] = dot64(row r of w dequantised to fp32, x[m], K). Also for ternary w: rows are scale * trit. Not for INT8 and

@@ -210,7 +210,8 @@ static void device_allocated(const device *d, device_usage *out) { *out = d->usa
 
 static size_t buffer_bytes(const buffer *b) { return b->n_bytes; }
 static const device *weights_device(const weights *w) { return w->device; }
-static const operand_access operands = {buffer_bytes, weights_device, cuda_weights_shape};
+static uint32_t weights_groups(const weights *w) { return w->n_groups; }
+static const operand_access operands = {buffer_bytes, weights_device, cuda_weights_shape, weights_groups};
 
 static const char *refuse(device *d, const op *o)
 {

@@ -127,7 +127,7 @@ static tmm_args make_args(const device *d, const op *o)
         .group = w->group,
         .n_groups = w->n_groups,
         .layout = w->layout,
-        .adds = p->adds,
+        .epilogue = p->epilogue,
     };
     return a;
 }

@@ -50,7 +50,7 @@ typedef struct tmm_args {
     uint32_t n_granules, n_tiles; // of a row
     uint32_t group, n_groups;     // columns per scale
     ternary_layout layout;
-    bool adds; // to y
+    mm_epilogue epilogue;
     tmm_split split;
 } tmm_args;
 

@@ -261,28 +261,46 @@ __device__ __forceinline__ void multiply_tiles(const tmm_args &a, uint8_t *ring,
     if (S::IS_WGMMA) wgmma_wait<0>();
 }
 
+// Gate and up of an item's tokens in shared memory, in the ring's place: [token][output], GATED_LD so that the lanes of
+// a tensor core's product find different banks.
+#define GATED_OUTPUTS (GROUPS * GATED_TURN)
+#define GATED_LD      (GATED_OUTPUTS + 2)
+
 template <typename S>
-__device__ __forceinline__ void write_item(const tmm_args &a, item at, const int (&sums)[S::WARP_GROUPS][S::TILES_N][4])
+__device__ __forceinline__ void write_item(const tmm_args &a, uint8_t *ring, item at,
+                                           const int (&sums)[S::WARP_GROUPS][S::TILES_N][4])
 {
-    uint32_t lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = threadIdx.x / 32;
-    uint32_t first_row = (at.group + warp / S::WARPS_N * S::WARP_GROUPS) * TMM_TILE_ROWS + g;
-    uint32_t first_column = at.column + warp % S::WARPS_N * S::TILES_N * 8 + 2 * t;
+    static_assert(S::COLUMNS * GATED_LD * sizeof(tmm_pair) <= S::STAGES * S::STAGE, "the ring has room");
+    tmm_pair *pairs = reinterpret_cast<tmm_pair *>(ring);
+    uint32_t lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = threadIdx.x / 32, lo = a.terms - 1;
+    uint32_t warp_group = warp / S::WARPS_N * S::WARP_GROUPS, first_token = at.column >> lo;
+    uint32_t n_columns = min(a.n_columns - at.column, S::COLUMNS);
+    if (tmm_gates(a)) __syncthreads(); // the ring may still be read
 #pragma unroll
     for (int r = 0; r < S::WARP_GROUPS; r++)
 #pragma unroll
         for (int i = 0; i < S::TILES_N; i++)
 #pragma unroll
-            for (int h = 0; h < 2; h++) {
-                uint32_t row = first_row + (uint32_t)r * TMM_TILE_ROWS + 8 * (uint32_t)h;
-                uint32_t column = first_column + (uint32_t)i * 8;
-                const int *sum = sums[r][i] + 2 * h;
-                if (a.terms == 2) { // both terms of a token stand side by side
-                    if (column < a.n_columns) tmm_finish(a, row, column / 2, sum[0], sum[1]);
-                    continue;
-                }
-                if (column < a.n_columns) tmm_finish(a, row, column, sum[0], 0);
-                if (column + 1 < a.n_columns) tmm_finish(a, row, column + 1, sum[1], 0);
+            for (int c = 0; c < 2; c++) { // of two columns in row g, then in row g + 8
+                const int *sum = sums[r][i];
+                uint32_t row = (at.group + warp_group + (uint32_t)r) * TMM_TILE_ROWS + g;
+                uint32_t column = (warp % S::WARPS_N * S::TILES_N + (uint32_t)i) * 8 + 2 * t + (uint32_t)c;
+                if (row >= a.n_rows || column >= n_columns || (c == 1 && lo == 1)) continue;
+                uint32_t token = column >> lo; // both its terms stand side by side
+                tmm_pair p = tmm_products(a, row, first_token + token, {sum[c], sum[1]}, {sum[c + 2], sum[3]});
+                if (tmm_gates(a))
+                    pairs[token * GATED_LD + (warp_group + (uint32_t)r) * GATED_TURN + g] = p;
+                else
+                    tmm_put_pair(a, row, first_token + token, p);
             }
+    if (!tmm_gates(a)) return;
+    __syncthreads();
+    uint32_t n_outputs = min(a.n_rows / 2 - at.group * GATED_TURN, (uint32_t)GATED_OUTPUTS);
+    for (uint32_t i = threadIdx.x; i < GATED_OUTPUTS * (n_columns >> lo); i += S::THREADS) {
+        uint32_t output = i % GATED_OUTPUTS, token = i / GATED_OUTPUTS;
+        if (output < n_outputs)
+            tmm_put_gated(a, at.group * GATED_TURN + output, first_token + token, pairs[token * GATED_LD + output]);
+    }
 }
 
 // An item that other blocks have steps of, too: whether this block is the last one and now has all sums.
@@ -319,7 +337,7 @@ template <typename S> __device__ __forceinline__ void block_product(const tmm_ar
         uint32_t last = min(a.n_tiles, first + (end - step));
         item at = {index / column_blocks * GROUPS, index % column_blocks * S::COLUMNS};
         multiply_tiles<S>(a, ring, at, first, last, sums);
-        if (last - first == a.n_tiles || combine<S>(a, index, sums, flag)) write_item<S>(a, at, sums);
+        if (last - first == a.n_tiles || combine<S>(a, index, sums, flag)) write_item<S>(a, ring, at, sums);
         step += last - first;
     }
     griddep_launch();

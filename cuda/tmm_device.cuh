@@ -84,18 +84,48 @@ template <> struct word_codes<TERNARY_T80> {
 static __device__ __forceinline__ void tmm_put(const tmm_args &a, uint32_t row, uint32_t token, float product)
 {
     float *y = a.y + (size_t)token * a.ld_y + row;
-    *y = a.adds ? *y + product : product;
+    *y = a.epilogue == EPILOGUE_ADD ? *y + product : product;
 }
 
-// The output of a row and token from the sums of codes times activations.
-static __device__ __forceinline__ void tmm_finish(const tmm_args &a, uint32_t row, uint32_t token, int hi, int lo)
+// Sums of codes times activations, of a token's terms (lo: of the second, where there are two).
+struct tmm_sums {
+    int hi, lo;
+};
+
+static __device__ __forceinline__ float tmm_product(const tmm_args &a, uint32_t row, uint32_t token, tmm_sums s)
 {
-    if (row >= a.n_rows) return;
     float w = a.w_scale[row];
-    hi -= a.sums[0][token];
-    tmm_put(a, row, token,
-            a.terms == 1 ? scalar_ternary(hi, a.scales[0][token], w)
-                         : scalar_ternary2(hi, lo - a.sums[1][token], a.scales[0][token], a.scales[1][token], w));
+    int hi = s.hi - a.sums[0][token];
+    return a.terms == 1 ? scalar_ternary(hi, a.scales[0][token], w)
+                        : scalar_ternary2(hi, s.lo - a.sums[1][token], a.scales[0][token], a.scales[1][token], w);
+}
+
+// What a token has of two rows 8 apart, the first in the upper half of a row group: of a tensor core's product a thread
+// has both, and they are gate and up where the product is gated (ops.h).
+struct tmm_pair {
+    float upper, lower;
+};
+
+static __device__ __forceinline__ tmm_pair tmm_products(const tmm_args &a, uint32_t row, uint32_t token, tmm_sums upper,
+                                                        tmm_sums lower)
+{
+    tmm_pair p = {tmm_product(a, row, token, upper), tmm_product(a, row + 8, token, lower)};
+    return p;
+}
+
+static __device__ __forceinline__ bool tmm_gates(const tmm_args &a) { return a.epilogue >= EPILOGUE_RELU2; }
+
+static __device__ __forceinline__ void tmm_put_pair(const tmm_args &a, uint32_t row, uint32_t token, tmm_pair p)
+{
+    tmm_put(a, row, token, p.upper);
+    if (row + 8 < a.n_rows) tmm_put(a, row + 8, token, p.lower);
+}
+
+// Output `index` of a gated product.
+static __device__ __forceinline__ void tmm_put_gated(const tmm_args &a, uint32_t index, uint32_t token, tmm_pair p)
+{
+    a.y[(size_t)token * a.ld_y + index] = a.epilogue == EPILOGUE_SILU ? scalar_gate_silu(p.upper, p.lower)
+                                                                      : scalar_gate_relu2(p.upper, p.lower);
 }
 
 // ---- items that several blocks share

@@ -263,11 +263,17 @@ template <ternary_layout L> __device__ void stage_x(const tmm_args &a, uint8_t *
 // Writes the outputs of the row groups [first, end), whose sums begin at `sums`.
 __device__ void write_groups(const tmm_args &a, const int *sums, uint32_t first, uint32_t end)
 {
-    uint32_t n_rows = (end - first) * TMM_TILE_ROWS;
-    for (uint32_t i = threadIdx.x; i < n_rows * a.n_tokens; i += blockDim.x) {
-        uint32_t row = i % n_rows, token = i / n_rows;
-        const int *sum = sums + row * COLUMNS + token * a.terms;
-        tmm_finish(a, first * TMM_TILE_ROWS + row, token, sum[0], sum[a.terms - 1]);
+    uint32_t n_pairs = (end - first) * (TMM_TILE_ROWS / 2), lo = a.terms - 1;
+    for (uint32_t i = threadIdx.x; i < n_pairs * a.n_tokens; i += blockDim.x) {
+        uint32_t row = i % n_pairs / 8 * TMM_TILE_ROWS + i % 8, token = i / n_pairs;
+        const int *upper = sums + row * COLUMNS + token * a.terms, *lower = upper + 8 * COLUMNS;
+        row += first * TMM_TILE_ROWS;
+        if (row >= a.n_rows) continue;
+        tmm_pair p = tmm_products(a, row, token, {upper[0], upper[lo]}, {lower[0], lower[lo]});
+        if (tmm_gates(a))
+            tmm_put_gated(a, first * GATED_TURN + i % n_pairs, token, p);
+        else
+            tmm_put_pair(a, row, token, p);
     }
 }
 

@@ -36,7 +36,7 @@ static void arg_matrix(launch *l, const op_ternary_mm *a)
     launch_u32(l, w->n_groups);
     launch_at(l, a->y, sizeof(float));
     launch_u32(l, a->ld_y);
-    launch_u32(l, a->adds);
+    launch_u32(l, a->epilogue);
 }
 
 // Both terms; the first twice where there is one.

@@ -90,7 +90,7 @@ static void finish(const product *p, const columns *x, uint32_t group, chains t)
         for (uint32_t r = 0; r < n_rows; r++) {
             float value = ((t[i][0][r] + t[i][1][r]) + (t[i][2][r] + t[i][3][r])) +
                           ((t[i][4][r] + t[i][5][r]) + (t[i][6][r] + t[i][7][r]));
-            y[r] = a->adds ? y[r] + value : value;
+            y[r] = a->epilogue == EPILOGUE_ADD ? y[r] + value : value;
         }
     }
 }
@@ -159,7 +159,7 @@ static void multiply_ragged(void *context, uint32_t begin, uint32_t end)
     for (uint32_t row = begin * TERNARY_ROWS; row < end * TERNARY_ROWS && row < p->w->n_rows; row++)
         for (uint32_t m = 0; m < p->o->m; m++) {
             float value = ragged_element(p, row, m), *y = fast_row_out(a->y, a->ld_y, m) + row;
-            *y = a->adds ? *y + value : value;
+            *y = a->epilogue == EPILOGUE_ADD ? *y + value : value;
         }
 }
 

@@ -88,6 +88,19 @@ static void add_products(const product *p, working_set *s, uint32_t group, uint3
     p->kernels->ternary_sums[p->w->layout](&span, s->n_x, s->sums + group * TERNARY_ROWS * s->n_x);
 }
 
+// What becomes of the products of n rows of a row group, the first of them row r; y: the token's row.
+static void put(const product *p, const float *products, uint32_t r, uint32_t n, float *y)
+{
+    switch (p->o->ternary_mm.epilogue) {
+    case EPILOGUE_STORE: memcpy(y + r, products, n * sizeof *y); return;
+    case EPILOGUE_ADD:
+        for (uint32_t i = 0; i < n; i++) y[r + i] = y[r + i] + products[i];
+        return;
+    case EPILOGUE_RELU2: p->kernels->gate_relu2(products, products + GATED_TURN, GATED_TURN, y + r / 2); return;
+    case EPILOGUE_SILU: p->kernels->gate_silu(products, products + GATED_TURN, GATED_TURN, y + r / 2); return;
+    }
+}
+
 // The sums of a token for the rows of the block: those of its first term, then those of its second behind them.
 static void finish_token(const product *p, const working_set *s, uint32_t column, float *y)
 {
@@ -108,7 +121,7 @@ static void finish_token(const product *p, const working_set *s, uint32_t column
         else
             for (uint32_t i = 0; i < n; i++)
                 values[i] = scalar_ternary2(hi[i] - sum, lo[i] - lo_sum, scale, lo_scale, w[i]);
-        for (uint32_t i = 0; i < n; i++) y[r + i] = a->adds ? y[r + i] + values[i] : values[i];
+        put(p, values, s->row + r, n, y);
     }
 }
 
@@ -116,7 +129,7 @@ static void finish(const product *p, const working_set *s)
 {
     const op_ternary_mm *a = &p->o->ternary_mm;
     for (uint32_t i = 0; i < s->n_x && s->column + i < p->n_columns; i += p->terms)
-        finish_token(p, s, i, fast_row_out(a->y, a->ld_y, (s->column + i) / p->terms) + s->row);
+        finish_token(p, s, i, fast_row_out(a->y, a->ld_y, (s->column + i) / p->terms));
 }
 
 static void multiply_columns(const product *p, working_set *s, uint32_t column, uint32_t n_x)

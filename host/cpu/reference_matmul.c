@@ -10,6 +10,24 @@ static int32_t integer_dot(const int8_t *trits, const int8_t *codes, uint32_t fi
     return sum;
 }
 
+// Rows ascend, so that what gate gave is there when the row of up comes.
+static void put(const op_ternary_mm *a, uint32_t m, uint32_t r, float product)
+{
+    float *y = (float *)cpu_at(a->y) + (size_t)m * a->ld_y, *gated = y + r / (2 * GATED_TURN) * GATED_TURN;
+    bool is_up = r / GATED_TURN % 2 == 1;
+    switch (a->epilogue) {
+    case EPILOGUE_STORE: y[r] = product; return;
+    case EPILOGUE_ADD: y[r] = y[r] + product; return;
+    case EPILOGUE_RELU2:
+    case EPILOGUE_SILU: break;
+    }
+    gated += r % GATED_TURN;
+    if (!is_up)
+        *gated = product;
+    else
+        *gated = a->epilogue == EPILOGUE_SILU ? scalar_gate_silu(*gated, product) : scalar_gate_relu2(*gated, product);
+}
+
 void reference_ternary_mm(const device *d, const op *o)
 {
     const op_ternary_mm *a = &o->ternary_mm;
@@ -28,13 +46,12 @@ void reference_ternary_mm(const device *d, const op *o)
         for (uint32_t m = 0; m < o->m; m++) {
             const int8_t *hi = (const int8_t *)cpu_at(a->x.codes) + (size_t)m * a->x.ld;
             const int8_t *lo = is_two_term ? (const int8_t *)cpu_at(a->x.lo_codes) + (size_t)m * a->x.ld : NULL;
-            float *y = (float *)cpu_at(a->y) + (size_t)m * a->ld_y + r;
             if (scale->n_groups == 1) {
                 int32_t hi_sum = integer_dot(trits, hi, 0, w->n_cols);
-                float product = is_two_term ? scalar_ternary2(hi_sum, integer_dot(trits, lo, 0, w->n_cols), hi_scale[m],
-                                                              lo_scale[m], d_r[0])
-                                            : scalar_ternary(hi_sum, hi_scale[m], d_r[0]);
-                *y = a->adds ? *y + product : product;
+                put(a, m, r,
+                    is_two_term ? scalar_ternary2(hi_sum, integer_dot(trits, lo, 0, w->n_cols), hi_scale[m],
+                                                  lo_scale[m], d_r[0])
+                                : scalar_ternary(hi_sum, hi_scale[m], d_r[0]));
                 continue;
             }
             for (uint32_t g = 0; g < scale->n_groups; g++) {
@@ -45,8 +62,7 @@ void reference_ternary_mm(const device *d, const op *o)
                            ? scalar_fma(hi_sum, hi_scale[m], (float)integer_dot(trits, lo, first, end) * lo_scale[m])
                            : hi_sum * hi_scale[m];
             }
-            float product = reference_groups(v, d_r, scale->n_groups);
-            *y = a->adds ? *y + product : product;
+            put(a, m, r, reference_groups(v, d_r, scale->n_groups));
         }
     }
 }

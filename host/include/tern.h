@@ -236,6 +236,7 @@ typedef struct tern_plan {
     char reasons[512];      // sentences on what was decided and why, for people
     tern_head head;
     bool is_eager;
+    bool gates_apart; // products of gate and up are stored before they are gated, in some layer at least
 } tern_plan;
 
 // A graphics card that can be planned for without having one; figures from its maker.

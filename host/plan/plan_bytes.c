@@ -39,6 +39,7 @@ step_shape plan_step_shape(const hparams *hp, const tern_plan *plan, bool has_he
                         .table_ld = table_ld,
                         .n_logits = has_head ? step_logit_rows(hp, plan->n_batch) : 0,
                         .n_best = has_head && plan->head == TERN_HEAD_SCREEN ? plan_best_rows(hp) : 0,
+                        .gates_apart = plan->gates_apart,
                         .k_type = plan_kv_type(plan->kv_k),
                         .v_type = plan_kv_type(plan->kv_v),
                         // Sequences share the positions; each may leave its last block partly empty.
@@ -64,7 +65,8 @@ static tern_status too_large(tern_error *err)
 static tern_status add_layer(const measure *m, uint32_t layer, uint64_t *ternary, uint64_t *dense, tern_error *err)
 {
     linear_plan plans[LAYER_N_LINEARS];
-    layer_linear_plans(&m->model->layers[layer], m->held, m->layout, plans);
+    layer_linear_plans(m->model, layer, m->held, m->layout, plans);
+    if (!plans[LAYER_GATE_UP].is_by_turns) m->plan->gates_apart = true;
     for (int k = 0; k < LAYER_N_LINEARS; k++) {
         for (uint32_t part = 0, source = 0; part < plans[k].n_parts; part++) {
             while (plans[k].part_of[source] != part) source++;
@@ -182,7 +184,7 @@ static tern_status measure_weights(const model_source *model, const plan_places 
     plan->bytes_ternary = plan->bytes_dense = plan->bytes_embedding = plan->bytes_head = plan->bytes_norms = 0;
     plan->bytes_slots = plan->bytes_head_per_token = plan->bytes_link_per_token = 0;
     plan->pinned = plan->cpu = (tern_place_bytes){0};
-    plan->is_layout_mixed = false;
+    plan->is_layout_mixed = plan->gates_apart = false;
     for (uint32_t i = 0; i < n; i++) {
         const device_facts *facts = spans[i].is_on_cpu ? where->host : where->facts;
         const measure m = {.model = model,

@@ -26,7 +26,7 @@ tern_status layer_stream_slot_bytes(const model_source *model, const backend *b,
         for (int part = 0; part < LINEAR_MAX_PARTS; part++) out[k][part] = 0;
     for (uint32_t i = 0; i < n; i++) {
         linear_plan plans[LAYER_N_LINEARS];
-        layer_linear_plans(&model->layers[first + i], held, layout, plans);
+        layer_linear_plans(model, first + i, held, layout, plans);
         for (int k = 0; k < LAYER_N_LINEARS; k++)
             for (uint32_t part = 0; part < plans[k].n_parts; part++) {
                 uint64_t bytes;

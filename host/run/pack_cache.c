@@ -7,9 +7,9 @@
 #include "cache.h"
 #include "version.h"
 
-// To be raised with every change of what weights_image gives or of how rows are packed or quantised. A test compares
-// images with those of this version.
-#define PACKING_VERSION 1
+// To be raised with every change of what weights_image gives, of how rows are packed or quantised, or of their order. A
+// test compares images with those of this version.
+#define PACKING_VERSION 2
 
 #define KIND          "packed"
 #define CONTENT_KIND  "content"
@@ -113,7 +113,8 @@ static uint64_t hash_forms(const packed_matrix *matrices, uint32_t n)
     uint64_t all = 0;
     for (uint32_t i = 0; i < n; i++) {
         const weights_desc *d = &matrices[i].desc;
-        const uint64_t facts[] = {all, d->n_rows, d->n_cols, d->is_ternary, d->layout, d->type};
+        const uint64_t facts[] = {
+            all, d->n_rows, d->n_cols, d->is_ternary, d->layout, d->type, matrices[i].is_by_turns};
         all = cache_hash(facts, sizeof facts);
     }
     return all;

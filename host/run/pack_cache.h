@@ -21,6 +21,7 @@ typedef struct scale_shape {
 // A matrix, in the order in which they are loaded.
 typedef struct packed_matrix {
     weights_desc desc; // its form: no scale
+    bool is_by_turns;  // gate and up
     // Known when it is loaded:
     const weights *w;
     scale_shape shape;

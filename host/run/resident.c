@@ -37,13 +37,23 @@ void linear_plan_make(const matrix_source *const *sources, uint32_t n_sources, d
     }
 }
 
-void layer_linear_plans(const layer_source *layer, dense_type held, ternary_layout layout,
+// Whether the product with gate and up can gate by itself: one ternary product, of rows that fill whole tiles.
+static bool can_gate(const linear_plan *plan, act_quant quant)
+{
+    const matrix_source *gate = plan->source[0];
+    return plan->n_parts == 1 && plan->held == DENSE_N_TYPES && matrix_is_ternary(gate) && quant != ACT_QUANT_F32 &&
+           gate->n_rows % GATED_TURN == 0;
+}
+
+void layer_linear_plans(const model_source *model, uint32_t index, dense_type held, ternary_layout layout,
                         linear_plan out[LAYER_N_LINEARS])
 {
+    const layer_source *layer = &model->layers[index];
     linear_plan_make((const matrix_source *const[]){&layer->q, &layer->k, &layer->v}, 3, held, layout, &out[0]);
     linear_plan_make((const matrix_source *const[]){&layer->o}, 1, held, layout, &out[1]);
     linear_plan_make((const matrix_source *const[]){&layer->gate, &layer->up}, 2, held, layout, &out[2]);
     linear_plan_make((const matrix_source *const[]){&layer->down}, 1, held, layout, &out[3]);
+    out[LAYER_GATE_UP].is_by_turns = can_gate(&out[LAYER_GATE_UP], model->hp.quant);
 }
 
 bool linear_part_is_grouped(const linear_plan *plan, uint32_t part)
@@ -79,7 +89,7 @@ static ternary_scale finest_scale(const linear_plan *plan, uint32_t part, uint32
                                   uint32_t begin[LINEAR_MAX_PARTS * MATRIX_MAX_RANGES])
 {
     ternary_scale shape = {.group = n_cols, .n_groups = 1};
-    bool per_row = false;
+    bool per_row = plan->is_by_turns;
     for (uint32_t i = 0; i < plan->n_sources; i++) {
         if (plan->part_of[i] != part) continue;
         scale_bound bound = matrix_scale_bound(plan->source[i]);
@@ -168,12 +178,13 @@ typedef struct loader {
     size_t norm_offset; // of the next norm in the norms buffer
 } loader;
 
-// One descriptor over the rows of all sources: their own when there is one, else row ranges, else a scale per row.
+// One descriptor over the rows of all sources: their own when there is one, else row ranges, else a scale per row;
+// rows by turns have a scale each.
 static tern_status stack_scales(const linear_plan *plan, uint32_t part, const ternary_scale *scales, ternary_scale *out,
                                 tern_error *err)
 {
     uint32_t n_rows = 0, n_sets = 0, n_cols = 0;
-    bool per_row = false;
+    bool per_row = plan->is_by_turns;
     for (uint32_t i = 0; i < plan->n_sources; i++) {
         if (plan->part_of[i] != part) continue;
         if (scales[i].n_groups != 1)
@@ -192,7 +203,7 @@ static tern_status stack_scales(const linear_plan *plan, uint32_t part, const te
         const ternary_scale *s = &scales[i];
         if (per_row) {
             for (uint32_t r = 0; r < plan->source[i]->n_rows; r++)
-                out->values[row + r] = s->values[ternary_scale_set(s, r)];
+                out->values[plan->is_by_turns ? gated_row(r, i) : row + r] = s->values[ternary_scale_set(s, r)];
         } else {
             for (uint32_t k = 0; k < s->n_sets; k++, set++) {
                 out->set_begin[set] = row + (s->set_begin != NULL ? s->set_begin[k] : 0);
@@ -282,7 +293,14 @@ static tern_status load_image(loader *l, const linear_plan *plan, uint32_t part,
     ternary_scale_free(&scale);
     if (status != TERN_OK) return status;
     if (in_cache) return uploader_advance(l->uploader, part_source_bytes(plan, part), err);
-    return upload_rows(l->uploader, only_dense_source(plan, part), NULL, DENSE_N_TYPES, NULL, 0, err);
+    const upload_source file = {only_dense_source(plan, part), NULL};
+    return upload_rows(l->uploader, &file, 1, DENSE_N_TYPES, NULL, 0, err);
+}
+
+// Lets the pages of a matrix go that was read.
+static void release_source(const loader *l, const matrix_source *source)
+{
+    if (source->weights != NULL) model_release(l->model, source->weights->data, source->weights->n_bytes);
 }
 
 // Reads, packs and uploads a part.
@@ -309,12 +327,13 @@ static tern_status make_part(loader *l, const linear_plan *plan, uint32_t part, 
     if (status == TERN_OK && desc.is_ternary) *shape = shape_of(whole);
     if (status == TERN_OK) status = create_weights(l, &desc, where, part, out, err);
     weights *to = out->home[part] != NULL ? out->home[part] : out->part[part];
-    uint32_t row = 0;
-    for (uint32_t i = 0; i < plan->n_sources && status == TERN_OK; i++) {
+    uint32_t row = 0, n_together = plan->is_by_turns ? 2 : 1;
+    for (uint32_t i = 0; i < plan->n_sources && status == TERN_OK; i += n_together) {
+        upload_source from[2];
         if (plan->part_of[i] != part) continue;
-        const tensor *stored = plan->source[i]->weights;
-        status = upload_rows(l->uploader, plan->source[i], &scales[i], plan->held, to, row, err);
-        if (stored != NULL) model_release(l->model, stored->data, stored->n_bytes);
+        for (uint32_t j = 0; j < n_together; j++) from[j] = (upload_source){plan->source[i + j], &scales[i + j]};
+        status = upload_rows(l->uploader, from, n_together, plan->held, to, row, err);
+        for (uint32_t j = i; j < i + n_together; j++) release_source(l, plan->source[j]);
         row += plan->source[i]->n_rows;
     }
     for (uint32_t i = 0; i < LINEAR_MAX_PARTS; i++) ternary_scale_free(&scales[i]);
@@ -358,6 +377,7 @@ static tern_status load_norm(loader *l, const tensor_ref *source, uint32_t n, vi
 static tern_status load_linear(loader *l, const linear_plan *plan, const placement *where, linear *out, tern_error *err)
 {
     out->n_parts = plan->n_parts;
+    out->is_by_turns = plan->is_by_turns;
     for (uint32_t part = 0, source = 0; part < plan->n_parts; part++) {
         weights_desc desc = part_desc(plan, part);
         out->is_ternary[part] = desc.is_ternary;
@@ -409,7 +429,7 @@ static tern_status load_layer(loader *l, const model_source *model, uint32_t i, 
     resident_layer *to = &r->layers[i];
     tern_status status = load_layer_norms(l, hp, from, to, err);
     linear_plan plans[LAYER_N_LINEARS];
-    layer_linear_plans(from, l->options->held, l->options->layout, plans);
+    layer_linear_plans(model, r->first_layer + i, l->options->held, l->options->layout, plans);
     linear *linears[LAYER_N_LINEARS] = {&to->qkv, &to->o, &to->gate_up, &to->down};
     for (int k = 0; k < LAYER_N_LINEARS && status == TERN_OK; k++) {
         buffer *const *slots = layer_stream_slots(r->streamed, i, k);
@@ -498,7 +518,7 @@ static tern_status collect_linear(const backend *b, const linear_plan *plan, pac
         if (!is_repacked(plan, part)) continue;
         tern_status status = linear_part_bytes(b, plan, part, &bytes, err);
         if (status != TERN_OK) return status;
-        if (out != NULL) out[*n].desc = part_desc(plan, part);
+        if (out != NULL) out[*n] = (packed_matrix){.desc = part_desc(plan, part), .is_by_turns = plan->is_by_turns};
         (*n)++;
         *n_bytes += bytes;
     }
@@ -529,7 +549,7 @@ static tern_status collect(const loader *l, packed_matrix *out, uint32_t *n, uin
         status = collect_linear(l->r->backend, plans, out, n, n_bytes, err);
     }
     for (uint32_t i = 0; i < span->n_layers && status == TERN_OK; i++) {
-        layer_linear_plans(&model->layers[span->first_layer + i], o->held, o->layout, plans);
+        layer_linear_plans(model, span->first_layer + i, o->held, o->layout, plans);
         for (int k = 0; k < LAYER_N_LINEARS && status == TERN_OK; k++)
             status = collect_linear(l->r->backend, &plans[k], out, n, n_bytes, err);
     }

@@ -19,6 +19,7 @@ typedef struct linear {
     uint32_t n_rows[LINEAR_MAX_PARTS];
     uint32_t n_parts;
     uint32_t n_cols;
+    bool is_by_turns; // one part: gate and up by turns, for a product that gates (ops.h)
 } linear;
 
 typedef struct resident_layer {
@@ -54,13 +55,15 @@ typedef struct linear_plan {
     uint32_t n_sources;
     uint32_t part_of[LINEAR_MAX_PARTS]; // part of each source
     uint32_t n_parts;
+    bool is_by_turns; // the rows of the one part's two sources
 } linear_plan;
 void linear_plan_make(const matrix_source *const *sources, uint32_t n_sources, dense_type held, ternary_layout layout,
                       linear_plan *out);
 
-// The linear maps of a layer in the order qkv, o, gate_up, down.
+// The linear maps of a layer of the model in the order qkv, o, gate_up, down.
 #define LAYER_N_LINEARS 4
-void layer_linear_plans(const layer_source *layer, dense_type held, ternary_layout layout,
+#define LAYER_GATE_UP   2
+void layer_linear_plans(const model_source *model, uint32_t layer, dense_type held, ternary_layout layout,
                         linear_plan out[LAYER_N_LINEARS]);
 
 // The seven matrices of a layer, for code that treats them alike.

@@ -122,7 +122,7 @@ tern_status step_layout(const hparams *hp, const step_shape *shape, buffer *work
     b.lo_sum = take(&l, m, 1, 4);
     b.qkv = take(&l, m, qkv_dim(hp), 4);
     b.attention = take(&l, m, q_dim(hp), 4);
-    b.gate_up = take(&l, m, 2 * (uint64_t)hp->n_ff, 4);
+    b.gate_up = take(&l, shape->gates_apart ? m : 0, 2 * (uint64_t)hp->n_ff, 4);
     b.gated = take(&l, m, hp->n_ff, 4);
     b.projected = take(&l, m, hp->n_embd, 4);
     b.out_hidden = take(&l, shape->n_logits > 0 ? m : 0, hp->n_embd, 4);
@@ -234,8 +234,8 @@ static tern_status make_operand(const step *s, uint32_t m, uint32_t layer, step_
 }
 
 static tern_status product(const step *s, uint32_t m, uint32_t layer, step_place place, const linear *matrix,
-                           uint32_t part, operand_form form, const operand *x, view y, uint32_t ld_y, bool adds,
-                           tern_error *err)
+                           uint32_t part, operand_form form, const operand *x, view y, uint32_t ld_y,
+                           mm_epilogue epilogue, tern_error *err)
 {
     bool uses_blas = s->r->uses_blas;
     const weights *w = matrix->part[part];
@@ -254,16 +254,16 @@ static tern_status product(const step *s, uint32_t m, uint32_t layer, step_place
                                    .ld_y = ld_y,
                                    .check_finite = place == PLACE_HEAD && !uses_blas};
     else
-        o.ternary_mm = (op_ternary_mm){.w = w, .x = x->q, .y = y, .ld_y = ld_y, .adds = adds};
+        o.ternary_mm = (op_ternary_mm){.w = w, .x = x->q, .y = y, .ld_y = ld_y, .epilogue = epilogue};
     return enqueue(s, &o, err);
 }
 
 // y [m, ld_y] = w of x [m, ld_x], through the norm g when it is given; the parts of w side by side. Each form of the
-// input that some part needs is made once, except where every part has a norm of its own. adds: y += instead, where
-// every product is ternary.
+// input that some part needs is made once, except where every part has a norm of its own. An epilogue but STORE only
+// where every product is ternary.
 static tern_status apply_linear(const step *s, uint32_t m, uint32_t layer, step_place in, step_place out, view x,
                                 uint32_t ld_x, view g, const linear *w, act_quant quant, view y, uint32_t ld_y,
-                                bool adds, tern_error *err)
+                                mm_epilogue epilogue, tern_error *err)
 {
     source_rows from = {
         .x = x, .g = g, .n = w->n_cols, .ld_x = ld_x, .eps = s->hp->norm_eps, .normed = s->buffers.normed};
@@ -284,11 +284,12 @@ static tern_status apply_linear(const step *s, uint32_t m, uint32_t layer, step_
                                .normed = s->buffers.own_normed};
             operand input;
             if (status == TERN_OK) status = make_operand(s, m, layer, in, &own, form, &input, err);
-            if (status == TERN_OK) status = product(s, m, layer, out, w, i, form, &input, y, ld_y, adds, err);
+            if (status == TERN_OK) status = product(s, m, layer, out, w, i, form, &input, y, ld_y, epilogue, err);
         } else {
             if (!made[form]) status = make_operand(s, m, layer, in, &from, form, &operands[form], err);
             made[form] = true;
-            if (status == TERN_OK) status = product(s, m, layer, out, w, i, form, &operands[form], y, ld_y, adds, err);
+            if (status == TERN_OK)
+                status = product(s, m, layer, out, w, i, form, &operands[form], y, ld_y, epilogue, err);
         }
         y.offset += (size_t)w->n_rows[i] * sizeof(float);
     }
@@ -329,7 +330,7 @@ static tern_status apply_to_hidden(const step *s, uint32_t m, uint32_t layer, st
     uint32_t n = s->hp->n_embd;
     bool adds = is_all_ternary(w, s->hp->quant);
     tern_status status = apply_linear(s, m, layer, in, out, x, w->n_cols, g, w, s->hp->quant,
-                                      adds ? b->hidden : b->projected, n, adds, err);
+                                      adds ? b->hidden : b->projected, n, adds ? EPILOGUE_ADD : EPILOGUE_STORE, err);
     if (status != TERN_OK || adds) return status;
     op o = make_op(OP_RESIDUAL, m, layer, residual);
     o.residual = (op_residual){.h = b->hidden, .y = b->projected, .n = n, .ld_h = n, .ld_y = n};
@@ -355,7 +356,7 @@ static tern_status attention_half(const step *s, uint32_t m, uint32_t layer, ter
     kv_rows rows = {
         .row_table = b->row_table, .row_position = b->row_position, .tables = b->tables, .table_ld = s->shape.table_ld};
     tern_status status = apply_linear(s, m, layer, PLACE_ATTN_NORM, PLACE_QKV, b->hidden, hp->n_embd, w->attn_norm,
-                                      &w->qkv, hp->quant, b->qkv, qkv_dim(hp), false, err);
+                                      &w->qkv, hp->quant, b->qkv, qkv_dim(hp), EPILOGUE_STORE, err);
     if (status == TERN_OK && hp->has_qk_norm) status = norm_heads(s, m, layer, err);
     if (status == TERN_OK) {
         op o = make_op(OP_ROPE_KV, m, layer, PLACE_ROPE_KV);
@@ -386,24 +387,31 @@ static tern_status attention_half(const step *s, uint32_t m, uint32_t layer, ter
     return status;
 }
 
-// h += W_down [sub_norm] gate(W_gate_up norm(h))
-static tern_status ffn_half(const step *s, uint32_t m, uint32_t layer, tern_error *err)
+// gated = gate(W_gate_up norm(h)): the product gates by itself where its rows are by turns.
+static tern_status gate_up(const step *s, uint32_t m, uint32_t layer, const resident_layer *w, tern_error *err)
 {
     const hparams *hp = s->hp;
     const step_buffers *b = &s->buffers;
-    const resident_layer *w = &s->r->layers[layer - s->r->first_layer];
+    bool is_silu = hp->act == ACTIVATION_SILU;
+    mm_epilogue epilogue = is_silu ? EPILOGUE_SILU : EPILOGUE_RELU2;
+    if (w->gate_up.is_by_turns)
+        return apply_linear(s, m, layer, PLACE_FFN_NORM, PLACE_GATE_UP, b->hidden, hp->n_embd, w->ffn_norm, &w->gate_up,
+                            hp->quant, b->gated, hp->n_ff, epilogue, err);
     tern_status status = apply_linear(s, m, layer, PLACE_FFN_NORM, PLACE_GATE_UP, b->hidden, hp->n_embd, w->ffn_norm,
-                                      &w->gate_up, hp->quant, b->gate_up, 2 * hp->n_ff, false, err);
-    if (status == TERN_OK) {
-        op o = make_op(OP_GATE, m, layer, PLACE_GATE);
-        o.gate = (op_gate){.x = b->gate_up,
-                           .y = b->gated,
-                           .n = hp->n_ff,
-                           .ld_x = 2 * hp->n_ff,
-                           .ld_y = hp->n_ff,
-                           .is_silu = hp->act == ACTIVATION_SILU};
-        status = enqueue(s, &o, err);
-    }
+                                      &w->gate_up, hp->quant, b->gate_up, 2 * hp->n_ff, EPILOGUE_STORE, err);
+    if (status != TERN_OK) return status;
+    op o = make_op(OP_GATE, m, layer, PLACE_GATE);
+    o.gate = (op_gate){
+        .x = b->gate_up, .y = b->gated, .n = hp->n_ff, .ld_x = 2 * hp->n_ff, .ld_y = hp->n_ff, .is_silu = is_silu};
+    return enqueue(s, &o, err);
+}
+
+// h += W_down [sub_norm] gate(W_gate_up norm(h))
+static tern_status ffn_half(const step *s, uint32_t m, uint32_t layer, tern_error *err)
+{
+    const step_buffers *b = &s->buffers;
+    const resident_layer *w = &s->r->layers[layer - s->r->first_layer];
+    tern_status status = gate_up(s, m, layer, w, err);
     if (status == TERN_OK)
         status = apply_to_hidden(s, m, layer, PLACE_FFN_SUB_NORM, PLACE_DOWN, PLACE_FFN_RESIDUAL, b->gated,
                                  w->ffn_sub_norm, &w->down, err);
@@ -483,8 +491,8 @@ tern_status step_head(const step *s, uint32_t first, uint32_t n, tern_error *err
     // Heads were not trained on int8 inputs: a ternary one takes two terms at least.
     act_quant quant = hp->quant == ACT_QUANT_INT8 ? ACT_QUANT_INT8X2 : hp->quant;
     tern_status status = apply_linear(s, n, hp->n_layers, PLACE_OUTPUT_NORM, PLACE_HEAD, rows, hp->n_embd,
-                                      s->r->output_norm, &s->r->head, quant, s->buffers.logits, hp->n_vocab, false,
-                                      err);
+                                      s->r->output_norm, &s->r->head, quant, s->buffers.logits, hp->n_vocab,
+                                      EPILOGUE_STORE, err);
     return status == TERN_OK && s->r->stored_head != NULL ? rescore_best(s, n, err) : status;
 }
 

@@ -12,6 +12,7 @@ typedef struct step_shape {
     uint32_t table_ld;  // blocks of the longest sequence
     uint32_t n_logits;  // rows of logits computed together at the most; 0: another device has the head
     uint32_t n_best;    // of a screened head: ids a row that are rescored; 0: not screened
+    bool gates_apart;   // some layer's gate and up are stored and then gated; else products gate by themselves
     int k_type, v_type; // KV_*
     uint32_t n_blocks;  // of each layer's KV cache
 } step_shape;
@@ -32,7 +33,8 @@ typedef struct step_buffers {
     view own_normed;                 // the same after a linear's own norm; empty unless the model has such norms
     view codes, scale, sum;          // the quantised input of ternary products
     view lo_codes, lo_scale, lo_sum; // its second term
-    view qkv, attention, gate_up, gated, projected;
+    view qkv, attention, gated, projected;
+    view gate_up;               // [n_batch, 2 n_ff]; empty unless gates_apart
     view out_hidden;            // [n_batch, n_embd] rows whose logits are wanted; empty without logits
     view logits;                // [n_logits, n_vocab]
     view best_ids, best_values; // [n_logits, n_best]

@@ -174,11 +174,12 @@ static tern_status convert_rows(room *r, const matrix_source *source, const tern
 
 typedef struct job {
     uploader *u;
-    const matrix_source *source;
-    const ternary_scale *scale;
+    const upload_source *sources;
+    uint32_t n_sources; // gate and up by turns, or one
     dense_type held;
     weights *to;
-    uint32_t first_row, step;
+    uint32_t first_row, n_rows, step;
+    uint64_t n_bytes;     // of the sources
     uint64_t n_rows_done; // under the lock, as what follows
     pthread_mutex_t lock;
     uint32_t failed; // the lowest block that failed, UINT32_MAX: none
@@ -195,17 +196,34 @@ static void touch(const uint8_t *data, size_t n_bytes)
     (void)sink;
 }
 
+// Rows [row, row + count) of the job as they are stored.
+static tern_status read_rows(const job *j, uint32_t row, uint32_t count, uint8_t *out, tern_error *err)
+{
+    if (j->n_sources == 1) return matrix_read_rows(j->sources->matrix, j->sources->scale, row, count, out, err);
+    size_t row_bytes = stored_row_bytes(j->sources->matrix);
+    tern_status status = TERN_OK;
+    for (uint32_t end = row + count, n; row < end && status == TERN_OK; row += n, out += n * row_bytes) {
+        uint32_t turn = row / GATED_TURN, at = row % GATED_TURN;
+        const upload_source *s = &j->sources[turn % 2];
+        n = end - row < GATED_TURN - at ? end - row : GATED_TURN - at;
+        status = matrix_read_rows(s->matrix, s->scale, turn / 2 * GATED_TURN + at, n, out, err);
+    }
+    return status;
+}
+
 static tern_status upload_block(const job *j, room *r, uint32_t row, uint32_t count, tern_error *err)
 {
     uploader *u = j->u;
+    const upload_source *first = j->sources;
     if (j->to == NULL) {
-        size_t row_bytes = stored_row_bytes(j->source);
-        touch(j->source->weights->data + row * row_bytes, count * row_bytes);
+        size_t row_bytes = stored_row_bytes(first->matrix);
+        touch(first->matrix->weights->data + row * row_bytes, count * row_bytes);
         return TERN_OK;
     }
-    tern_status status = matrix_read_rows(j->source, j->scale, row, count, r->stored, err);
+    tern_status status = read_rows(j, row, count, r->stored, err);
     bool is_converted = j->held != DENSE_N_TYPES;
-    if (status == TERN_OK && is_converted) status = convert_rows(r, j->source, j->scale, row, count, j->held, err);
+    if (status == TERN_OK && is_converted)
+        status = convert_rows(r, first->matrix, first->scale, row, count, j->held, err);
     if (status != TERN_OK) return status;
     if (!u->is_in_memory) pthread_mutex_lock(&u->device_lock);
     status = u->backend->weights_upload_rows(j->to, j->first_row + row, count, is_converted ? r->converted : r->stored,
@@ -214,7 +232,7 @@ static tern_status upload_block(const job *j, room *r, uint32_t row, uint32_t co
     return status;
 }
 
-static uint64_t source_bytes(const job *j, uint64_t n_rows) { return j->source->n_bytes * n_rows / j->source->n_rows; }
+static uint64_t source_bytes(const job *j, uint64_t n_rows) { return j->n_bytes * n_rows / j->n_rows; }
 
 // ---- a matrix
 
@@ -243,7 +261,7 @@ static void upload_blocks(void *context, uint32_t first, uint32_t end)
     room *r = take_room(j->u);
     for (uint32_t block = first; block < end; block++) {
         if (block > __atomic_load_n(&j->failed, __ATOMIC_RELAXED)) break; // blocks before it may still fail
-        uint32_t row = block * j->step, left = j->source->n_rows - row, count = left < j->step ? left : j->step;
+        uint32_t row = block * j->step, left = j->n_rows - row, count = left < j->step ? left : j->step;
         tern_error err = {0};
         tern_status status = upload_block(j, r, row, count, &err);
         finish_block(j, block, count, status, &err);
@@ -251,9 +269,10 @@ static void upload_blocks(void *context, uint32_t first, uint32_t end)
     give_room(j->u, r);
 }
 
-tern_status upload_rows(uploader *u, const matrix_source *source, const ternary_scale *scale, dense_type held,
-                        weights *to, uint32_t first_row, tern_error *err)
+tern_status upload_rows(uploader *u, const upload_source *sources, uint32_t n_sources, dense_type held, weights *to,
+                        uint32_t first_row, tern_error *err)
 {
+    const matrix_source *source = sources->matrix;
     size_t row_bytes = stored_row_bytes(source), as_floats = source->n_cols * sizeof(float);
     if (held != DENSE_N_TYPES && row_bytes < as_floats) row_bytes = as_floats;
     uint32_t step = (uint32_t)(u->room_bytes / row_bytes);
@@ -261,12 +280,17 @@ tern_status upload_rows(uploader *u, const matrix_source *source, const ternary_
         return error_set(err, TERN_LIMIT, "%s: a row of %zu bytes, at most %zu are supported", source->name, row_bytes,
                          MAX_ROW);
     if (step > TILE_ROWS) step -= step % TILE_ROWS; // so that threads seldom write to one line of memory
-    job j = {.u = u, .source = source, .scale = scale, .held = held, .to = to, .first_row = first_row, .step = step};
+    job j = {.u = u, .sources = sources, .n_sources = n_sources, .held = held, .to = to, .first_row = first_row};
+    for (uint32_t i = 0; i < n_sources; i++) {
+        j.n_rows += sources[i].matrix->n_rows;
+        j.n_bytes += sources[i].matrix->n_bytes;
+    }
+    j.step = step;
     j.failed = UINT32_MAX;
     pthread_mutex_init(&j.lock, NULL);
-    team_run(u->team, (source->n_rows - 1) / step + 1, 1, upload_blocks, &j);
+    team_run(u->team, (j.n_rows - 1) / step + 1, 1, upload_blocks, &j);
     pthread_mutex_destroy(&j.lock);
-    if (j.failed == UINT32_MAX) return uploader_advance(u, source->n_bytes, err);
+    if (j.failed == UINT32_MAX) return uploader_advance(u, j.n_bytes, err);
     if (err != NULL && err->status == TERN_OK) *err = j.err;
     return j.status;
 }

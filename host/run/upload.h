@@ -24,10 +24,16 @@ tern_status uploader_create(const backend *b, bool is_in_memory, uint32_t n_thre
 void uploader_free(uploader *u); // NULL: nothing to do
 team *uploader_team(uploader *u);
 
-// All rows of a matrix to rows [first_row, ...) of `to`, held as `held` (DENSE_N_TYPES: as they are stored). `to` NULL:
-// a dense matrix that is used where the file is mapped; its pages are made present.
-tern_status upload_rows(uploader *u, const matrix_source *source, const ternary_scale *scale, dense_type held,
-                        weights *to, uint32_t first_row, tern_error *err);
+typedef struct upload_source {
+    const matrix_source *matrix;
+    const ternary_scale *scale; // of a ternary one
+} upload_source;
+
+// All rows of a matrix to rows [first_row, ...) of `to`, held as `held` (DENSE_N_TYPES: as they are stored); or those
+// of n_sources = 2 ternary ones of a shape, gate and up by turns (gated_row in ops.h). `to` NULL: a dense matrix that
+// is used where the file is mapped; its pages are made present.
+tern_status upload_rows(uploader *u, const upload_source *sources, uint32_t n_sources, dense_type held, weights *to,
+                        uint32_t first_row, tern_error *err);
 
 // Says that n_bytes more of the sources are done. CANCELLED where the receiver wants no more.
 tern_status uploader_advance(uploader *u, uint64_t n_bytes, tern_error *err);

@@ -118,9 +118,23 @@ static int granule_dot(uint4 w, activations a)
 // The matrix, its scales (at their byte offsets in the same buffer), and where results go.
 #define MATRIX_AND_RESULT                                                                                              \
     const __global uchar *w, uint n_rows, uint n_granules, ulong scale_at, ulong begin_at, uint n_sets,                \
-        uint has_ranges, uint n_groups, __global float *y, ulong y_at, uint ld_y, uint adds
+        uint has_ranges, uint n_groups, __global float *y, ulong y_at, uint ld_y, uint epilogue
 
-static void put(__global float *y, float product, uint adds) { *y = adds ? *y + product : product; }
+// mm_epilogue of ops.h.
+#define EPILOGUE_ADD   1
+#define EPILOGUE_RELU2 2
+#define EPILOGUE_SILU  3
+
+static void put(__global float *y, float product, uint epilogue)
+{
+    *y = epilogue == EPILOGUE_ADD ? *y + product : product;
+}
+
+// A row of gate, and the one of up 8 rows behind it, of a matrix whose product is gated; y: the token's row.
+static void put_gated(__global float *y, uint row, float gate, float up, uint epilogue)
+{
+    y[row / 16 * 8 + row % 8] = epilogue == EPILOGUE_SILU ? scalar_gate_silu(gate, up) : scalar_gate_relu2(gate, up);
+}
 
 #define SCALES(row)                                                                                                    \
     ((const __global float *)(w + scale_at) +                                                                          \
@@ -187,7 +201,11 @@ static void put(__global float *y, float product, uint adds) { *y = adds ? *y + 
             uint row = (uint)get_group_id(0) * TILE_ROWS + i / C, c = first + i % C;                                   \
             if (row >= n_rows || c >= n_columns || (c & (n_terms - 1)) != 0) continue;                                 \
             uint m = TOKEN(c);                                                                                         \
-            put(y + y_at + (size_t)m * ld_y + row, RESULT(m, sums + i, row), adds);                                    \
+            __global float *to = y + y_at + (size_t)m * ld_y;                                                          \
+            if (epilogue < EPILOGUE_RELU2)                                                                             \
+                put(to + row, RESULT(m, sums + i, row), epilogue);                                                     \
+            else if (row % 16 < 8)                                                                                     \
+                put_gated(to, row, RESULT(m, sums + i, row), RESULT(m, sums + i + 8 * C, row + 8), epilogue);          \
         }                                                                                                              \
     }
 
@@ -284,7 +302,12 @@ static void decode_word(uint packed, __local uint *to)
                 uint row = row0 + i + 16 * a, c = column0 + j + 16 * b;                                                \
                 if (row < n_rows && c < n_columns && (c & (n_terms - 1)) == 0) {                                       \
                     uint token = TOKEN(c);                                                                             \
-                    put(y + y_at + (size_t)token * ld_y + row, RESULT(token, sums + i * 16 + j, row), adds);           \
+                    __global float *to = y + y_at + (size_t)token * ld_y;                                              \
+                    const __local int *s = sums + i * 16 + j;                                                          \
+                    if (epilogue < EPILOGUE_RELU2)                                                                     \
+                        put(to + row, RESULT(token, s, row), epilogue);                                                \
+                    else if (i < 8)                                                                                    \
+                        put_gated(to, row, RESULT(token, s, row), RESULT(token, s + 8 * 16, row + 8), epilogue);       \
                 }                                                                                                      \
                 BARRIER();                                                                                             \
             }                                                                                                          \
@@ -347,7 +370,7 @@ __kernel GROUP(64) void tmm_t64_groups(MATRIX_AND_RESULT, QUANTISED_ROWS, uint g
         }
     }
     float result = parts_tree(parts, lane, acc);
-    if (row < n_rows && p == 0) put(y + y_at + (size_t)m * ld_y + row, result, adds);
+    if (row < n_rows && p == 0) put(y + y_at + (size_t)m * ld_y + row, result, epilogue);
 }
 
 // Groups that do not end on granules: element by element, since no known model has them at a size that matters.
@@ -373,6 +396,6 @@ __kernel GROUP(64) void tmm_t64_ragged(MATRIX_AND_RESULT, QUANTISED_ROWS, uint g
         }
     }
     float result = parts_tree(parts, lane, acc);
-    if (row < n_rows && p == 0) put(y + y_at + (size_t)m * ld_y + row, result, adds);
+    if (row < n_rows && p == 0) put(y + y_at + (size_t)m * ld_y + row, result, epilogue);
 }
 #endif

@@ -162,7 +162,8 @@ static op_ends ends_of(const op *o)
     case OP_TERNARY_MM: {
         weights_desc shape;
         cpu_backend.weights_shape(o->ternary_mm.w, &shape);
-        return (op_ends){o->ternary_mm.y, o->ternary_mm.x.codes, 4u * shape.n_rows, 4u * o->ternary_mm.ld_y};
+        uint32_t width = epilogue_gates(o->ternary_mm.epilogue) ? shape.n_rows / 2 : shape.n_rows;
+        return (op_ends){o->ternary_mm.y, o->ternary_mm.x.codes, 4u * width, 4u * o->ternary_mm.ld_y};
     }
     case OP_NORM_QUANT:
         return (op_ends){o->norm_quant.y.codes, o->norm_quant.x, o->norm_quant.y.ld, o->norm_quant.y.ld};

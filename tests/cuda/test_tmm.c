@@ -25,7 +25,14 @@ extern const backend cpu_backend; // its header has its own structs of the same 
 static const char *const kernel_names[TMM_N_KERNELS] = {"stream mma", "stream dp4a", "block 8", "block 32", "block 64",
                                                         "block 128",  "wgmma",       "groups",  "ragged"};
 
-typedef enum sabotage { SABOTAGE_NONE, SABOTAGE_STALE_COUNTER, SABOTAGE_SHORT_ROWS, SABOTAGE_LOSE_ROW } sabotage;
+typedef enum sabotage {
+    SABOTAGE_NONE,
+    SABOTAGE_STALE_COUNTER,
+    SABOTAGE_SHORT_ROWS,
+    SABOTAGE_OTHER_EPILOGUE,
+    SABOTAGE_LOSE_ROW,
+    SABOTAGE_N
+} sabotage;
 
 static tmm_kernel forced_kernel;
 static tmm_tuning forced_tuning;
@@ -38,7 +45,8 @@ static tern_status enqueue_forced(stream *s, const op *o, tern_error *err)
     broken.ternary_mm.w = &w;
     if (active == SABOTAGE_STALE_COUNTER) s->device->counters[0] = 1; // as if a kernel had not reset its own
     if (active == SABOTAGE_SHORT_ROWS) w.n_cols -= TERNARY_GRANULE;
-    if (active == SABOTAGE_LOSE_ROW) w.n_rows--;
+    if (active == SABOTAGE_OTHER_EPILOGUE) broken.ternary_mm.epilogue = (mm_epilogue)(o->ternary_mm.epilogue ^ 1);
+    if (active == SABOTAGE_LOSE_ROW) w.n_rows -= epilogue_gates(o->ternary_mm.epilogue) ? 2 * GATED_TURN : 1;
     tern_status status = cuda_stream_follow_uploads(s, err);
     return status == TERN_OK ? tmm_enqueue(s, &broken, forced_kernel, &forced_tuning, err) : status;
 }
@@ -208,17 +216,15 @@ static void test_wide_rows(void **state)
 }
 
 // Kernels broken on purpose do not pass: each way on a kernel that shares items (so that counters matter).
-static void test_sabotage_is_noticed(void **state)
+static void check_sabotage(op_case c)
 {
-    (void)state;
     static const tmm_kernel kernels[] = {TMM_STREAM_MMA, TMM_STREAM_DP4A, TMM_BLOCK_32};
-    op_case c = {.kind = OP_TERNARY_MM, .m = 3, .n = 37, .k = 1100, .is_ternary = true, .n_terms = 1};
     backend forced = cuda_backend;
     forced.enqueue = enqueue_forced;
     shim_set_capability(80);
     forced_tuning = tuning_for(80, true);
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++)
-        for (active = SABOTAGE_NONE; active <= SABOTAGE_LOSE_ROW; active++) {
+        for (active = SABOTAGE_NONE; active < SABOTAGE_N; active++) {
             op_runner reference = open_device(&cpu_backend, 1), subject = open_device(&forced, 0);
             op_runner *const subjects[] = {&subject};
             op_outcome outcome;
@@ -234,6 +240,16 @@ static void test_sabotage_is_noticed(void **state)
             op_runner_close(&subject);
         }
     active = SABOTAGE_NONE;
+}
+
+static void test_sabotage_is_noticed(void **state)
+{
+    (void)state;
+    op_case c = {.kind = OP_TERNARY_MM, .m = 3, .n = 37, .k = 1100, .is_ternary = true, .n_terms = 1};
+    check_sabotage(c);
+    c.n = 64;
+    c.epilogue = EPILOGUE_RELU2;
+    check_sabotage(c);
 }
 
 static void test_choice(void **state)

@@ -29,12 +29,12 @@
 // Memory of this process that is present; 0 where the system does not tell.
 static inline uint64_t resident_bytes(void)
 {
-    unsigned long long size = 0, resident = 0;
+    unsigned long long size = 0, present = 0;
     FILE *f = fopen("/proc/self/statm", "r");
     if (f == NULL) return 0;
-    if (fscanf(f, "%llu %llu", &size, &resident) != 2) resident = 0;
+    if (fscanf(f, "%llu %llu", &size, &present) != 2) present = 0;
     fclose(f);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    return present * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static inline const char *data_root(void)

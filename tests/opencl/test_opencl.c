@@ -195,6 +195,9 @@ static void test_broken_kernels_are_noticed(void **state)
          "ternary_mm M=3 N=37 K=200 tensor 1-term", "elements differ"},
         {TOPIC_TERNARY, KERNEL_TMM_M1, KERNEL_TMM_RAGGED, "convert_int4(as_char4(x))", "convert_int4(as_uchar4(x))",
          "ternary_mm M=17 N=37 K=200 tensor 2-term", "elements differ"},
+        // Gate and up change places.
+        {TOPIC_TERNARY, KERNEL_TMM_M1, KERNEL_TMM_RAGGED, "scalar_gate_relu2(gate, up)", "scalar_gate_relu2(up, gate)",
+         "ternary_mm M=1 N=48 K=333 rows 1-term relu2", "elements differ"},
         // The last code of a row is off by one.
         {TOPIC_T80, KERNEL_T80_M1, KERNEL_T80_GEMM64, "prefixes(even, odd) - 3 * before",
          "prefixes(even, odd) - before", "ternary_mm M=2 N=35 K=720 ranges t80 1-term", "elements differ"},

@@ -264,6 +264,15 @@ static weights *sample_ternary(fixture *f, ternary_layout layout)
     return fixture_weights(f, desc, &scale, rows);
 }
 
+// Gate and up by turns, one tile of rows.
+static weights *sample_gated(fixture *f, uint32_t group)
+{
+    uint8_t rows[16 * N / 4] = {0};
+    ternary_scale scale;
+    assert_int_equal(ternary_scale_create(1, false, group, N, &scale, NULL), TERN_OK);
+    return fixture_weights(f, (weights_desc){.n_rows = 16, .n_cols = N, .is_ternary = true}, &scale, rows);
+}
+
 static weights *sample_dense(fixture *f)
 {
     uint8_t rows[N * N / 8] = {0};
@@ -379,6 +388,13 @@ static void make_sample(sample *s, fixture *f, op_kind kind)
     case OP_BLAS_INT_MM:
     case OP_N_KINDS: break;
     }
+}
+
+static void make_gated(sample *s, fixture *f, weights *w)
+{
+    make_sample(s, f, OP_TERNARY_MM);
+    s->o.ternary_mm.w = w;
+    s->o.ternary_mm.epilogue = EPILOGUE_SILU;
 }
 
 static void expect_refused(fixture *f, const op *o, const char *operand_name)
@@ -514,6 +530,15 @@ static void test_supports(void **state)
     REFUSE(OP_TERNARY_MM, ternary_mm.w = sample_dense(f), "dense_mm");
     REFUSE(OP_TERNARY_MM, ternary_mm.x.ld = 32, "64");
     REFUSE(OP_TERNARY_MM, ternary_mm.w = sample_ternary(f, TERNARY_T80), "rounded up to 320");
+    REFUSE(OP_TERNARY_MM, ternary_mm.epilogue = EPILOGUE_RELU2, "whole tiles of 16 rows");
+    sample gated;
+    make_gated(&gated, f, sample_gated(f, 16));
+    refuse(f, gated.o, "one scale along the columns");
+    make_gated(&gated, f, sample_gated(f, 0));
+    gated.o.ternary_mm.ld_y = 7;
+    refuse(f, gated.o, "stride");
+    gated.o.ternary_mm.ld_y = 8; // half of the rows: y is as large as that of 8 rows
+    fixture_run(f, gated.o);
     REFUSE(OP_DENSE_MM, dense_mm.w = NULL, "missing");
     REFUSE(OP_DENSE_MM, dense_mm.ld_y = 3, "stride");
     REFUSE(OP_DENSE_MM, dense_mm.w = sample_integer(f), "int_mm");

@@ -288,6 +288,44 @@ static void test_ternary_mm(void **state)
     assert_true(fixture_floats(y)[0] == 254.0f * (1.0f / 127.0f * 0.5f));
 }
 
+// A gated product is the product with gate above up, then the gate: the same weights in another order of rows.
+static void check_gated(fixture *f, ternary_layout layout, bool is_two_term, bool is_silu)
+{
+    enum { N = 24, K = 150, MANY = 3 };
+    ternary_scale scales[2];
+    const size_t row_bytes = ternary_row_bytes(K);
+    uint8_t *rows = fixture_random_ternary(f, 2 * N, K), *by_turns = malloc(2 * N * row_bytes);
+    for (int i = 0; i < 2; i++) assert_int_equal(ternary_scale_create(2 * N, false, 0, K, &scales[i], NULL), TERN_OK);
+    for (uint32_t r = 0; r < 2 * N; r++) {
+        uint32_t to = gated_row(r % N, r / N);
+        memcpy(by_turns + to * row_bytes, rows + r * row_bytes, row_bytes);
+        scales[0].values[r] = scales[1].values[to] = (r < N ? 0.04f : 0.09f) + 0.001f * (float)r;
+    }
+    const weights_desc desc = {.n_rows = 2 * N, .n_cols = K, .is_ternary = true, .layout = layout};
+    weights *stacked = fixture_weights(f, desc, &scales[0], rows),
+            *gated = fixture_weights(f, desc, &scales[1], by_turns);
+    view x = fixture_random_floats(f, MANY * K), products = fixture_room(f, MANY * 2 * N * sizeof(float));
+    view expected = fixture_room(f, MANY * N * sizeof(float)), y = fixture_room(f, MANY * (N + 1) * sizeof(float));
+    quantized q = fixture_quantized(f, MANY, K, is_two_term);
+    fixture_run(
+        f, (op){.kind = is_two_term ? OP_QUANT2 : OP_QUANT, .m = MANY, .quant = {.x = x, .y = q, .n = K, .ld_x = K}});
+    fixture_run(f, (op){.kind = OP_TERNARY_MM, .m = MANY, .ternary_mm = {stacked, q, products, 2 * N, EPILOGUE_STORE}});
+    fixture_run(f, (op){.kind = OP_GATE, .m = MANY, .gate = {products, expected, N, 2 * N, N, is_silu}});
+    mm_epilogue epilogue = is_silu ? EPILOGUE_SILU : EPILOGUE_RELU2;
+    fixture_run(f, (op){.kind = OP_TERNARY_MM, .m = MANY, .ternary_mm = {gated, q, y, N + 1, epilogue}});
+    for (uint32_t m = 0; m < MANY; m++) {
+        assert_memory_equal(fixture_floats(y) + m * (N + 1), fixture_floats(expected) + m * N, N * sizeof(float));
+        assert_true(isnan(fixture_floats(y)[m * (N + 1) + N])); // between rows: untouched
+    }
+    free(by_turns);
+    free(rows);
+}
+
+static void test_gated_ternary_mm(void **state)
+{
+    for (int form = 0; form < 8; form++) check_gated(*state, form % 2 ? TERNARY_T80 : TERNARY_T64, form & 2, form & 4);
+}
+
 static void test_dense_mm_rescore_and_embed(void **state)
 {
     fixture *f = *state;
@@ -515,6 +553,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_quant2, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_norm_quant, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_ternary_mm, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_gated_ternary_mm, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_dense_mm_rescore_and_embed, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gate_residual_gather, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_advance, fixture_setup, fixture_teardown),

@@ -90,6 +90,20 @@ static void a_70b_shape_follows_the_formulas(void **state)
     tern_model_close(model);
 }
 
+// What gate and up give is stored only where their product cannot gate by itself: in a float twin.
+static void gate_and_up_are_stored_only_apart(void **state)
+{
+    (void)state;
+    tern_model *model = open_shape("synthetic:70b");
+    tern_plan packed = plan_for(model, "h200", 2048, TERN_KV_F16, TERN_WEIGHTS_STORED);
+    tern_plan twin = plan_for(model, "h200", 2048, TERN_KV_F16, TERN_WEIGHTS_F16);
+    assert_false(packed.gates_apart);
+    assert_true(twin.gates_apart);
+    assert_int_equal(packed.n_batch, twin.n_batch);
+    assert_int_equal(twin.bytes_workspace - packed.bytes_workspace, 2ull * 28672 * sizeof(float) * twin.n_batch);
+    tern_model_close(model);
+}
+
 // 1.6 bits a weight: 80 columns in 16 bytes, rows of tiles of four granules.
 static void the_tighter_layout_follows_its_formula(void **state)
 {
@@ -351,6 +365,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_70b_shape_follows_the_formulas),
+        cmocka_unit_test(gate_and_up_are_stored_only_apart),
         cmocka_unit_test(the_tighter_layout_follows_its_formula),
         cmocka_unit_test(a_head_takes_what_its_type_takes),
         cmocka_unit_test(a_screened_head_is_both),

@@ -94,7 +94,7 @@ static outcome upload(const backend *b, bool is_in_memory, uint32_t n_threads, d
                                .scale = held == DENSE_N_TYPES ? &scale : NULL};
     assert_int_equal(b->weights_create(cpu, &desc, &w, NULL), TERN_OK);
     assert_int_equal(uploader_create(b, is_in_memory, n_threads, N_COLS, &progress, &u, NULL), TERN_OK);
-    o.status = upload_rows(u, &source, &scale, held, w, 0, &o.err);
+    o.status = upload_rows(u, &(upload_source){&source, &scale}, 1, held, w, 0, &o.err);
     o.done = progress.done;
     o.last = watched.last;
     o.is_monotone = watched.is_monotone;
@@ -196,6 +196,48 @@ static void test_a_device_of_its_own_memory_sees_one_thread(void **state)
     free(expected);
 }
 
+// Gate and up by turns, also where a block of rows ends within a turn: rows so wide that a room holds ten.
+static void test_rows_by_turns(void **state)
+{
+    (void)state;
+    enum { N = 24, K = 98304 };
+    const size_t row_bytes = ternary_row_bytes(K);
+    matrix_source gate = source, up = source;
+    tensor moved = weights_tensor;
+    ternary_scale scale;
+    weights *w = NULL;
+    uploader *u = NULL;
+    watcher watched = {.cancel_at = UINT64_MAX, .is_monotone = true};
+    load_progress progress = {.report = watch, .user = &watched, .total = 2 * N * row_bytes};
+    gate.n_rows = up.n_rows = N;
+    gate.n_cols = up.n_cols = K;
+    gate.n_bytes = up.n_bytes = N * row_bytes;
+    moved.data += N * row_bytes; // other rows
+    up.weights = &moved;
+    assert_true(2 * N * row_bytes <= N_PACKED);
+    assert_int_equal(ternary_scale_tensor(0.75f, K, &scale, NULL), TERN_OK);
+    const upload_source sources[] = {{&gate, &scale}, {&up, &scale}};
+    const weights_desc desc = {.n_rows = 2 * N, .n_cols = K, .is_ternary = true, .scale = &scale};
+    assert_int_equal(cpu_backend.weights_create(cpu, &desc, &w, NULL), TERN_OK);
+    assert_int_equal(uploader_create(&cpu_backend, true, 3, 64, &progress, &u, NULL), TERN_OK);
+    assert_int_equal(upload_rows(u, sources, 2, DENSE_N_TYPES, w, 0, NULL), TERN_OK);
+    assert_int_equal(watched.last, 2 * N * row_bytes);
+    assert_true(watched.is_monotone);
+    uploader_free(u);
+
+    uint8_t *expected = malloc(row_bytes), *got = malloc(row_bytes);
+    for (uint32_t r = 0; r < 2 * N; r++) {
+        const upload_source *from = &sources[r / N];
+        assert_int_equal(matrix_read_rows(from->matrix, from->scale, r % N, 1, expected, NULL), TERN_OK);
+        assert_int_equal(cpu_backend.weights_download_rows(w, gated_row(r % N, r / N), 1, got, NULL), TERN_OK);
+        assert_memory_equal(got, expected, row_bytes);
+    }
+    free(expected);
+    free(got);
+    cpu_backend.weights_destroy(w);
+    ternary_scale_free(&scale);
+}
+
 // A matrix used where it is mapped: nothing is copied, and the progress is told.
 static void test_rows_in_place(void **state)
 {
@@ -212,7 +254,7 @@ static void test_rows_in_place(void **state)
     weights *w = NULL;
     device_usage before, during, after;
     assert_int_equal(uploader_create(&cpu_backend, true, 2, 64, &progress, &u, NULL), TERN_OK);
-    assert_int_equal(upload_rows(u, &dense, NULL, DENSE_N_TYPES, NULL, 0, NULL), TERN_OK);
+    assert_int_equal(upload_rows(u, &(upload_source){.matrix = &dense}, 1, DENSE_N_TYPES, NULL, 0, NULL), TERN_OK);
     assert_int_equal(watched.last, sizeof rows);
     uploader_free(u);
 
@@ -242,6 +284,7 @@ int main(void)
         cmocka_unit_test(test_the_first_failure_is_told),
         cmocka_unit_test(test_cancelling),
         cmocka_unit_test(test_a_device_of_its_own_memory_sees_one_thread),
+        cmocka_unit_test(test_rows_by_turns),
         cmocka_unit_test(test_rows_in_place),
     };
     return cmocka_run_group_tests(tests, make_source, free_source);
