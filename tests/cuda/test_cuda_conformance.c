@@ -65,7 +65,9 @@ static void check_cases(int capability, uint64_t max_macs, int only, size_t stri
         if (filter != NULL && strstr(cases[i].name, filter) == NULL) continue;
         n_run++;
         assert_int_equal(op_case_run(&cases[i], &reference, subjects, 1, &outcome, &err), TERN_OK);
-        if (getenv("TERN_SHIM_TIMES") != NULL) print_message("%8.1f ms  %s\n", (double)outcome.ns / 1e6, cases[i].name);
+        if (getenv("TERN_SHIM_TIMES") != NULL)
+            print_message("%8.1f ms %5.1f %% of the error allowed  %s\n", (double)outcome.ns / 1e6,
+                          100 * outcome.error_share, cases[i].name);
         if (outcome.verdict == VERDICT_PASSED) continue;
         n_failed++;
         if (n_failed <= 20)
