@@ -793,7 +793,8 @@ static void add_fast_attention(case_list *list)
         add(list, c);
     }
     c.recipe = RECIPE_RANDOM;
-    c.first = 1100;
+    c.n_heads = c.n_kv_heads = 1;
+    c.first = 1100; // states in working memory, where positions are spread
     add(list, c);
     c.head_dim = 128; // a prompt of the 2B-4T geometry
     c.n_heads = 20;

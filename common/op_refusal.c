@@ -151,7 +151,7 @@ static const char *refuse_attention(const op_attention *a)
 static const char *refuse_fast_attention(const op_attention *a)
 {
     if (a->cache.k_type != KV_F16 || a->cache.v_type != KV_F16) return "fast attention takes f16 K and V";
-    if (a->cache.head_dim % 8 != 0 || a->cache.head_dim > FAST_ATTENTION_HEAD_DIM)
+    if (!fast_attention_takes(a->cache.head_dim))
         return "fast attention takes head dimensions that are multiples of 8, up to 128";
     return refuse_attention(a);
 }

@@ -242,7 +242,7 @@ typedef struct op_attention {
 // the merges of OP_ATTENTION 2^-14.
 #define FAST_ATTENTION_WINDOW    16u
 #define FAST_ATTENTION_TOLERANCE 0x1p-10f
-#define FAST_ATTENTION_HEAD_DIM  128u // at the most; a multiple of 8
+static inline bool fast_attention_takes(uint32_t head_dim) { return head_dim % 8 == 0 && head_dim <= 128; }
 
 // y_i = gate(x_i, x_{n+i}), i < n: row m of x holds the gate projection, then the up projection, n values each.
 typedef struct op_gate {
