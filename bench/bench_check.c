@@ -160,7 +160,7 @@ void bench_checks_judge(const bench_checks *checks, const bench_options *options
     judge_device(checks, from, row);
     judge_logits(from, all, n, row);
     judge_bound(row);
-    if (row->is_valid && row->fast_attention && row->reason[0] == 0)
+    if (row->is_valid && from->config->fast_attention && row->reason[0] == 0)
         snprintf(row->reason, sizeof row->reason, "remark: attention %.90s", row->attention);
     if (row->is_valid && from->plan.uses_blas && row->reason[0] == 0)
         snprintf(row->reason, sizeof row->reason, "remark: products by %.60s have no defined bits",

@@ -109,7 +109,14 @@ tern_status bench_instance_plan(bench_instance *b, const bench_options *options,
     o.is_eager = options->is_eager;
     o.fast_attention = c->fast_attention;
     o.memory_budget = options->memory;
-    return tern_plan_make(b->model, &o, &b->plan, err);
+    status = tern_plan_make(b->model, &o, &b->plan, err);
+    if (status == TERN_OK && c->fast_attention && !b->plan.fast_attention && options->note != NULL) {
+        char text[256];
+        snprintf(text, sizeof text, "%.60s: --fast-attention does nothing: attention %s", b->info.name,
+                 b->plan.attention);
+        options->note(options->user, text);
+    }
+    return status;
 }
 
 // ---- evaluation

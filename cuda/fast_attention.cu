@@ -51,6 +51,21 @@ __device__ __forceinline__ void copy_block(const attention_args &a, const attent
         cp_async_16_or_zero(stage + S::V + j * S::V_PITCH + column, v + j * 2 * hd + column, j < n_seen);
 }
 
+// The rows of a warp and their head; n_rows 0: the warp only helps to copy.
+struct fast_place {
+    uint32_t first_row, head;
+    int n_rows;
+    __device__ __forceinline__ fast_place(const attention_args &a, const attention_run &r)
+    {
+        uint32_t warp = threadIdx.x / 32, heads = min(a.heads_per_kv, (uint32_t)FAST_WARPS);
+        uint32_t of_kv_head = blockIdx.y % a.n_chunks * heads + warp % heads;
+        first_row = (r.window + warp / heads) * ATTENTION_WINDOW;
+        head = r.kv_head * a.heads_per_kv + of_kv_head;
+        bool works = warp / heads < r.n_windows && of_kv_head < a.heads_per_kv;
+        n_rows = works ? (int)min(a.m - first_row, ATTENTION_WINDOW) : 0;
+    }
+};
+
 // A warp's queries and the state of its rows g and g + 8 so far: the largest score, and sums of weights and values
 // relative to it.
 template <int DIMS> struct fast_warp {
@@ -68,14 +83,14 @@ template <int DIMS> struct fast_warp {
     }
 
     // The queries to fp16, each times a power of two.
-    __device__ __forceinline__ void load_queries(const attention_args &a, uint32_t first_row, uint32_t head, int n_rows)
+    __device__ __forceinline__ void load_queries(const attention_args &a, const fast_place &at)
     {
         int hd = a.kv.head_dim, g = (int)(threadIdx.x % 32 / 4), t = (int)(threadIdx.x % 4);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            uint32_t row = first_row + (uint32_t)(g + 8 * h);
-            bool exists = g + 8 * h < n_rows;
-            const float *x = a.q + (size_t)row * a.ld_q + (size_t)head * (uint32_t)hd;
+            uint32_t row = at.first_row + (uint32_t)(g + 8 * h);
+            bool exists = g + 8 * h < at.n_rows;
+            const float *x = a.q + (size_t)row * a.ld_q + (size_t)at.head * (uint32_t)hd;
             float value[S::N_STEPS][4];
             unsigned magnitude = 0;
 #pragma unroll
@@ -172,94 +187,102 @@ template <int DIMS> struct fast_warp {
         }
     }
 
-    // The output of the rows; or, where a sequence's blocks are spread, the state of share `share`, which begins with
-    // position `first`, for fold_spread.
-    __device__ __forceinline__ void end(const attention_args &a, uint32_t first_row, uint32_t head, bool is_spread,
-                                        uint32_t share, int first) const
+    // The output of the rows; or, where positions are spread, the state of this share, which begins with position
+    // `first`, for fold_spread.
+    __device__ __forceinline__ void end(const attention_args &a, const fast_place &at, bool is_spread, int first) const
     {
         int hd = a.kv.head_dim, g = (int)(threadIdx.x % 32 / 4), t = (int)(threadIdx.x % 4);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             if (position[h] < first) continue;
-            uint32_t row = first_row + (uint32_t)(g + 8 * h);
-            float *to = attention_output(a, row, head), share_of_one = 1.0f;
+            uint32_t row = at.first_row + (uint32_t)(g + 8 * h);
+            float *to = attention_output(a, row, at.head), factor_of_o = 1.0f;
             if (is_spread) {
-                to = attention_states(a, row, head) + (size_t)share * (size_t)(hd + 2);
+                to = attention_states(a, row, at.head) + (size_t)blockIdx.z * (size_t)(hd + 2);
                 if (t == 0) {
                     to[hd] = m[h] * factor[h] * LN_2;
                     to[hd + 1] = l[h];
                 }
             } else {
-                share_of_one = scalar_div(1.0f, l[h]);
+                factor_of_o = scalar_div(1.0f, l[h]);
             }
 #pragma unroll
             for (int i = 0; i < S::N_TILES; i++)
                 if (8 * i < hd) {
-                    to[8 * i + 2 * t] = o[i][2 * h] * share_of_one;
-                    to[8 * i + 2 * t + 1] = o[i][2 * h + 1] * share_of_one;
+                    to[8 * i + 2 * t] = o[i][2 * h] * factor_of_o;
+                    to[8 * i + 2 * t + 1] = o[i][2 * h + 1] * factor_of_o;
                 }
         }
     }
 };
 
-template <int DIMS> __device__ __forceinline__ void attend_run(const attention_args &a, const attention_run &r)
-{
-    typedef fast_shape<DIMS> S;
-    SHARED_DYNAMIC(shared);
-    SHARED_ARRAY(float, factors, 2 * FAST_THREADS + 2); // of fold_spread
-    SHARED_ARRAY(unsigned, arrived, 1);
-    uint32_t n_blocks = r.last / KV_BLOCK + 1, n_per_share = ceil_div(n_blocks, min(gridDim.z, n_blocks));
-    uint32_t n_shares = ceil_div(n_blocks, n_per_share), begin = blockIdx.z * n_per_share;
-    uint32_t end = min(begin + n_per_share, n_blocks);
-    if (begin >= n_blocks) return;
+// What a thread block does: its share of the blocks of a run's positions. It lies in shared memory: registers are
+// scarce.
+struct fast_share {
+    attention_run run;
+    uint32_t begin, end; // blocks
+    uint32_t n_per_share, n_shares;
+};
 
-    uint32_t warp = threadIdx.x / 32, heads = min(a.heads_per_kv, (uint32_t)FAST_WARPS);
-    uint32_t first_head = blockIdx.y % a.n_chunks * heads; // of the KV head's
-    bool works = warp / heads < r.n_windows && first_head + warp % heads < a.heads_per_kv;
-    uint32_t first_row = (r.window + (works ? warp / heads : 0)) * ATTENTION_WINDOW;
-    uint32_t head = r.kv_head * a.heads_per_kv + (works ? first_head + warp % heads : 0);
-    copy_block<DIMS>(a, r, begin, shared);
-    cp_async_commit();
-    fast_warp<DIMS> w;
-    w.load_queries(a, first_row, head, works ? (int)min(a.m - first_row, ATTENTION_WINDOW) : 0);
-    w.clear();
-    for (uint32_t block = begin, stage = 0; block < end; block++, stage ^= 1) {
-        cp_async_wait<0>();
-        __syncthreads(); // this stage is there, the other is used up
-        if (block + 1 < end) copy_block<DIMS>(a, r, block + 1, shared + (stage ^ 1) * S::STAGE);
-        cp_async_commit();
-        w.attend_block(block, shared + stage * S::STAGE);
-    }
-    w.end(a, first_row, head, n_shares > 1, blockIdx.z, (int)begin * KV_BLOCK);
-    if (n_shares == 1) return;
-    if (!arrives_last(&a.counters[(size_t)blockIdx.x * gridDim.y + blockIdx.y], n_shares, arrived)) return;
-    uint32_t end_row = min((r.window + r.n_windows) * ATTENTION_WINDOW, a.m);
-    for (uint32_t row = r.window * ATTENTION_WINDOW; row < end_row; row++)
+// The output of the run's rows from the states of all shares.
+__device__ __forceinline__ void fold_shares(const attention_args &a, const fast_share &s)
+{
+    SHARED_ARRAY(float, factors, 2 * FAST_THREADS + 2);
+    uint32_t heads = min(a.heads_per_kv, (uint32_t)FAST_WARPS), first_head = blockIdx.y % a.n_chunks * heads;
+    uint32_t end_row = min((s.run.window + s.run.n_windows) * ATTENTION_WINDOW, a.m);
+    for (uint32_t row = s.run.window * ATTENTION_WINDOW; row < end_row; row++)
         for (uint32_t i = first_head; i < min(first_head + heads, a.heads_per_kv); i++) {
-            uint32_t of = r.kv_head * a.heads_per_kv + i;
+            uint32_t head = s.run.kv_head * a.heads_per_kv + i;
             __syncthreads(); // the factors before are used up
-            fold_spread<FAST_THREADS>(a, attention_states(a, row, of), attention_output(a, row, of),
-                                      (uint32_t)a.kv.row_position[row] / KV_BLOCK / n_per_share + 1, factors,
+            fold_spread<FAST_THREADS>(a, attention_states(a, row, head), attention_output(a, row, head),
+                                      (uint32_t)a.kv.row_position[row] / KV_BLOCK / s.n_per_share + 1, factors,
                                       factors + FAST_THREADS, factors + 2 * FAST_THREADS);
         }
 }
 
-template <int DIMS> __global__ void __launch_bounds__(FAST_THREADS, DIMS == 64 ? 2 : 1) fast_attention(attention_args a)
+template <int DIMS> __device__ __forceinline__ void attend_run(const attention_args &a, const attention_run &run)
+{
+    typedef fast_shape<DIMS> S;
+    SHARED_DYNAMIC(shared);
+    SHARED_ARRAY(fast_share, share, 1);
+    SHARED_ARRAY(unsigned, arrived, 1);
+    const fast_share &s = share[0];
+    if (threadIdx.x == 0) {
+        uint32_t n_blocks = run.last / KV_BLOCK + 1, n_per_share = ceil_div(n_blocks, min(gridDim.z, n_blocks));
+        uint32_t begin = min(blockIdx.z * n_per_share, n_blocks);
+        share[0] = {run, begin, min(begin + n_per_share, n_blocks), n_per_share, ceil_div(n_blocks, n_per_share)};
+    }
+    __syncthreads();
+    if (s.begin == s.end) return;
+    copy_block<DIMS>(a, s.run, s.begin, shared);
+    cp_async_commit();
+    fast_warp<DIMS> w;
+    w.load_queries(a, fast_place(a, s.run));
+    w.clear();
+    for (uint32_t block = s.begin, stage = 0; block < s.end; block++, stage ^= 1) {
+        cp_async_wait<0>();
+        __syncthreads(); // this stage is there, the other is used up
+        if (block + 1 < s.end) copy_block<DIMS>(a, s.run, block + 1, shared + (stage ^ 1) * S::STAGE);
+        cp_async_commit();
+        w.attend_block(block, shared + stage * S::STAGE);
+    }
+    w.end(a, fast_place(a, s.run), s.n_shares > 1, (int)s.begin * KV_BLOCK);
+    if (s.n_shares == 1) return;
+    if (arrives_last(&a.counters[(size_t)blockIdx.x * gridDim.y + blockIdx.y], s.n_shares, arrived)) fold_shares(a, s);
+}
+
+template <int DIMS> __global__ void __launch_bounds__(FAST_THREADS, 1) fast_attention(attention_args a)
 {
     griddep_wait();
 #if ATTENTION_HAS_MMA
-    SHARED_ARRAY(attention_run, run, 1); // not in registers, which are scarce
-    attention_run found;
-    if (!attention_find_run(a, &found)) return;
-    if (threadIdx.x == 0) run[0] = found;
-    __syncthreads();
-    attend_run<DIMS>(a, run[0]);
+    attention_run run;
+    if (attention_find_run(a, &run)) attend_run<DIMS>(a, run);
 #endif
 }
 
 template <int DIMS> tern_status launch(stream *s, attention_args a, const char *name, tern_error *err)
 {
-    dim3 grid = attention_window_grid(s->device, FAST_WARPS, DIMS == 64 ? 2 : 1, &a);
+    dim3 grid = attention_window_grid(s->device, FAST_WARPS, 1, &a);
     return cuda_launch(s, name, fast_attention<DIMS>, grid, dim3(FAST_THREADS), 2 * fast_shape<DIMS>::STAGE, err, a);
 }
 

@@ -105,8 +105,8 @@ static void set_attention(const hparams *hp, const tern_plan_options *o, tern_pl
     if (!o->fast_attention)
         snprintf(plan->attention, sizeof plan->attention, "as defined");
     else if (!plan->fast_attention)
-        snprintf(plan->attention, sizeof plan->attention, "as defined: fast attention does not take heads of %u values",
-                 hp->head_dim);
+        snprintf(plan->attention, sizeof plan->attention,
+                 "as defined: fast attention takes heads of multiples of 8 up to 128 values, not of %u", hp->head_dim);
     else
         snprintf(plan->attention, sizeof plan->attention,
                  "fast for prompts: not bit-equal, error at most 2^-10 (1 + max score) max |v|");
