@@ -2,8 +2,8 @@
 //
 // Every operand gets a buffer of its own with guard bytes before and behind; outputs start as NaN; weights go up in
 // blocks of uneven height and come down again in other blocks. A case passes if the reference's bits came out, guards,
-// gaps between rows and inputs are untouched, and the flag word agrees. Of an op without defined bits the reference runs
-// the one it stands for, and the difference must be within the stated error.
+// gaps between rows and inputs are untouched, and the flag word agrees. Of an op without defined bits the reference
+// runs the one it stands for, and the difference must be within the stated error.
 #ifndef TERN_BENCH_OP_RUN_H
 #define TERN_BENCH_OP_RUN_H
 
