@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "cuda_runtime_api.h"
+#include "model_bench.h"
 
 #define STORIES TERN_SOURCE_DIR "/models/stories"
 
@@ -264,6 +265,48 @@ static void fast_attention_of_fixtures(void **state)
     }
 }
 
+// Rows of a benchmark with and without: models of their own, and named wherever a row goes.
+static void fast_attention_is_named_in_rows(void **state)
+{
+    (void)state;
+    bench_config configs[2];
+    bench_options options;
+    bench_rows rows = {0};
+    tern_engine *engine = NULL;
+    char *text = NULL;
+    CHECK(tern_engine_open(NULL, &engine, err));
+    bench_options_init(&options);
+    options.engine = engine;
+    options.n_repeats = 1;
+    options.n_warmup = 0;
+    options.energy_window_s = 0;
+    options.is_checked = options.has_peaks = false;
+    for (size_t i = 0; i < 2; i++) {
+        bench_config_init(&configs[i]);
+        configs[i].model = STORIES;
+        configs[i].device = "cuda0";
+        configs[i].kv_k = configs[i].kv_v = TERN_KV_F16;
+        configs[i].test.n_prompt = 16;
+        configs[i].fast_attention = i == 1;
+    }
+    CHECK(bench_run(configs, 2, &options, &rows, err));
+    assert_int_equal(rows.n, 2);
+    assert_false(rows.items[0].fast_attention);
+    assert_true(rows.items[1].fast_attention);
+    assert_string_equal(rows.items[0].attention, "as defined");
+    assert_non_null(strstr(rows.items[1].attention, "not bit-equal"));
+    assert_null(strstr(rows.items[0].model_type, "fast attention"));
+    assert_non_null(strstr(rows.items[1].model_type, ", fast attention"));
+    CHECK(bench_rows_text(&rows.items[1], 1, BENCH_JSON, &text, err));
+    assert_non_null(strstr(text, "\"fast_attention\": true"));
+    free(text);
+    CHECK(bench_rows_text(&rows.items[1], 1, BENCH_MD, &text, err));
+    assert_non_null(strstr(text, ", fast attention"));
+    free(text);
+    bench_rows_free(&rows);
+    tern_engine_close(engine);
+}
+
 static void check_fixture(void **state)
 {
     const fixture *f = *state;
@@ -283,13 +326,13 @@ static void check_fixture(void **state)
 
 #define T(name) cmocka_unit_test(name)
 
-#define N_OTHERS 7 // tests beside those of fixtures
+#define N_OTHERS 8 // tests beside those of fixtures
 
 int main(void)
 {
     struct CMUnitTest tests[N_OTHERS + N_FIXTURES] = {
         T(spread_models),  T(memory_is_as_planned), T(every_allocation_fails_once), T(stories),
-        T(stories_greedy), T(fast_attention),       T(fast_attention_of_fixtures),
+        T(stories_greedy), T(fast_attention),       T(fast_attention_of_fixtures),  T(fast_attention_is_named_in_rows),
     };
     size_t n = N_OTHERS;
     for (size_t i = 0; i < N_FIXTURES; i += STEP)
