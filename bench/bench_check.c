@@ -161,7 +161,7 @@ void bench_checks_judge(const bench_checks *checks, const bench_options *options
     judge_logits(from, all, n, row);
     judge_bound(row);
     if (row->is_valid && from->config->fast_attention && row->reason[0] == 0)
-        snprintf(row->reason, sizeof row->reason, "remark: attention %.90s", row->attention);
+        snprintf(row->reason, sizeof row->reason, "remark: attention %s", row->attention);
     if (row->is_valid && from->plan.uses_blas && row->reason[0] == 0)
         snprintf(row->reason, sizeof row->reason, "remark: products by %.60s have no defined bits",
                  from->plan.products);

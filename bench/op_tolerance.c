@@ -65,6 +65,7 @@ void op_data_tolerances(const op_data *d, uint32_t row, double *out)
     if (!is_in_window(c, row)) return;
     for (uint32_t head = 0; head < c->n_heads; head++, out += c->head_dim) {
         double a = head_extremes(d, row, head, out);
-        for (uint32_t i = 0; i < c->head_dim; i++) out[i] *= (double)FAST_ATTENTION_TOLERANCE * (1.0 + a);
+        double length = fmax(1.0, (op_case_position(c, row) + 1) * 0x1p-16);
+        for (uint32_t i = 0; i < c->head_dim; i++) out[i] *= (double)FAST_ATTENTION_TOLERANCE * (1.0 + a) * length;
     }
 }

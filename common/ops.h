@@ -231,15 +231,15 @@ typedef struct op_attention {
 //   weights p_j = e^(s_j - the largest score so far) are rounded to fp16, times 2^15; sums of p_j v_jd over a block,
 //   their merge with those of blocks before, and the sum of the rounded p_j are fp32. No order is defined, and
 //   exponentials may be off by 2^-22.
-// For up to 2^16 positions, with A = max_j scale * sum_d |q_d k_jd| (where |q_d| counts as 2^-29 of the head's largest
-// at least) and V_d = max_j |v_jd| over the positions that the row sees:
-//   |y_d - exact y_d| <= FAST_ATTENTION_TOLERANCE * (1 + A) * V_d
+// Of a row that sees n positions, with A = max_j scale * sum_d |q_d k_jd| (where |q_d| counts as 2^-29 of the head's
+// largest at least) and V_d = max_j |v_jd| over them:
+//   |y_d - exact y_d| <= FAST_ATTENTION_TOLERANCE * (1 + A) * V_d * max(1, n / 2^16)
 // Errors e_j of at most E in the scores move y_d by at most E * V_d: its derivative is sum_j w_j e_j (v_jd - y_d), and
 // values lie V_d from their mean at most, on average. Rounding q is such an error of 2^-11 A, and rounding p one of
 // 2^-11; what fp16 loses below its normal numbers is 2^-40 of the largest q, and 2^-40 of the largest p for each
 // position. That is half of the tolerance. The other half is for fp32, here and in OP_ATTENTION: for sums over a head,
-// 2^-14 A (tensor cores cut off instead of rounding), for 2^10 merges by approximate exponentials 2^-12 + 2^-13, for
-// the merges of OP_ATTENTION 2^-14.
+// 2^-14 A (tensor cores cut off instead of rounding), for the 2^10 merges of 2^16 positions by approximate exponentials
+// 2^-12 + 2^-13, for the merges of OP_ATTENTION 2^-14.
 #define FAST_ATTENTION_WINDOW    16u
 #define FAST_ATTENTION_TOLERANCE 0x1p-10f
 static inline bool fast_attention_takes(uint32_t head_dim) { return head_dim % 8 == 0 && head_dim <= 128; }

@@ -109,7 +109,7 @@ static void set_attention(const hparams *hp, const tern_plan_options *o, tern_pl
                  "as defined: fast attention takes heads of multiples of 8 up to 128 values, not of %u", hp->head_dim);
     else
         snprintf(plan->attention, sizeof plan->attention,
-                 "fast for prompts: not bit-equal, error at most 2^-10 (1 + max score) max |v|");
+                 "fast for prompts: not bit-equal, error at most 2^-10 (1 + A) max |v|, see common/ops.h");
 }
 
 // How products are computed, in words.
