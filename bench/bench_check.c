@@ -116,7 +116,7 @@ static void judge_logits(const bench_instance *from, const bench_instance *all, 
             other->plan.weights != TERN_WEIGHTS_STORED || a->i2s_layout != b->i2s_layout)
             continue;
         bool is_same = from->plan.weights == TERN_WEIGHTS_STORED && a->act == b->act && a->head == b->head &&
-                       a->kv_k == b->kv_k && a->kv_v == b->kv_v;
+                       a->kv_k == b->kv_k && a->kv_v == b->kv_v && a->fast_attention == b->fast_attention;
         if (is_same && from->logits_hash != other->logits_hash)
             bench_row_refuse(row, "its logits differ from those of the same model on %s with %u threads",
                              other->device.name, other->plan.n_threads);
@@ -160,6 +160,8 @@ void bench_checks_judge(const bench_checks *checks, const bench_options *options
     judge_device(checks, from, row);
     judge_logits(from, all, n, row);
     judge_bound(row);
+    if (row->is_valid && from->config->fast_attention && row->reason[0] == 0)
+        snprintf(row->reason, sizeof row->reason, "remark: attention %s", row->attention);
     if (row->is_valid && from->plan.uses_blas && row->reason[0] == 0)
         snprintf(row->reason, sizeof row->reason, "remark: products by %.60s have no defined bits",
                  from->plan.products);

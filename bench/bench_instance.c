@@ -23,7 +23,8 @@ bool bench_instance_serves(const bench_instance *b, const bench_config *config)
            c->weights == config->weights && c->act == config->act && c->i2s_layout == config->i2s_layout &&
            c->layout == config->layout && c->head == config->head && c->embedding == config->embedding &&
            c->n_gpu_layers == config->n_gpu_layers && c->n_streamed == config->n_streamed && c->kv_k == config->kv_k &&
-           c->kv_v == config->kv_v && c->n_threads == config->n_threads && c->n_batch == config->n_batch &&
+           c->kv_v == config->kv_v && c->fast_attention == config->fast_attention &&
+           c->n_threads == config->n_threads && c->n_batch == config->n_batch &&
            (!b->is_split || b->only_depth == config->test.n_depth);
 }
 
@@ -106,8 +107,16 @@ tern_status bench_instance_plan(bench_instance *b, const bench_options *options,
     o.n_gpu_layers = c->n_gpu_layers;
     o.n_streamed = c->n_streamed;
     o.is_eager = options->is_eager;
+    o.fast_attention = c->fast_attention;
     o.memory_budget = options->memory;
-    return tern_plan_make(b->model, &o, &b->plan, err);
+    status = tern_plan_make(b->model, &o, &b->plan, err);
+    if (status == TERN_OK && c->fast_attention && !b->plan.fast_attention && options->note != NULL) {
+        char text[256];
+        snprintf(text, sizeof text, "%.60s: --fast-attention does nothing: attention %s", b->info.name,
+                 b->plan.attention);
+        options->note(options->user, text);
+    }
+    return status;
 }
 
 // ---- evaluation

@@ -185,9 +185,11 @@ static void describe_model(bench_row *row, const bench_instance *from)
     bool says_so = strncmp(info->name, "synthetic", 9) == 0;
     bool names_head = plan->head != TERN_HEAD_STORED;
     snprintf(row->head, sizeof row->head, "%s", tern_head_name(plan->head));
-    snprintf(row->model_type, sizeof row->model_type, "%s%s %s%s%s%s", info->name,
+    row->fast_attention = plan->fast_attention;
+    snprintf(row->attention, sizeof row->attention, "%s", plan->attention);
+    snprintf(row->model_type, sizeof row->model_type, "%s%s %s%s%s%s%s", info->name,
              info->is_synthetic && !says_so ? " (synthetic)" : "", row->weights, names_head ? ", " : "",
-             names_head ? row->head : "", names_head ? " head" : "");
+             names_head ? row->head : "", names_head ? " head" : "", plan->fast_attention ? ", fast attention" : "");
     row->is_synthetic = info->is_synthetic;
     row->model_n_params = info->n_params;
     row->model_size = plan->bytes_ternary + plan->bytes_dense + plan->bytes_embedding + plan->bytes_head +

@@ -36,10 +36,11 @@ typedef struct bench_config {
     tern_embedding embedding;
     int32_t n_gpu_layers, n_streamed;
     tern_kv_type kv_k, kv_v;
-    uint32_t n_threads; // CPU threads; 0: all this process may use
-    uint32_t n_batch;   // rows of one evaluation at the most
-    uint32_t n_seq;     // sequences decoded together; 1 to BENCH_MAX_SEQ
-    bench_test test;    // of each sequence
+    bool fast_attention; // as in tern_plan_options
+    uint32_t n_threads;  // CPU threads; 0: all this process may use
+    uint32_t n_batch;    // rows of one evaluation at the most
+    uint32_t n_seq;      // sequences decoded together; 1 to BENCH_MAX_SEQ
+    bench_test test;     // of each sequence
 } bench_config;
 
 #define BENCH_MAX_SEQ 64 // the logits of so many rows are computed inside the evaluation for every vocabulary met
@@ -92,6 +93,8 @@ typedef struct bench_row {
     char
         weights[8]; // "t64", "t80"; "dense": a float model as stored; "f16", "f32": a float twin as the device holds it
     char products[64]; // how matrices are multiplied: "as defined", or the plan's words for a twin
+    bool fast_attention;
+    char attention[96]; // how: "as defined", or the plan's words
     bool is_synthetic;
     char head[8]; // "stored", "f16", "int8", "int4"
     uint32_t n_layers_streamed;

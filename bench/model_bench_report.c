@@ -107,6 +107,8 @@ static void set_own_fields(json_t *o, const bench_row *r)
     report_set_text(o, "head", r->head);
     report_set_count(o, "n_layers_streamed", r->n_layers_streamed);
     report_set_text(o, "products", r->products);
+    json_object_set_new(o, "fast_attention", json_boolean(r->fast_attention));
+    report_set_text(o, "attention", r->attention);
     report_set_text(o, "device", r->device);
     json_object_set_new(o, "eager", json_boolean(r->is_eager));
     report_set_text(o, "order", r->is_interleaved ? "interleaved" : "sequential");
@@ -123,7 +125,7 @@ static json_t *row_json(const bench_row *r, bool with_energy)
     set_llama_fields(o, r);
     set_own_fields(o, r);
     if (with_energy) set_energy_fields(o, &r->energy);
-    size_t n_expected = 25 + 37 + (with_energy ? 8 : 0);
+    size_t n_expected = 25 + 39 + (with_energy ? 8 : 0);
     if (json_object_size(o) == n_expected) return o;
     json_decref(o);
     return NULL;

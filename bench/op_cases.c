@@ -73,7 +73,8 @@ static uint64_t case_macs(const op_case *c)
     case OP_EMBED: return rows * c->k;
     case OP_HEAD_NORM: return rows * c->n_heads * c->head_dim;
     case OP_ROPE_KV: return rows * (c->n_heads + 2 * c->n_kv_heads) * c->head_dim;
-    case OP_ATTENTION: {
+    case OP_ATTENTION:
+    case OP_FAST_ATTENTION: {
         uint64_t n_positions = 0;
         for (uint32_t m = 0; m < c->m; m++) n_positions += op_case_position(c, m) + 1;
         return n_positions * c->n_heads * c->head_dim * 2;
@@ -120,6 +121,7 @@ static void describe_shape(const op_case *c, char *out, size_t n_bytes)
                  c->n_dims, c->adjacent ? "adjacent" : "half", kv[c->k_type], kv[c->v_type], rows[c->rows], c->first);
         break;
     case OP_ATTENTION:
+    case OP_FAST_ATTENTION:
         snprintf(out, n_bytes, "H=%u/%u D=%u k=%s v=%s %s+%u", c->n_heads, c->n_kv_heads, c->head_dim, kv[c->k_type],
                  kv[c->v_type], rows[c->rows], c->first);
         break;
@@ -818,6 +820,56 @@ static void add_attention_prompts(case_list *list)
     add(list, c);
 }
 
+// Windows whole and cut, of one sequence and of several, every kind of sharing, head sizes at and between those of
+// kernels, contexts from empty to several groups, with ends of blocks inside windows; and batches of prompts and
+// decoding.
+static void add_fast_attention(case_list *list)
+{
+    static const uint32_t rows[] = {7, 8, 16, 23, 24, 40, 64, 129}, first[] = {0, 1, 63, 120, 300};
+    static const uint32_t heads[][2] = {{4, 1}, {2, 2}, {9, 1}, {6, 2}, {1, 1}, {5, 1}};
+    static const uint32_t dims[] = {64, 80, 128, 8, 96, 104, 32};
+    op_case c = {.kind = OP_FAST_ATTENTION, .k_type = KV_F16, .v_type = KV_F16};
+    size_t n = 0;
+    for (size_t i = 0; i < COUNT(rows); i++)
+        for (size_t j = 0; j < COUNT(first); j++, n++) {
+            c.m = rows[i];
+            c.first = first[j];
+            c.n_heads = heads[n % COUNT(heads)][0];
+            c.n_kv_heads = heads[n % COUNT(heads)][1];
+            c.head_dim = dims[n % COUNT(dims)];
+            c.rows = n % 3 == 2 ? ROWS_PROMPTS : ROWS_PREFILL;
+            c.gap = 16 * (uint32_t)(n % 2);
+            add(list, c);
+        }
+    c = (op_case){.kind = OP_FAST_ATTENTION,
+                  .m = 40,
+                  .n_heads = 4,
+                  .n_kv_heads = 2,
+                  .head_dim = 64,
+                  .k_type = KV_F16,
+                  .v_type = KV_F16,
+                  .rows = ROWS_MIXED};
+    add(list, c);
+    c.rows = ROWS_DECODE;
+    add(list, c);
+    c.rows = ROWS_PREFILL;
+    c.first = 250;
+    for (int recipe = RECIPE_ZEROS; recipe <= RECIPE_SMALL; recipe++) {
+        c.recipe = (op_recipe)recipe;
+        add(list, c);
+    }
+    c.recipe = RECIPE_RANDOM;
+    c.n_heads = c.n_kv_heads = 1;
+    c.first = 1100; // states in working memory, where positions are spread
+    add(list, c);
+    c.head_dim = 128; // a prompt of the 2B-4T geometry
+    c.n_heads = 20;
+    c.n_kv_heads = 5;
+    c.m = 512;
+    c.first = 0;
+    add(list, c);
+}
+
 tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
 {
     case_list list = {0};
@@ -834,6 +886,7 @@ tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
     add_rope_kv(&list);
     add_attention(&list);
     add_attention_prompts(&list);
+    add_fast_attention(&list);
     add_top_k(&list);
     add_advance(&list);
     add_t80(&list);

@@ -443,13 +443,26 @@ static tern_status make_advance(op_data *d, tern_error *err)
 tern_status op_data_create(const op_case *c, op_data **out, tern_error *err)
 {
     static tern_status (*const make[OP_N_KINDS])(op_data *, tern_error *) = {
-        [OP_EMBED] = make_embed,           [OP_NORM] = make_norm,         [OP_HEAD_NORM] = make_head_norm,
-        [OP_NORM_QUANT] = make_norm_quant, [OP_QUANT] = make_quant,       [OP_QUANT2] = make_quant,
-        [OP_TERNARY_MM] = make_ternary_mm, [OP_DENSE_MM] = make_dense_mm, [OP_ROPE_KV] = make_rope_kv,
-        [OP_ATTENTION] = make_attention,   [OP_GATE] = make_gate,         [OP_RESIDUAL] = make_residual,
-        [OP_GATHER] = make_gather,         [OP_TOP_K] = make_top_k,       [OP_BLAS_MM] = make_dense_mm,
-        [OP_INT_MM] = make_int_mm,         [OP_RESCORE] = make_rescore,   [OP_ADVANCE] = make_advance,
+        [OP_EMBED] = make_embed,
+        [OP_NORM] = make_norm,
+        [OP_HEAD_NORM] = make_head_norm,
+        [OP_NORM_QUANT] = make_norm_quant,
+        [OP_QUANT] = make_quant,
+        [OP_QUANT2] = make_quant,
+        [OP_TERNARY_MM] = make_ternary_mm,
+        [OP_DENSE_MM] = make_dense_mm,
+        [OP_ROPE_KV] = make_rope_kv,
+        [OP_ATTENTION] = make_attention,
+        [OP_GATE] = make_gate,
+        [OP_RESIDUAL] = make_residual,
+        [OP_GATHER] = make_gather,
+        [OP_TOP_K] = make_top_k,
+        [OP_BLAS_MM] = make_dense_mm,
+        [OP_INT_MM] = make_int_mm,
+        [OP_RESCORE] = make_rescore,
+        [OP_ADVANCE] = make_advance,
         [OP_BLAS_INT_MM] = make_int_mm,
+        [OP_FAST_ATTENTION] = make_attention,
     };
     op_data *d = calloc(1, sizeof *d);
     if (d == NULL) return error_set(err, TERN_HOST_MEMORY, "no memory for op case %s", c->name);

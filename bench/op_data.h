@@ -40,4 +40,8 @@ typedef struct op_data {
 tern_status op_data_create(const op_case *c, op_data **out, tern_error *err);
 void op_data_free(op_data *data);
 
+// op_tolerance.c: how far a row of OP_FAST_ATTENTION's y may be from that of OP_ATTENTION, as ops.h says; 0 for rows
+// that have its bits. out: [n_heads * head_dim].
+void op_data_tolerances(const op_data *data, uint32_t row, double *out);
+
 #endif

@@ -1,6 +1,7 @@
 // Running op cases and judging the results; see op_run.h.
 #include "op_run.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -255,6 +256,44 @@ static void describe_element(const op_region *r, const uint8_t *at, char *out, s
         snprintf(out, n_bytes, "0x%02x", bits);
 }
 
+static float float_at(const uint8_t *at)
+{
+    float x;
+    memcpy(&x, at, sizeof x);
+    return x;
+}
+
+// y of fast attention: no element further from that of attention than it may be; NaN never is near enough.
+static void compare_within(const op_data *data, const op_region *r, const uint8_t *expected, const uint8_t *actual,
+                           op_outcome *out)
+{
+    size_t n_columns = r->width / sizeof(float), n_beyond = 0;
+    double *tolerances = malloc(n_columns * sizeof *tolerances), worst = 0.0;
+    char first[128] = "";
+    if (tolerances == NULL) {
+        fail(out, "no memory for the tolerances of %s", r->name);
+        return;
+    }
+    for (uint32_t row = 0; row < r->n_rows; row++) {
+        op_data_tolerances(data, row, tolerances);
+        for (size_t i = 0; i < n_columns; i++) {
+            size_t at = row * r->stride + i * sizeof(float);
+            float want = float_at(expected + at), got = float_at(actual + at);
+            double off = fabs((double)got - (double)want);
+            if (off <= tolerances[i] && (tolerances[i] > 0.0 || memcmp(expected + at, actual + at, sizeof want) == 0)) {
+                worst = tolerances[i] > 0.0 && off / tolerances[i] > worst ? off / tolerances[i] : worst;
+                continue;
+            }
+            if (n_beyond++ == 0)
+                snprintf(first, sizeof first, "%s[%u][%zu]: expected %.9g within %.3g, got %.9g", r->name, row, i,
+                         (double)want, tolerances[i], (double)got);
+        }
+    }
+    free(tolerances);
+    out->error_share = worst;
+    if (n_beyond > 0) fail(out, "%s; %zu of %zu elements are too far off", first, n_beyond, r->n_rows * n_columns);
+}
+
 static void compare_region(const op_region *r, const uint8_t *expected, const uint8_t *actual, op_outcome *out)
 {
     if (memcmp(expected, actual, r->n_bytes) == 0) return;
@@ -285,9 +324,14 @@ void op_compare(const op_data *data, const op_image *reference, const op_image *
         return;
     }
     if (reference->flag != UINT32_MAX) return; // what else was written is unspecified (ops.h)
-    for (size_t i = 0; i < data->n_regions && out->verdict == VERDICT_PASSED; i++)
-        if (data->regions[i].role != REGION_INPUT)
-            compare_region(&data->regions[i], reference->regions[i] + GUARD, subject->regions[i] + GUARD, out);
+    for (size_t i = 0; i < data->n_regions && out->verdict == VERDICT_PASSED; i++) {
+        const op_region *r = &data->regions[i];
+        const uint8_t *expected = reference->regions[i] + GUARD, *actual = subject->regions[i] + GUARD;
+        if (r->role == REGION_OUTPUT && !op_has_defined_bits(data->op.kind))
+            compare_within(data, r, expected, actual, out);
+        else if (r->role != REGION_INPUT)
+            compare_region(r, expected, actual, out);
+    }
 }
 
 // Counts of an image's region: elements that are not zero, and floats still 0xffffffff.
@@ -355,12 +399,14 @@ tern_status op_case_run(const op_case *c, op_runner *reference, op_runner *const
     op_data *data = NULL;
     tern_status status = op_data_create(c, &data, err);
     if (status != TERN_OK) return status;
+    if (c->kind == OP_FAST_ATTENTION) data->op.kind = OP_ATTENTION; // what it stands for
     if (op_execute(reference, data, &expected, &local) != TERN_OK)
         fail(&outcome, "reference: %.230s", local.message);
     else if (expected.is_skipped)
         fail(&outcome, "reference: cannot run it: %s", expected.reason);
     else
         op_check_reference(data, &expected, &outcome);
+    data->op.kind = c->kind;
 
     char skipped[sizeof outcome.text] = "";
     for (size_t i = 0; i < n_subjects && outcome.verdict == VERDICT_PASSED; i++) {

@@ -2,7 +2,8 @@
 //
 // Every operand gets a buffer of its own with guard bytes before and behind; outputs start as NaN; weights go up in
 // blocks of uneven height and come down again in other blocks. A case passes if the reference's bits came out, guards,
-// gaps between rows and inputs are untouched, and the flag word agrees.
+// gaps between rows and inputs are untouched, and the flag word agrees. Of an op without defined bits the reference
+// runs the one it stands for, and the difference must be within the stated error.
 #ifndef TERN_BENCH_OP_RUN_H
 #define TERN_BENCH_OP_RUN_H
 
@@ -13,8 +14,9 @@ typedef enum op_verdict { VERDICT_PASSED, VERDICT_FAILED, VERDICT_SKIPPED } op_v
 
 typedef struct op_outcome {
     op_verdict verdict;
-    char text[256]; // why it failed or was skipped; "" for a pass
-    uint64_t ns;    // wall time of the case, reference included where it ran
+    char text[256];     // why it failed or was skipped; "" for a pass
+    uint64_t ns;        // wall time of the case, reference included where it ran
+    double error_share; // of the tolerance of an op without defined bits, the largest that was needed
 } op_outcome;
 
 // An open device with a stream.
@@ -48,7 +50,8 @@ tern_status op_weights_create(op_runner *runner, const op_data *data, weights **
 tern_status op_buffers_create(op_runner *runner, const op_data *data, buffer **buffers, op *o, tern_error *err);
 
 // Whether the reference's image means anything: magnitude where the recipe has some, no element left unwritten, the
-// flag as the recipe demands. And whether the subject's image has the same bits. Both fill `out` with passed or failed.
+// flag as the recipe demands. And whether the subject's image has the same bits, or is as near as the op must be. Both
+// fill `out` with passed or failed.
 void op_check_reference(const op_data *data, const op_image *image, op_outcome *out);
 void op_compare(const op_data *data, const op_image *reference, const op_image *subject, op_outcome *out);
 

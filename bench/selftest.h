@@ -1,5 +1,6 @@
-// The self-test: every op case of a level on one device, compared bit for bit with the reference device. What `tern
-// selftest` runs on a user's machine and what the conformance tests run in a build; the cases are those of op_cases.h.
+// The self-test: every op case of a level on one device, compared bit for bit with the reference device (fast
+// attention: within its stated error, where the device has it). What `tern selftest` runs on a user's machine and what
+// the conformance tests run in a build; the cases are those of op_cases.h.
 #ifndef TERN_BENCH_SELFTEST_H
 #define TERN_BENCH_SELFTEST_H
 

@@ -32,6 +32,7 @@ typedef struct device_facts {
     bool is_in_memory;                  // weights lie in this process's memory: see weights_desc.image
     const char *blas_name;              // static, what blas_mm calls: "CLBlast Sgemm"; NULL: no BLAS
     dense_type blas_type;               // the weights it takes, F16 or F32
+    bool has_fast_attention;            // runs fast_attention
     uint64_t bytes_open;                // device memory that device_open takes for itself (scratch, staging)
     uint64_t bytes_context;             // what the driver takes beside that: an allowance, not in device_allocated
 } device_facts;

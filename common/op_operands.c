@@ -244,7 +244,8 @@ tern_status op_check_operands(const operand_access *access, const device *d, con
     case OP_DENSE_MM:
     case OP_BLAS_MM: return check_dense_mm(c, &o->dense_mm);
     case OP_ROPE_KV: return check_rope_kv(c, &o->rope_kv);
-    case OP_ATTENTION: return check_attention(c, &o->attention);
+    case OP_ATTENTION:
+    case OP_FAST_ATTENTION: return check_attention(c, &o->attention);
     case OP_GATE: return check_gate(c, &o->gate);
     case OP_RESIDUAL: return check_residual(c, &o->residual);
     case OP_GATHER: return check_gather(c, &o->gather);

@@ -152,6 +152,14 @@ static const char *refuse_attention(const op_attention *a)
     return a->ld_q < width || a->ld_y < width ? ROWS_TOO_SHORT : NULL;
 }
 
+static const char *refuse_fast_attention(const op_attention *a)
+{
+    if (a->cache.k_type != KV_F16 || a->cache.v_type != KV_F16) return "fast attention takes f16 K and V";
+    if (!fast_attention_takes(a->cache.head_dim))
+        return "fast attention takes head dimensions that are multiples of 8, up to 128";
+    return refuse_attention(a);
+}
+
 static const char *refuse_gate(const op_gate *a)
 {
     const char *reason = refuse_rows(a->n, a->ld_y);
@@ -197,6 +205,7 @@ const char *op_refusal(const operand_access *access, const op *o)
     case OP_ADVANCE: return refuse_advance(&o->advance);
     case OP_BLAS_MM: return refuse_blas_mm(access, &o->dense_mm);
     case OP_BLAS_INT_MM: return refuse_blas_int_mm(access, &o->int_mm);
+    case OP_FAST_ATTENTION: return refuse_fast_attention(&o->attention);
     case OP_N_KINDS: break;
     }
     return "there is no such op";

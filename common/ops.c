@@ -23,6 +23,7 @@ const char *op_kind_name(op_kind kind)
     case OP_ADVANCE: return "advance";
     case OP_BLAS_MM: return "blas_mm";
     case OP_BLAS_INT_MM: return "blas_int_mm";
+    case OP_FAST_ATTENTION: return "fast_attention";
     case OP_N_KINDS: break;
     }
     return "unknown";

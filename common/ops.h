@@ -57,10 +57,15 @@ typedef enum op_kind {
     OP_INT_MM,
     OP_RESCORE,
     OP_ADVANCE,
-    OP_BLAS_MM,     // the one op without defined bits, for baselines
-    OP_BLAS_INT_MM, // what integer products are measured beside
+    // Without defined bits, for whom asks for them by name:
+    OP_BLAS_MM,        // baselines
+    OP_BLAS_INT_MM,    // what integer products are measured beside
+    OP_FAST_ATTENTION, // attention of prompts within a stated error
     OP_N_KINDS
 } op_kind;
+
+// Whether every backend gives an op the same bits.
+static inline bool op_has_defined_bits(op_kind kind) { return kind < OP_BLAS_MM; }
 
 // Quantised rows. codes: int8, `ld` per row, those behind the row's length 0. ld is a multiple of 64 and covers the
 // granules of the weights: the length rounded up to 64 for T64, to QUANTIZED_STEP for T80. quantized_ld does for both,
@@ -237,6 +242,26 @@ typedef struct op_attention {
     uint32_t n_heads, ld_q, ld_y;
 } op_attention;
 
+// OP_FAST_ATTENTION: the same attention over f16 K and V, with both products in fp16 on tensor cores: no defined bits,
+// but a stated error. It concerns the rows of windows: FAST_ATTENTION_WINDOW rows from a multiple of that on, of which
+// at least half exist and which all belong to one table. The others have the bits of OP_ATTENTION.
+//   q is rounded to fp16, after a power of two brought the head's values below 2^15; sums of q_d k_jd are fp32;
+//   weights p_j = e^(s_j - the largest score so far) are rounded to fp16, times 2^15; sums of p_j v_jd over a block,
+//   their merge with those of blocks before, and the sum of the rounded p_j are fp32. No order is defined, and
+//   exponentials may be off by 2^-22.
+// Of a row that sees n positions, with A = max_j scale * sum_d |q_d k_jd| (where |q_d| counts as 2^-29 of the head's
+// largest at least) and V_d = max_j |v_jd| over them:
+//   |y_d - exact y_d| <= FAST_ATTENTION_TOLERANCE * (1 + A) * V_d * max(1, n / 2^16)
+// Errors e_j of at most E in the scores move y_d by at most E * V_d: its derivative is sum_j w_j e_j (v_jd - y_d), and
+// values lie V_d from their mean at most, on average. Rounding q is such an error of 2^-11 A, and rounding p one of
+// 2^-11; what fp16 loses below its normal numbers is 2^-40 of the largest q, and 2^-40 of the largest p for each
+// position. That is half of the tolerance. The other half is for fp32, here and in OP_ATTENTION: for sums over a head,
+// 2^-14 A (tensor cores cut off instead of rounding), for the 2^10 merges of 2^16 positions by approximate exponentials
+// 2^-12 + 2^-13, for the merges of OP_ATTENTION 2^-14.
+#define FAST_ATTENTION_WINDOW    16u
+#define FAST_ATTENTION_TOLERANCE 0x1p-10f
+static inline bool fast_attention_takes(uint32_t head_dim) { return head_dim % 8 == 0 && head_dim <= 128; }
+
 // y_i = gate(x_i, x_{n+i}), i < n: row m of x holds the gate projection, then the up projection, n values each.
 typedef struct op_gate {
     view x, y;
@@ -285,7 +310,7 @@ typedef struct op {
         op_ternary_mm ternary_mm;
         op_dense_mm dense_mm; // OP_DENSE_MM and OP_BLAS_MM
         op_rope_kv rope_kv;
-        op_attention attention;
+        op_attention attention; // OP_ATTENTION and OP_FAST_ATTENTION
         op_gate gate;
         op_residual residual;
         op_gather gather;

@@ -563,8 +563,9 @@ __device__ __forceinline__ void attend(const attention_args &a, const query_run 
     if (!arrives_last(counter, n_splits, arrived)) return;
     for (uint32_t i = 0; i < r.n; i++) {
         __syncthreads(); // p is free
-        fold_spread(a, attention_states(a, query_row(a, r, i), query_head(a, r, i)), output(a, r, (int)i),
-                    (uint32_t)s.position[i] / (KV_BLOCK * N_WARPS) + 1, s.p, s.p + ATTENTION_THREADS, s.m);
+        fold_spread<ATTENTION_THREADS>(a, attention_states(a, query_row(a, r, i), query_head(a, r, i)),
+                                       output(a, r, (int)i), (uint32_t)s.position[i] / (KV_BLOCK * N_WARPS) + 1, s.p,
+                                       s.p + ATTENTION_THREADS, s.m);
     }
 }
 
@@ -661,9 +662,10 @@ tern_status cuda_attention(stream *s, const op *o, tern_error *err)
     a.flag = kv_is_integer(p->cache.k_type) || kv_is_integer(p->cache.v_type) ? (unsigned *)cuda_at(o->flag) : nullptr;
     a.place = o->place;
 
-    a.skips_windows = attention_prefill_takes(d, &a);
+    bool is_fast = o->kind == OP_FAST_ATTENTION;
+    a.skips_windows = is_fast || attention_prefill_takes(d, &a);
     if (a.skips_windows) {
-        tern_status status = attention_prefill(s, a, err);
+        tern_status status = is_fast ? attention_fast(s, a, err) : attention_prefill(s, a, err);
         if (status != TERN_OK) return status;
     }
 

@@ -22,12 +22,6 @@
 #define SUM_ZERO  0x4b400000
 #define SUM_FLOAT 0x1.8p23f
 
-#if defined(TERN_CUDA_SHIM) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800)
-#define PREFILL_HAS_MMA 1
-#else
-#define PREFILL_HAS_MMA 0 // empty kernels: the host never chooses them below sm_80
-#endif
-
 namespace
 {
 
@@ -44,13 +38,6 @@ template <int DIMS> struct prefill_shape {
     static constexpr int PITCH = DIMS + 16;
     static constexpr int V = KV_BLOCK * PITCH, SCALES = 2 * V, STAGE = SCALES + 2 * KV_BLOCK * 4;
     static constexpr int N_STEPS = DIMS / 32, N_TILES = DIMS / 16;
-};
-
-// What a thread block works at: windows of one sequence, heads of a KV head.
-struct prefill_run {
-    uint32_t window, n_windows, kv_head;
-    uint32_t n_blocks; // the most that a query sees
-    const int32_t *table;
 };
 
 __device__ __forceinline__ float sum_value(int sum) { return scalar_as_float((unsigned)sum) - SUM_FLOAT; }
@@ -71,19 +58,6 @@ __device__ __forceinline__ float exp_of_negative(float x)
     p = scalar_fma(p, r, 1.0f);
     p = p * scalar_as_float((scalar_as_u32(shifted) << 23) + 0x3f800000u);
     return x < -0x1.5d51ecp+6f ? 0.0f : p;
-}
-
-// The largest of a row's values: a row is spread over four lanes.
-__device__ __forceinline__ float row_max(float x)
-{
-    x = fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 1));
-    return fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 2));
-}
-
-__device__ __forceinline__ unsigned row_max(unsigned x)
-{
-    x = max(x, __shfl_xor_sync(FULL_WARP, x, 1));
-    return max(x, __shfl_xor_sync(FULL_WARP, x, 2));
 }
 
 // From lane `i` of the four lanes of a row.
@@ -124,7 +98,7 @@ __device__ __forceinline__ unsigned low_bytes(unsigned a, unsigned b, unsigned c
 // ---- K and V into a stage
 
 template <int DIMS>
-__device__ __forceinline__ void copy_block(const attention_args &a, const prefill_run &r, uint32_t block,
+__device__ __forceinline__ void copy_block(const attention_args &a, const attention_run &r, uint32_t block,
                                            uint8_t *stage)
 {
     typedef prefill_shape<DIMS> S;
@@ -454,14 +428,15 @@ __device__ __forceinline__ uint32_t next_block(uint32_t block, uint32_t n_splits
     return block + 1 + (block % N_WARPS == N_WARPS - 1 ? N_WARPS * (n_splits - 1) : 0);
 }
 
-template <int DIMS> __device__ __forceinline__ void prefill(const attention_args &a, const prefill_run &r)
+template <int DIMS> __device__ __forceinline__ void prefill(const attention_args &a, const attention_run &r)
 {
     typedef prefill_shape<DIMS> S;
     SHARED_DYNAMIC(shared);
     SHARED_ARRAY(prefill_query, queries, N_WARPS * 16);
     SHARED_ARRAY(float, factors, 2 * ATTENTION_THREADS + 2); // of fold_spread
     uint32_t warp = threadIdx.x / 32, heads = min(a.heads_per_kv, (uint32_t)N_WARPS), chunk = blockIdx.y % a.n_chunks;
-    uint32_t n_groups = (r.n_blocks + N_WARPS - 1) / N_WARPS, n_splits = min(gridDim.z, n_groups);
+    uint32_t n_blocks = r.last / KV_BLOCK + 1; // the most that a query sees
+    uint32_t n_groups = (n_blocks + N_WARPS - 1) / N_WARPS, n_splits = min(gridDim.z, n_groups);
     if (blockIdx.z >= n_splits) return;
     bool is_spread = n_splits > 1;
     uint32_t head = chunk * heads + warp % heads; // of the KV head's
@@ -479,14 +454,14 @@ template <int DIMS> __device__ __forceinline__ void prefill(const attention_args
                    works ? (int)min(a.m - first_row, (uint32_t)ATTENTION_WINDOW) : 0,
                    reinterpret_cast<int8_t *>(shared + S::STAGE) + warp * 32 * S::PITCH);
 
-    for (uint32_t stage = 0; block < r.n_blocks; stage ^= 1) {
+    for (uint32_t stage = 0; block < n_blocks; stage ^= 1) {
         uint32_t next = next_block(block, n_splits);
         cp_async_wait<0>();
         __syncthreads(); // this stage is there, the other is used up
-        if (next < r.n_blocks) copy_block<DIMS>(a, r, next, shared + (stage ^ 1) * S::STAGE);
+        if (next < n_blocks) copy_block<DIMS>(a, r, next, shared + (stage ^ 1) * S::STAGE);
         cp_async_commit();
         w.attend_block(a, block, shared + stage * S::STAGE);
-        if (next / N_WARPS != block / N_WARPS || next >= r.n_blocks) w.end_group(a, block / N_WARPS, is_spread);
+        if (next / N_WARPS != block / N_WARPS || next >= n_blocks) w.end_group(a, block / N_WARPS, is_spread);
         block = next;
     }
     if (!w.is_finite && threadIdx.x % 32 == 0) raise_flag(a.flag, a.place);
@@ -500,43 +475,19 @@ template <int DIMS> __device__ __forceinline__ void prefill(const attention_args
         prefill_query q = queries[i];
         if (q.position < 0) continue;
         __syncthreads(); // the factors before are used up
-        fold_spread(a, attention_states(a, q.row, q.head), attention_output(a, q.row, q.head),
-                    (uint32_t)q.position / (KV_BLOCK * N_WARPS) + 1, factors, factors + ATTENTION_THREADS,
-                    factors + 2 * ATTENTION_THREADS);
+        fold_spread<ATTENTION_THREADS>(a, attention_states(a, q.row, q.head), attention_output(a, q.row, q.head),
+                                       (uint32_t)q.position / (KV_BLOCK * N_WARPS) + 1, factors,
+                                       factors + ATTENTION_THREADS, factors + 2 * ATTENTION_THREADS);
     }
-}
-
-// Block (window, KV head and chunk of its query heads, split). Windows of one sequence that stand together, as many as
-// there are warps for, are one run, whose first window does the work of all. The last windows, which see most in a
-// prompt, come first.
-template <int DIMS> __device__ __forceinline__ void find_run(const attention_args &a)
-{
-    uint32_t window = gridDim.x - 1 - blockIdx.x, per_block = a.queries;
-    if (!attention_is_window(a, window * ATTENTION_WINDOW)) return;
-    const int32_t *tables = a.kv.row_table;
-    int32_t table = tables[window * ATTENTION_WINDOW];
-    if (window % per_block != 0 && attention_is_window(a, (window - 1) * ATTENTION_WINDOW) &&
-        tables[(window - 1) * ATTENTION_WINDOW] == table)
-        return;
-    uint32_t n = 1;
-    while ((window + n) % per_block != 0 && window + n < gridDim.x &&
-           attention_is_window(a, (window + n) * ATTENTION_WINDOW) && tables[(window + n) * ATTENTION_WINDOW] == table)
-        n++;
-    unsigned position = 0;
-    for (uint32_t i = threadIdx.x % 32; i < n * ATTENTION_WINDOW; i += 32)
-        if (window * ATTENTION_WINDOW + i < a.m)
-            position = max(position, (unsigned)a.kv.row_position[window * ATTENTION_WINDOW + i]);
-    prefill_run r = {window, n, blockIdx.y / a.n_chunks, warp_max(position) / KV_BLOCK + 1,
-                     kv_table(a.kv, window * ATTENTION_WINDOW)};
-    prefill<DIMS>(a, r);
 }
 
 template <int DIMS>
 __global__ void __launch_bounds__(ATTENTION_THREADS, DIMS == 64 ? 3 : 2) attention_int8_prefill(attention_args a)
 {
     griddep_wait();
-#if PREFILL_HAS_MMA
-    find_run<DIMS>(a);
+#if ATTENTION_HAS_MMA
+    attention_run r;
+    if (attention_find_run(a, &r)) prefill<DIMS>(a, r);
 #endif
 }
 
@@ -559,20 +510,7 @@ bool attention_prefill_takes(const device *d, const attention_args *a)
 
 tern_status attention_prefill(stream *s, attention_args a, tern_error *err)
 {
-    const device *d = s->device;
-    uint32_t n_windows = ceil_div(a.m, ATTENTION_WINDOW), heads = min(a.heads_per_kv, (uint32_t)N_WARPS);
-    a.queries = N_WARPS / heads; // windows of a thread block
-    a.n_chunks = ceil_div(a.heads_per_kv, heads);
-    uint32_t n_kv_heads = a.n_heads / a.heads_per_kv;
-
-    // Groups are spread where rows and heads alone leave the device idle, as far as working memory goes.
-    uint64_t n_blocks = (uint64_t)ceil_div(n_windows, a.queries) * n_kv_heads * a.n_chunks;
-    uint64_t n_splits = 2 * (uint64_t)d->n_sms / n_blocks;
-    uint64_t state_bytes = (uint64_t)a.m * a.n_heads * a.n_groups * (uint64_t)(a.kv.head_dim + 2) * sizeof(float);
-    if (n_splits > a.n_groups) n_splits = a.n_groups;
-    if (n_splits < 1 || (uint64_t)n_windows * n_kv_heads * a.n_chunks > CUDA_COUNTERS || state_bytes > d->scratch_bytes)
-        n_splits = 1;
-    dim3 grid(n_windows, n_kv_heads * a.n_chunks, (unsigned)n_splits);
+    dim3 grid = attention_window_grid(s->device, N_WARPS, 2, &a);
     switch ((a.kv.head_dim + 31) / 32) {
     case 2: return launch<64>(s, a, "attention_int8_prefill_64", grid, err);
     case 3: return launch<96>(s, a, "attention_int8_prefill_96", grid, err);

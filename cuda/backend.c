@@ -65,6 +65,7 @@ static tern_status device_describe(size_t index, device_facts *out, tern_error *
                           .memory_free = p.totalGlobalMem,
                           .blas_name = "cuBLAS GemmEx",
                           .blas_type = DENSE_F16};
+    facts.has_fast_attention = cuda_has_fast_attention(10 * p.major + p.minor);
     facts.bytes_open = CUDA_SCRATCH_BYTES + CUDA_UPLOAD_SLOT + CUDA_COUNTERS * sizeof(unsigned);
     facts.bytes_context = CUDA_CONTEXT_BYTES;
     snprintf(facts.name, sizeof facts.name, "cuda%d", (int)index);
@@ -216,8 +217,11 @@ static const operand_access operands = {buffer_bytes, weights_device, cuda_weigh
 static const char *refuse(device *d, const op *o)
 {
     const char *reason = op_refusal(&operands, o);
-    if (reason == NULL && o->kind >= OP_BLAS_MM) reason = cuda_blas_refusal(d, o);
-    return reason;
+    if (reason != NULL) return reason;
+    if (o->kind == OP_BLAS_MM || o->kind == OP_BLAS_INT_MM) return cuda_blas_refusal(d, o);
+    if (o->kind == OP_FAST_ATTENTION && !cuda_has_fast_attention(d->capability))
+        return "fast attention needs the tensor cores of sm_80 or later";
+    return NULL;
 }
 
 static bool supports(device *d, const op *o, const char **reason)
@@ -249,6 +253,7 @@ static tern_status enqueue(stream *s, const op *o, tern_error *err)
         [OP_RESCORE] = cuda_rescore,
         [OP_ADVANCE] = cuda_advance,
         [OP_BLAS_INT_MM] = cuda_blas_int_mm,
+        [OP_FAST_ATTENTION] = cuda_attention,
     };
     device *d = s->device;
     const char *refusal = refuse(d, o);

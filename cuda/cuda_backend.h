@@ -119,6 +119,8 @@ struct weights {
     size_t all_bytes; // with the scales
 };
 
+static inline bool cuda_has_fast_attention(int capability) { return capability >= 80; }
+
 static inline uint8_t *cuda_at(view v) { return v.buffer->data + v.offset; }
 static inline uint32_t cuda_padded_rows(uint32_t n_rows) { return (n_rows + 15) / 16 * 16; }
 
@@ -208,7 +210,7 @@ tern_status cuda_dense_mm(stream *s, const op *o, tern_error *err);   // dense_m
 tern_status cuda_rescore(stream *s, const op *o, tern_error *err);
 tern_status cuda_int_mm(stream *s, const op *o, tern_error *err);    // int_mm.cu
 tern_status cuda_rope_kv(stream *s, const op *o, tern_error *err);   // rope_kv.cu
-tern_status cuda_attention(stream *s, const op *o, tern_error *err); // attention.cu
+tern_status cuda_attention(stream *s, const op *o, tern_error *err); // attention.cu; OP_FAST_ATTENTION too
 tern_status cuda_top_k(stream *s, const op *o, tern_error *err);     // top_k.cu
 
 // ---- blas.c: cuBLAS, opened at run time

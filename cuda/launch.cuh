@@ -46,7 +46,7 @@ tern_status cuda_launch(stream *s, const char *name, void (*kernel)(P...), dim3 
                             : cuda_launch_failed(s, name, grid.x, grid.y, grid.z, block.x, e, err);
 }
 
-static inline unsigned ceil_div(unsigned a, unsigned b) { return a / b + (a % b != 0); }
+static __host__ __device__ inline unsigned ceil_div(unsigned a, unsigned b) { return a / b + (a % b != 0); }
 
 // Lowers the step's flag word to the op's place.
 static __device__ __forceinline__ void raise_flag(unsigned *flag, unsigned place) { atomicMin(flag, place); }

@@ -89,6 +89,32 @@ static __device__ __forceinline__ float half_bits_to_float(uint32_t bits)
 #endif
 }
 
+// Two numbers to fp16, nearest even, the first in the lower half (sm_80).
+static __device__ __forceinline__ unsigned pack_halves(float low, float high)
+{
+#if defined(TERN_CUDA_SHIM)
+    return half_from_float(low) | half_from_float(high) << 16;
+#elif __CUDA_ARCH__ >= 800
+    unsigned pair;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+#else
+    return 0;
+#endif
+}
+
+// 2^x within 2^-22 of its value; for x = 0 exactly 1, for -infinity 0. Subnormal numbers count as 0.
+static __device__ __forceinline__ float exp2_approximate(float x)
+{
+#if defined(TERN_CUDA_SHIM)
+    return __builtin_exp2f(x);
+#else
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
 // ---- loads
 
 // 16 bytes that nothing writes while the kernel runs, read once: not kept in L1.
@@ -463,6 +489,56 @@ static __device__ __forceinline__ void mma_s8s8_m16n8k32(int (&c)[4], unsigned a
                  "{%0, %1, %2, %3};"
                  : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+#endif
+}
+
+// The same with fp16 operands and fp32 sums: D = A * B + C with A 16x16, B 16x8, C 16x8. Lane 4g + t holds of A, two
+// halves a word: a0 = row g, columns 2t and 2t+1; a1 = row g+8, the same columns; a2 = row g, columns 8+2t and 8+2t+1;
+// a3 = row g+8, those columns. Of B: b0 = rows 2t and 2t+1 of column g, b1 = rows 8+2t and 8+2t+1. C as above. Products
+// are exact; how the device adds them up is not documented: it was seen to cut off what lies below fp32 (here: of the
+// exact sum).
+
+#if defined(TERN_CUDA_SHIM)
+struct shim_mma_f16 {
+    unsigned a[4], b[2];
+    float *c;
+};
+
+// Rounded towards zero.
+static inline float shim_cut(double x)
+{
+    float y = (float)x;
+    bool is_too_large = (y < 0 ? -(double)y : (double)y) > (x < 0 ? -x : x);
+    return is_too_large ? scalar_as_float(scalar_as_u32(y) - 1) : y;
+}
+
+static inline void shim_mma_f32_m16n8k16(void *const *arguments)
+{
+    auto lane = [&](int i) { return static_cast<shim_mma_f16 *>(arguments[i]); };
+    auto half = [](unsigned word, int i) { return (double)half_to_float(word >> 16 * i & 0xffffu); };
+    for (int row = 0; row < 16; row++)
+        for (int column = 0; column < 8; column++) {
+            float *c = &lane(4 * (row % 8) + column / 2)->c[2 * (row / 8) + column % 2];
+            double sum = *c;
+            for (int k = 0; k < 16; k++) {
+                shim_mma_f16 *of_a = lane(4 * (row % 8) + k % 8 / 2), *of_b = lane(4 * column + k % 8 / 2);
+                sum += half(of_a->a[row / 8 + 2 * (k / 8)], k % 2) * half(of_b->b[k / 8], k % 2);
+            }
+            *c = shim_cut(sum);
+        }
+}
+#endif
+
+static __device__ __forceinline__ void mma_f16_m16n8k16(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1)
+{
+#if defined(TERN_CUDA_SHIM)
+    shim_mma_f16 lane = {{a[0], a[1], a[2], a[3]}, {b0, b1}, c};
+    shim_together(32, &lane, shim_mma_f32_m16n8k16, "mma_f16_m16n8k16");
+#elif __CUDA_ARCH__ >= 800
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #endif
 }
 

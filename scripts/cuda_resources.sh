@@ -79,7 +79,7 @@ mix() {
             sub(/[ ;].*/, "", op)
             if (op == "NOP") next
             n++
-            if (op ~ /^(IMMA|IGMMA)/) imma++
+            if (op ~ /^(IMMA|IGMMA|HMMA)/) imma++
             else if (op ~ /^IDP/) dp4a++
             else if (op ~ /^(LOP3|PLOP3|SHF|PRMT|SHL|SHR|LEA)/) logic++
             else if (op ~ /^(LDGSTS|UBLKCP)/) copies++

@@ -8,13 +8,14 @@
 #
 # Build, self-test, large op cases, equality of logits with the CPU, compute-sanitizer (memcheck, racecheck) on small
 # cases, read and copy bandwidth, products at the shapes of real models beside cuBLAS FP16, prefill and decode of
-# synthetic models. Results: OUTPUT_DIR/result.json with every step's log beside it; a summary of at most 40 lines is
+# synthetic models, prefill with and without fast attention (sm_80 and later), whose op cases the self-test holds to their
+# error. Results: OUTPUT_DIR/result.json with every step's log beside it; a summary of at most 40 lines is
 # printed last. A step whose tool is missing is reported as skipped, never as passed.
 # Exit status: 0 all passed, 1 something failed, 2 misuse, 4 no GPU.
 set -eu
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,13p' "$0" | sed 's/^# \{0,1\}//'; }
+usage() { sed -n '2,14p' "$0" | sed 's/^# \{0,1\}//'; }
 build=
 out=
 device=cuda0
@@ -129,6 +130,13 @@ say "self-test: $(field passed <"$out/selftest.out") passed, $(field failed <"$o
 $(field skipped <"$out/selftest.out") skipped"
 step large 100 "$bench" check "$device" full "ternary_mm M=1 N" || true # the reference takes most of this time
 say "large ternary products, M = 1: $(sed -n '$p' "$out/large.out")"
+cap=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sed -n '1s/\.//p' || true)
+if [ "${cap:-0}" -ge 80 ]; then
+    step fast 60 "$bench" check "$device" full fast_attention || true
+    say "fast attention, within its error: $(sed -n '$p' "$out/fast.out")"
+else
+    record fast "skipped: fast attention needs sm_80" 0
+fi
 
 same=0
 different=0
@@ -155,9 +163,11 @@ for tool in memcheck racecheck; do
     else
         step "$tool" 75 "$sanitizer" --tool "$tool" --error-exitcode 9 "$bench" check "$device" quick "M=3 N=37 K=200" ||
             true
+        [ "${cap:-0}" -lt 80 ] || step "$tool-fast" 40 "$sanitizer" --tool "$tool" --error-exitcode 9 "$bench" check \
+            "$device" quick "fast_attention M=24" || true
     fi
 done
-say "compute-sanitizer: $(grep -E '"(memcheck|racecheck)"' "$out/steps.jsonl" | field verdict | paste -sd, -)"
+say "compute-sanitizer: $(grep -E '"(memcheck|racecheck)(-fast)?"' "$out/steps.jsonl" | field verdict | paste -sd, -)"
 
 # ---- bandwidth
 read_gbps=0
@@ -245,16 +255,21 @@ model() {
     cat "$out/model-$name.out" >>"$out/models.jsonl"
 }
 # rate NAME ROW: tokens per second of a row, counted from 1.
-rate() { sed -n "$2p" "$out/model-$1.out" | field avg_ts; }
+rate() { [ ! -f "$out/model-$1.out" ] || sed -n "$2p" "$out/model-$1.out" | field avg_ts; }
 model 2b4t 60 synthetic:2b4t -p 512 -n 64
 model 2b4t-eager 60 synthetic:2b4t -p 0 -n 64 --eager
 model 8b 60 synthetic:8b -p 512 -n 64
+model 2b4t-f16 60 synthetic:2b4t -p 4096 -n 0 -ctk f16
+[ "${cap:-0}" -lt 80 ] || model 2b4t-fast 60 synthetic:2b4t -p 4096 -n 0 -ctk f16 --fast-attention
+model 2b4t-int8 60 synthetic:2b4t -p 4096 -n 0
 model 70b 150 synthetic:70b --vram 24GiB --layout t64,t80 --head int8 -p 512 -n 32
 say "models with synthetic weights: tok/s"
 for name in 2b4t 8b; do
     say "  $name: prefill 512 $(rate $name 1), decode 64 $(rate $name 2)"
 done
 say "  2b4t, decode 64 without graphs: $(rate 2b4t-eager 1)"
+say "  2b4t, prefill 4096: f16 KV $(rate 2b4t-f16 1), with fast attention $(rate 2b4t-fast 1), \
+int8 KV $(rate 2b4t-int8 1)"
 say "  70b within 24 GiB, int8 head: t64 prefill 512 $(rate 70b 1), decode 32 $(rate 70b 2); \
 t80 $(rate 70b 3), $(rate 70b 4)"
 

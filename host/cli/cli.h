@@ -116,10 +116,12 @@ void cli_announce_device(const opt_values *options, const tern_engine *engine, c
 uint64_t cli_vram_budget(const opt_values *options, uint64_t memory_total);
 // -ngl, --stream, --layout and --embedding.
 void cli_placement(const opt_values *options, tern_plan_options *out);
-// A plan's options that do not depend on the device: KV types, weights, head, placement.
+// A plan's options that do not depend on the device: KV types, weights, head, attention, placement.
 void cli_plan_options(const opt_values *options, tern_plan_options *out);
 // Says so when layers are not simply on the device.
 void cli_note_placement(const opt_values *options, const tern_plan *plan);
+// Says how attention is computed when --fast-attention is given.
+void cli_note_attention(const opt_values *options, const tern_plan *plan);
 // --act and --i2s-layout.
 void cli_model_options(const opt_values *options, tern_model_options *out);
 // Engine and model, nothing loaded. On failure what was opened is closed by cli_session_close.

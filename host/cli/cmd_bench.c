@@ -169,6 +169,7 @@ static tern_status multiply(grid *g, tern_error *err)
         c->embedding = placement.embedding;
         c->n_gpu_layers = placement.n_gpu_layers;
         c->n_streamed = placement.n_streamed;
+        c->fast_attention = options->values[OPT_FAST_ATTENTION].given;
         c->act = (tern_act)options->values[OPT_ACT].integer;
         c->i2s_layout = (tern_i2s_layout)options->values[OPT_I2S_LAYOUT].integer;
         bool is_again = c->weights == TERN_WEIGHTS_F16 && head + layout > 0; // twins have neither head nor layout

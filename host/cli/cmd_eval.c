@@ -113,12 +113,12 @@ static tern_status evaluate(eval *e, tern_error *err)
 static int print_json(const eval *e)
 {
     const eval_result *r = &e->result;
-    json_t *o = json_pack("{s:s, s:o, s:b, s:s, s:s, s:s, s:o, s:s, s:b, s:o, s:f, s:f}", "task", e->task->name,
+    json_t *o = json_pack("{s:s, s:o, s:b, s:s, s:s, s:s, s:s, s:o, s:s, s:b, s:o, s:f, s:f}", "task", e->task->name,
                           "model", json_out_text(e->options->values[OPT_MODEL].text), "is_synthetic",
                           e->info.is_synthetic, "device", e->s.plan.device, "type_k", tern_kv_type_name(e->s.plan.kv_k),
-                          "type_v", tern_kv_type_name(e->s.plan.kv_v), "file", json_out_text(e->path), "file_sha256",
-                          e->hash, "has_bos", e->has_bos, "n", json_out_count(r->n), "acc", r->acc, "acc_stderr",
-                          r->acc_error);
+                          "type_v", tern_kv_type_name(e->s.plan.kv_v), "attention", e->s.plan.attention, "file",
+                          json_out_text(e->path), "file_sha256", e->hash, "has_bos", e->has_bos, "n",
+                          json_out_count(r->n), "acc", r->acc, "acc_stderr", r->acc_error);
     if (o && e->task->has_norm) {
         json_object_set_new(o, "acc_norm", json_real(r->acc_norm));
         json_object_set_new(o, "acc_norm_stderr", json_real(r->acc_norm_error));
@@ -143,6 +143,7 @@ static void print_table(const eval *e)
                100 * r->acc_norm, 100 * r->acc_norm_error);
     printf("\nzero-shot, %s; KV %s/%s; file sha256 %s\n", e->has_bos ? "BOS before each text" : "no BOS",
            tern_kv_type_name(e->s.plan.kv_k), tern_kv_type_name(e->s.plan.kv_v), e->hash);
+    if (e->s.plan.fast_attention) printf("attention %s\n", e->s.plan.attention);
     if (r->n_truncated > 0)
         printf("%zu choices were longer than the context and lost their beginning\n", r->n_truncated);
 }

@@ -60,6 +60,7 @@ static tern_status add_row(planner *p, uint32_t n_ctx, tern_kv_type k, tern_kv_t
     o.kv_k = k;
     o.kv_v = v;
     o.is_estimate = true;
+    o.fast_attention = false;                               // takes no room, and one KV type alone
     if (o.n_streamed == TERN_LAYERS_AUTO) o.n_streamed = 0; // the table is about what fits without
     for (int i = 0; i < ROW_N_LAYOUTS; i++) {
         const tern_layout layout = i == ROW_T64 ? TERN_LAYOUT_T64 : TERN_LAYOUT_T80;
@@ -314,13 +315,13 @@ static json_t *chosen_json(const planner *p)
 {
     const tern_plan *plan = &p->chosen;
     json_t *o = plan_json(p, plan);
-    json_t *more = json_pack("{s:o, s:b, s:s, s:I, s:I, s:I, s:o, s:o, s:o}", "reasons",
-                             json_out_text(p->fits ? plan->reasons : p->refusal.message), "fits", (int)p->fits,
-                             "embedding", plan->embedding == TERN_EMBEDDING_HOST ? "host" : "device", "n_layers_device",
-                             (json_int_t)plan->n_layers_device, "n_layers_streamed",
-                             (json_int_t)plan->n_layers_streamed, "n_layers_cpu", (json_int_t)plan->n_layers_cpu,
-                             "bytes_slots", json_out_count(plan->bytes_slots), "pinned", place_json(&plan->pinned),
-                             "cpu", place_json(&plan->cpu));
+    json_t *more = json_pack(
+        "{s:o, s:b, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:o}", "reasons",
+        json_out_text(p->fits ? plan->reasons : p->refusal.message), "fits", (int)p->fits, "attention", plan->attention,
+        "embedding", plan->embedding == TERN_EMBEDDING_HOST ? "host" : "device", "n_layers_device",
+        (json_int_t)plan->n_layers_device, "n_layers_streamed", (json_int_t)plan->n_layers_streamed, "n_layers_cpu",
+        (json_int_t)plan->n_layers_cpu, "bytes_slots", json_out_count(plan->bytes_slots), "pinned",
+        place_json(&plan->pinned), "cpu", place_json(&plan->cpu));
     if (o != NULL && more != NULL) json_object_update(o, more);
     json_decref(more);
     return o;

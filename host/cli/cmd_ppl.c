@@ -214,12 +214,12 @@ static int print_json(const ppl *p)
     const char *model;
     if (cli_model_path(p->options, &model, NULL) != TERN_OK) model = "";
     json_t *report = json_pack(
-        "{s:o, s:b, s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f, s:f}", "model",
+        "{s:o, s:b, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f, s:f}", "model",
         json_out_text(model), "is_synthetic", p->info.is_synthetic, "device", p->s.plan.device, "type_k",
         tern_kv_type_name(p->s.plan.kv_k), "type_v", tern_kv_type_name(p->s.plan.kv_v), "head",
-        tern_head_name(p->s.plan.head), "file", json_out_text(text_name(p)), "file_sha256", p->hash, "file_bytes",
-        json_out_count(p->n_bytes), "n_tokens", json_out_count(r->n_tokens), "n_ctx",
-        json_out_count(p->measuring.n_ctx), "n_chunks", json_out_count(r->n_chunks), "n_scored",
+        tern_head_name(p->s.plan.head), "attention", p->s.plan.attention, "file", json_out_text(text_name(p)),
+        "file_sha256", p->hash, "file_bytes", json_out_count(p->n_bytes), "n_tokens", json_out_count(r->n_tokens),
+        "n_ctx", json_out_count(p->measuring.n_ctx), "n_chunks", json_out_count(r->n_chunks), "n_scored",
         json_out_count(r->n_scored), "perplexity", r->perplexity, "perplexity_error", r->error, "nll", r->nll,
         "seconds", (double)r->ns * 1e-9, "tokens_per_second", tokens_per_second(p));
     if (report && compares(p)) json_object_set_new(report, "kl", divergence_json(p));
@@ -246,6 +246,7 @@ static void print_table(const ppl *p)
            p->info.name, p->hash, r->n_tokens, p->measuring.n_ctx, r->n_chunks, r->n_scored,
            tern_kv_type_name(p->s.plan.kv_k), tern_kv_type_name(p->s.plan.kv_v), r->perplexity, r->error);
     if (p->s.plan.head != TERN_HEAD_STORED) printf("\n%s\n", cli_head(p->s.plan.head).text);
+    if (p->s.plan.fast_attention) printf("\nattention %s\n", p->s.plan.attention);
     if (compares(p))
         print_divergence(p);
     else

@@ -174,6 +174,7 @@ static void report(const run *r)
                  decode_s * 1e3, (double)n_decoded / decode_s,
                  (double)(end.bytes_weights - r->at_decode.bytes_weights) / (double)ns);
     cli_note_placement(r->options, &r->s.plan);
+    if (r->s.plan.fast_attention) cli_note_attention(r->options, &r->s.plan);
 }
 
 int cmd_run(const opt_values *options)

@@ -1,4 +1,5 @@
-// tern selftest: every operation of a device against the reference, bit for bit.
+// tern selftest: every operation of a device against the reference, bit for bit; or, where an operation has no defined
+// bits, within its stated error.
 #include <stdlib.h>
 
 #include "cli.h"
@@ -18,7 +19,10 @@ static bool on_case(void *user, const op_case *c, const op_outcome *outcome)
     bool is_shown = outcome->verdict == VERDICT_FAILED || w->options->values[OPT_VERBOSE].given;
     if (is_shown) {
         cli_progress_end(&w->progress);
-        cli_note(w->options, "%s %s%s%s", selftest_verdict_name(outcome->verdict), c->name,
+        char share[48] = "";
+        if (outcome->error_share > 0)
+            snprintf(share, sizeof share, ": %.1f %% of the error allowed", 100 * outcome->error_share);
+        cli_note(w->options, "%s %s%s%s%s", selftest_verdict_name(outcome->verdict), c->name, share,
                  outcome->text[0] ? ": " : "", outcome->text);
     }
     cli_progress_show(&w->progress, w->n_expected ? (double)w->n_done / (double)w->n_expected : 0, c->name);

@@ -68,6 +68,7 @@ typedef enum opt_id {
     OPT_EMBEDDING,
     OPT_WEIGHTS,
     OPT_EAGER,
+    OPT_FAST_ATTENTION,
     OPT_HEAD,
     OPT_CACHE_DIR,
     OPT_NO_PACK_CACHE,

@@ -275,6 +275,10 @@ const opt_spec opt_table[] = {
      .help = "where the embedding table lies; auto: in pinned host memory where it is not the head too"},
     {.id = OPT_EAGER, .kind = OPT_SWITCH, .commands = ON(BENCH), .names = "--eager",
      .help = "enqueue every step op by op, also where the device could replay a recorded one: shows what that saves"},
+    {.id = OPT_FAST_ATTENTION, .kind = OPT_SWITCH, .commands = ON_COMPUTE | ON(BENCH) | ON(PLAN),
+     .names = "--fast-attention",
+     .help = "attention of prompts in fp16 on the tensor cores of an NVIDIA GPU (sm_80 or later), over an f16 KV cache "
+             "(-ctk f16): the results are not bit-equal to those of other devices, but within a stated error of them"},
     {.id = OPT_WEIGHTS, .kind = OPT_CHOICE, .commands = ON(BENCH), .names = "--weights", .value = "KIND,...",
      .choices = "stored|f16", .default_text = "stored", .is_list = true,
      .help = "f16: the model's float twin, its matrices as fp16 and multiplied by the device's BLAS library where it "

@@ -124,6 +124,15 @@ void cli_note_placement(const opt_values *options, const tern_plan *plan)
                  cli_bytes(plan->pinned.ternary + plan->pinned.dense).text);
 }
 
+void cli_note_attention(const opt_values *options, const tern_plan *plan)
+{
+    if (!options->values[OPT_FAST_ATTENTION].given) return;
+    if (plan->fast_attention)
+        cli_note(options, "attention %s", plan->attention);
+    else
+        cli_warn(options, "--fast-attention does nothing: attention %s", plan->attention);
+}
+
 void cli_plan_options(const opt_values *options, tern_plan_options *out)
 {
     const opt_value *v = options->values;
@@ -132,6 +141,7 @@ void cli_plan_options(const opt_values *options, tern_plan_options *out)
     out->kv_v = (tern_kv_type)v[OPT_KV_V].integer;
     out->weights = (tern_weights)v[OPT_WEIGHTS].integer;
     out->head = (tern_head)v[OPT_HEAD].integer;
+    out->fast_attention = v[OPT_FAST_ATTENTION].given;
     cli_placement(options, out);
 }
 
@@ -158,6 +168,7 @@ tern_status cli_session_load(cli_session *s, const opt_values *options, uint32_t
     if (s->plan.weights == TERN_WEIGHTS_F16)
         cli_note(options, "float twin of the model; products: %s", s->plan.products);
     cli_note_placement(options, &s->plan);
+    cli_note_attention(options, &s->plan);
 
     cli_progress progress;
     uint64_t start = clock_ns();

@@ -128,8 +128,9 @@ static const operand_access operands = {buffer_bytes, weights_device, cpu_weight
 
 static const char *refuse(const op *o)
 {
-    bool is_blas = o->kind == OP_BLAS_MM || o->kind == OP_BLAS_INT_MM;
-    return is_blas ? "there is no BLAS library behind the CPU backend" : op_refusal(&operands, o);
+    if (o->kind == OP_BLAS_MM || o->kind == OP_BLAS_INT_MM) return "there is no BLAS library behind the CPU backend";
+    if (o->kind == OP_FAST_ATTENTION) return "fast attention is for tensor cores, which the CPU has not";
+    return op_refusal(&operands, o);
 }
 
 static bool supports(device *d, const op *o, const char **reason)

@@ -15,7 +15,8 @@
 //   time,
 //     except tern_session_cancel, which any thread or signal handler may call.
 //   - Option structs are filled by their *_init function first; fields may be added at their end in later versions.
-//   - Results are bit for bit the same for every device, thread count, batch size and prefill chunk.
+//   - Results are bit for bit the same for every device, thread count, batch size and prefill chunk, unless a plan asks
+//     for a float twin's BLAS or for fast attention.
 #ifndef TERN_H
 #define TERN_H
 
@@ -198,6 +199,10 @@ typedef struct tern_plan_options {
                         // for each step; AUTO (default): none if all fit, else as many as must
     tern_head head;     // stored
     bool is_eager;      // enqueue the ops of every step, even where a device could replay a recorded step
+    // Attention of prompts in fp16 on tensor cores: not bit-equal, within the error of OP_FAST_ATTENTION
+    // (common/ops.h). Needs f16 K and V and an NVIDIA GPU of sm_80 or later; heads of other sizes than multiples of 8
+    // up to 128 keep the defined attention, which the plan then says.
+    bool fast_attention;
 } tern_plan_options;
 
 // What one place holds, by class.
@@ -237,15 +242,18 @@ typedef struct tern_plan {
     tern_head head;
     bool is_eager;
     bool gates_apart; // products of gate and up are stored before they are gated, in some layer at least
+    bool fast_attention; // attention of prompts has no defined bits
+    char attention[96];  // how it is computed, for reports: "as defined", "fast: not bit-equal, ..."
 } tern_plan;
 
 // A graphics card that can be planned for without having one; figures from its maker.
 typedef struct tern_card {
-    const char *name;  // "rtx4090"
-    const char *title; // "NVIDIA GeForce RTX 4090"
-    uint64_t memory;   // bytes
-    double gbps;       // memory bandwidth, 1e9 bytes per second
-    double int8_tops;  // dense int8 rate of its tensor cores, 1e12 operations per second; 0: not stated
+    const char *name;        // "rtx4090"
+    const char *title;       // "NVIDIA GeForce RTX 4090"
+    uint64_t memory;         // bytes
+    double gbps;             // memory bandwidth, 1e9 bytes per second
+    double int8_tops;        // dense int8 rate of its tensor cores, 1e12 operations per second; 0: not stated
+    bool has_fast_attention; // an NVIDIA GPU of sm_80 or later
 } tern_card;
 
 TERN_API size_t tern_card_count(void);

@@ -39,7 +39,8 @@ void plan_card_facts(const tern_card *card, device_facts *out)
                           .memory_free = card->memory,
                           .bytes_context = CARD_RESERVE_BYTES,
                           .blas_type = DENSE_F16,
-                          .blas_name = "BLAS"};
+                          .blas_name = "BLAS",
+                          .has_fast_attention = card->has_fast_attention};
     snprintf(out->name, sizeof out->name, "%s", card->name);
     snprintf(out->description, sizeof out->description, "%s", card->title);
 }
@@ -71,6 +72,44 @@ static tern_status check_options(const tern_plan_options *o, tern_error *err)
         return error_set(err, TERN_INVALID_ARGUMENT, "%d layers on the device, %d of them streamed: expected counts",
                          o->n_gpu_layers, o->n_streamed);
     return TERN_OK;
+}
+
+// What fast attention cannot do without is refused; heads it does not take leave it off, and the plan says so.
+static tern_status check_fast_attention(const hparams *hp, const device_facts *facts, const tern_plan_options *o,
+                                        tern_error *err)
+{
+    if (!o->fast_attention) return TERN_OK;
+    if (!facts->has_fast_attention)
+        return error_set(
+            err, TERN_DEVICE_UNSUPPORTED,
+            "%s does not run fast attention, which is for the tensor cores of NVIDIA GPUs of sm_80 or later: "
+            "choose such a device (-dev) or leave --fast-attention out",
+            facts->name);
+    if (o->kv_k != TERN_KV_F16 || o->kv_v != TERN_KV_F16)
+        return error_set(err, TERN_INVALID_ARGUMENT,
+                         "fast attention takes f16 K and V, not %s and %s: add -ctk f16 -ctv f16 or leave "
+                         "--fast-attention out",
+                         tern_kv_type_name(o->kv_k), tern_kv_type_name(o->kv_v));
+    if (o->n_gpu_layers >= 0 && (uint32_t)o->n_gpu_layers < hp->n_layers)
+        return error_set(err, TERN_INVALID_ARGUMENT,
+                         "fast attention does not run on the CPU, where -ngl %d puts %u of %u layers: leave one of the "
+                         "options out",
+                         o->n_gpu_layers, hp->n_layers - (uint32_t)o->n_gpu_layers, hp->n_layers);
+    return TERN_OK;
+}
+
+// How attention is computed, in words.
+static void set_attention(const hparams *hp, const tern_plan_options *o, tern_plan *plan)
+{
+    plan->fast_attention = o->fast_attention && fast_attention_takes(hp->head_dim);
+    if (!o->fast_attention)
+        snprintf(plan->attention, sizeof plan->attention, "as defined");
+    else if (!plan->fast_attention)
+        snprintf(plan->attention, sizeof plan->attention,
+                 "as defined: fast attention takes heads of multiples of 8 up to 128 values, not of %u", hp->head_dim);
+    else
+        snprintf(plan->attention, sizeof plan->attention,
+                 "fast for prompts: not bit-equal, error at most 2^-10 (1 + A) max |v|, see common/ops.h");
 }
 
 // How products are computed, in words.
@@ -108,6 +147,7 @@ static tern_plan begin(const hparams *hp, const device_facts *facts, const tern_
     bool wants_host = o->embedding == TERN_EMBEDDING_AUTO ? is_apart : o->embedding == TERN_EMBEDDING_HOST;
     plan.embedding = wants_host && plan.n_layers_cpu == 0 ? TERN_EMBEDDING_HOST : TERN_EMBEDDING_DEVICE;
     set_products(facts, o->weights, &plan);
+    set_attention(hp, o, &plan);
     return plan;
 }
 
@@ -175,6 +215,7 @@ tern_status plan_make(const model_source *model, const plan_places *where, const
     tern_plan plan = {0};
     bool fits = false;
     tern_status status = check_options(options, err);
+    if (status == TERN_OK) status = check_fast_attention(&model->hp, where->facts, options, err);
     if (status == TERN_OK) status = plan_decide(model, where, options, &plan, &fits, err);
     if (status != TERN_OK) return status;
     if (!fits && !options->is_estimate) return plan_refuse(model, where, options, &plan, err);

@@ -78,6 +78,11 @@ static void explain_head(const hparams *hp, tern_plan *plan)
                                    : "beside them");
 }
 
+static void explain_attention(const tern_plan_options *o, tern_plan *plan)
+{
+    if (o->fast_attention) append(plan->reasons, sizeof plan->reasons, " ", "Attention %s.", plan->attention);
+}
+
 static void explain_layers(const hparams *hp, const tern_plan_options *o, bool is_resident_too_large, tern_plan *plan)
 {
     char *r = plan->reasons;
@@ -103,6 +108,7 @@ void plan_explain(const model_source *model, const tern_plan_options *options, b
     explain_layout(options, is_t64_too_large, plan);
     explain_embedding(&model->hp, options, plan);
     explain_head(&model->hp, plan);
+    explain_attention(options, plan);
     explain_layers(&model->hp, options, is_resident_too_large, plan);
 }
 

@@ -260,6 +260,7 @@ static tern_status check_plan(const tern_model *model, const plan_places *where,
     options.weights = plan->weights;
     options.head = plan->head;
     options.is_eager = plan->is_eager;
+    options.fast_attention = plan->fast_attention;
     options.layout = plan->layout;
     options.embedding = plan->embedding;
     options.n_gpu_layers = (int32_t)(plan->n_layers_device + plan->n_layers_streamed);

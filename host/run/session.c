@@ -95,6 +95,8 @@ static tern_status create_segments(tern_session *s, tern_error *err)
         status = segment_create(s->hp, model->residents[i], &shape, &s->cancel, &s->segments[i], err);
         s->segments[i].graphs.is_refused = model->plan.is_eager;
         s->segments[i].step.n_valid = s->n_valid;
+        s->segments[i].step.fast_attention = model->plan.fast_attention;
+        if (status == TERN_OK) status = step_check(&s->segments[i].step, err);
     }
     return status;
 }

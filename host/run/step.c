@@ -347,14 +347,43 @@ static kv_cache layer_cache(const step *s, uint32_t layer)
                       .v_type = s->shape.v_type};
 }
 
+static kv_rows step_rows(const step *s)
+{
+    const step_buffers *b = &s->buffers;
+    return (kv_rows){
+        .row_table = b->row_table, .row_position = b->row_position, .tables = b->tables, .table_ld = s->shape.table_ld};
+}
+
+static op attention_op(const step *s, uint32_t m, uint32_t layer)
+{
+    const hparams *hp = s->hp;
+    bool is_fast = s->fast_attention && m >= FAST_ATTENTION_WINDOW;
+    op o = make_op(is_fast ? OP_FAST_ATTENTION : OP_ATTENTION, m, layer, PLACE_ATTENTION);
+    o.attention = (op_attention){.q = s->buffers.qkv,
+                                 .y = s->buffers.attention,
+                                 .rows = step_rows(s),
+                                 .cache = layer_cache(s, layer),
+                                 .n_heads = hp->n_heads,
+                                 .ld_q = qkv_dim(hp),
+                                 .ld_y = q_dim(hp)};
+    return o;
+}
+
+tern_status step_check(const step *s, tern_error *err)
+{
+    const char *reason = "";
+    if (!s->fast_attention) return TERN_OK;
+    op o = attention_op(s, FAST_ATTENTION_WINDOW, s->r->first_layer);
+    if (s->r->backend->supports(s->r->device, &o, &reason)) return TERN_OK;
+    return error_set(err, TERN_DEVICE_UNSUPPORTED, "%s: %s", op_kind_name(o.kind), reason);
+}
+
 // h += W_o [sub_norm] attention(rope(W_qkv norm(h)))
 static tern_status attention_half(const step *s, uint32_t m, uint32_t layer, tern_error *err)
 {
     const hparams *hp = s->hp;
     const step_buffers *b = &s->buffers;
     const resident_layer *w = &s->r->layers[layer - s->r->first_layer];
-    kv_rows rows = {
-        .row_table = b->row_table, .row_position = b->row_position, .tables = b->tables, .table_ld = s->shape.table_ld};
     tern_status status = apply_linear(s, m, layer, PLACE_ATTN_NORM, PLACE_QKV, b->hidden, hp->n_embd, w->attn_norm,
                                       &w->qkv, hp->quant, b->qkv, qkv_dim(hp), EPILOGUE_STORE, err);
     if (status == TERN_OK && hp->has_qk_norm) status = norm_heads(s, m, layer, err);
@@ -362,7 +391,7 @@ static tern_status attention_half(const step *s, uint32_t m, uint32_t layer, ter
         op o = make_op(OP_ROPE_KV, m, layer, PLACE_ROPE_KV);
         o.rope_kv = (op_rope_kv){.x = b->qkv,
                                  .rope = {s->r->rope, 0},
-                                 .rows = rows,
+                                 .rows = step_rows(s),
                                  .cache = layer_cache(s, layer),
                                  .n_heads = hp->n_heads,
                                  .n_dims = hp->rope.n_dims,
@@ -371,14 +400,7 @@ static tern_status attention_half(const step *s, uint32_t m, uint32_t layer, ter
         status = enqueue(s, &o, err);
     }
     if (status == TERN_OK) {
-        op o = make_op(OP_ATTENTION, m, layer, PLACE_ATTENTION);
-        o.attention = (op_attention){.q = b->qkv,
-                                     .y = b->attention,
-                                     .rows = rows,
-                                     .cache = layer_cache(s, layer),
-                                     .n_heads = hp->n_heads,
-                                     .ld_q = qkv_dim(hp),
-                                     .ld_y = q_dim(hp)};
+        op o = attention_op(s, m, layer);
         status = enqueue(s, &o, err);
     }
     if (status == TERN_OK)

@@ -54,10 +54,14 @@ typedef struct step {
     const resident *r; // whose layers the step is over
     step_shape shape;
     step_buffers buffers;
-    uint32_t n_valid;   // ids that may be chosen: those behind pad the vocabulary
-    buffer *const *kv;  // one buffer per layer of the resident
-    const bool *cancel; // looked at between layers (atomic load); may be NULL
+    uint32_t n_valid;    // ids that may be chosen: those behind pad the vocabulary
+    buffer *const *kv;   // one buffer per layer of the resident
+    const bool *cancel;  // looked at between layers (atomic load); may be NULL
+    bool fast_attention; // of steps with a whole window of rows
 } step;
+
+// That the device runs what the step is to enqueue by name: fast attention. DEVICE_UNSUPPORTED.
+tern_status step_check(const step *s, tern_error *err);
 
 // Enqueues the embedding, where the resident has it (else `hidden` was written), and all its layers for `m` rows whose
 // inputs were written, then gathers the `n_out` rows named by out_index into out_hidden. CANCELLED between layers.

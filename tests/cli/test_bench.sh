@@ -10,6 +10,7 @@ fast="-r 1 --no-check --no-warmup --energy-window 0"
 expect 0 bench "$model" -p 4-8*2 -n 2 -d 0,32 -np 1,2 --weights stored,f16 $fast -o json
 json "bench over lists"
 same "rows of a grid" "$(grep -c '"valid": false' "$out")" 24
+same "rows with attention as defined" "$(grep -c '"fast_attention": false' "$out")" 24
 expect 0 bench "$model" -p 0 -n 2 --weights stored,f16 --layout t64,t80 --head stored,int8 $fast -o json
 json "bench over layouts"
 same "rows of layouts and heads, and one twin" "$(grep -o '"weights": "[a-z0-9]*"' "$out" | sort | uniq -c | tr -s ' \n' ' ')" \

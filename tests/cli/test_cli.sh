@@ -49,6 +49,23 @@ says "$err" "not 'abc'"
 expect 2 run "$model" -p x -n
 says "$err" "-n needs a value"
 expect 2 ppl "$model" -f /dev/null --head int3
+for command in "run $model -p x" "chat $model" "logits $model --tokens 1 --out $work/never.npy" "ppl $model -f $0" \
+    "bench $model -p 8 -r 1 --no-check" "plan $model"; do
+    expect 4 $command --fast-attention -ctk f16 -dev cpu
+    says "$err" "cpu does not run fast attention"
+    says "$err" "leave --fast-attention out"
+    one_error
+done
+expect 2 plan "$model" --card h200 --fast-attention
+says "$err" "fast attention takes f16 K and V, not int8 and int8"
+one_error
+expect 0 plan "$model" --card h200 --fast-attention -ctk f16
+says "$out" "Attention fast for prompts: not bit-equal"
+expect 0 plan "$model" --card h200 --fast-attention -ctk f16 -o json
+says "$out" '"attention": "fast for prompts'
+expect 0 plan synthetic:3b --card h200 --fast-attention -ctk f16
+says "$out" "Attention as defined: fast attention takes heads of multiples of 8"
+expect 2 info "$model" --fast-attention
 expect 2 run "$model" -p x -ctk q5_0
 says "$err" "q5_0 is not supported yet"
 expect 2 run "$model" -p x --vram 10Q

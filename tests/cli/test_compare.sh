@@ -26,6 +26,13 @@ row() {
     printf '"n_batch":512,"type_k":"int8","type_v":"int8","n_seq":1,"n_prompt":0,"n_gen":%s,"n_depth":0,' "$n_gen"
     printf '"valid":%s,"samples_ts":[%s]}\n' "$valid" "$samples"
 }
+# fast_row FLAG SAMPLES...: the same with what tells fast attention.
+fast_row() {
+    flag=$1 name=
+    shift
+    [ "$flag" = false ] || name=", fast attention"
+    row 9 t64 true "$@" | sed "s/tiny t64/tiny t64$name/; s/\"valid\"/\"fast_attention\":$flag,\"valid\"/"
+}
 {
     row 1 t64 true 100 101 99 100 102 98 100 101
     row 2 t64 true 100 101 99 100 102 98 100 101
@@ -65,6 +72,20 @@ check "lines of the table" "$(wc -l <"$work/table")" 6
 } >"$work/twins.jsonl"
 check "twins in one file" "$("$compare" --by weights=f16,t64 --json "$work/twins.jsonl" |
     sed 's/.*"ratio": \([0-9.]*\),.*"verdict": "\([a-z]*\)".*/\1 \2/')" "2.0 faster"
+
+{
+    fast_row false 10 10 10 10 10
+    fast_row true 30 30 30 30 30
+} >"$work/attention.jsonl"
+check "fast attention beside attention" "$("$compare" --by fast_attention=false,true --json "$work/attention.jsonl" |
+    sed 's/.*"ratio": \([0-9.]*\),.*"verdict": "\([a-z]*\)".*/\1 \2/')" "3.0 faster"
+sed -n 1p "$work/attention.jsonl" >"$work/exact.jsonl"
+sed -n '2s/, fast attention//p' "$work/attention.jsonl" >"$work/unnamed.jsonl"
+"$compare" "$work/exact.jsonl" "$work/unnamed.jsonl" >"$work/out" 2>"$work/err"
+check "fast attention is another thing than attention" $? 1
+row 9 t64 true 20 20 20 20 20 >"$work/older.jsonl"
+check "an older row has attention as defined" "$("$compare" --json "$work/older.jsonl" "$work/exact.jsonl" |
+    sed 's/.*"ratio": \([0-9.]*\),.*/\1/')" "0.5"
 
 "$compare" "$work/before.jsonl" "$work/twins.jsonl" >"$work/out" 2>"$work/err"
 check "nothing in common" $? 1

@@ -237,6 +237,45 @@ static void test_refusals(void **state)
     close_bench(&t);
 }
 
+// Fast attention by architecture, KV types and head size, as the description of the device and `supports` say it.
+static void test_fast_attention_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        int capability, k_type, v_type;
+        uint32_t head_dim;
+        const char *refusal; // NULL: runs
+    } cases[] = {{80, KV_F16, KV_F16, 64, NULL},
+                 {86, KV_F16, KV_F16, 8, NULL},
+                 {120, KV_F16, KV_F16, 128, NULL},
+                 {75, KV_F16, KV_F16, 64, "sm_80 or later"},
+                 {80, KV_INT8, KV_INT8, 64, "f16 K and V"},
+                 {80, KV_F16, KV_F32, 64, "f16 K and V"},
+                 {80, KV_F16, KV_F16, 100, "multiples of 8, up to 128"},
+                 {80, KV_F16, KV_F16, 136, "multiples of 8, up to 128"},
+                 {80, KV_F16, KV_F16, 0, "head dimensions"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        shim_set_capability(cases[i].capability);
+        bench t = open_bench();
+        device_facts facts;
+        CHECK(b->device_describe(0, &facts, &check_err));
+        assert_int_equal(facts.has_fast_attention, cases[i].capability >= 80);
+        uint32_t width = 4 * cases[i].head_dim;
+        op o = {.kind = OP_FAST_ATTENTION, .m = 16};
+        o.attention = (op_attention){.rows.table_ld = 1, .n_heads = 4, .ld_q = width, .ld_y = width};
+        o.attention.cache = (kv_cache){.n_blocks = 1,
+                                       .n_kv_heads = 2,
+                                       .head_dim = cases[i].head_dim,
+                                       .k_type = cases[i].k_type,
+                                       .v_type = cases[i].v_type};
+        const char *reason = NULL;
+        assert_int_equal(b->supports(t.device, &o, &reason), cases[i].refusal == NULL);
+        if (cases[i].refusal != NULL) assert_non_null(strstr(reason, cases[i].refusal));
+        close_bench(&t);
+    }
+    shim_set_capability(80);
+}
+
 static void test_rows_are_checked(void **state)
 {
     (void)state;
@@ -379,6 +418,7 @@ int main(void)
         cmocka_unit_test(test_matrices_take_turns_in_a_slot),
         cmocka_unit_test(test_lost_device),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_fast_attention_is_refused),
         cmocka_unit_test(test_rows_are_checked),
         cmocka_unit_test(test_destroy_nothing),
         cmocka_unit_test(test_every_allocation_can_fail),

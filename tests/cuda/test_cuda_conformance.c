@@ -6,11 +6,15 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cuda_backend.h"
 #include "selftest.h"
+
+// Of the error that fast attention may have, what it needs here: at most 9.4 %.
+#define MAX_ERROR_SHARE 0.15
 
 #if defined(__SANITIZE_ADDRESS__)
 #define MAX_MACS (1u << 20)
@@ -65,7 +69,13 @@ static void check_cases(int capability, uint64_t max_macs, int only, size_t stri
         if (filter != NULL && strstr(cases[i].name, filter) == NULL) continue;
         n_run++;
         assert_int_equal(op_case_run(&cases[i], &reference, subjects, 1, &outcome, &err), TERN_OK);
-        if (getenv("TERN_SHIM_TIMES") != NULL) print_message("%8.1f ms  %s\n", (double)outcome.ns / 1e6, cases[i].name);
+        if (getenv("TERN_SHIM_TIMES") != NULL)
+            print_message("%8.1f ms %5.1f %% of the error allowed  %s\n", (double)outcome.ns / 1e6,
+                          100 * outcome.error_share, cases[i].name);
+        if (outcome.error_share > MAX_ERROR_SHARE) {
+            outcome.verdict = VERDICT_FAILED;
+            snprintf(outcome.text, sizeof outcome.text, "needs %.1f %% of its error", 100 * outcome.error_share);
+        }
         if (outcome.verdict == VERDICT_PASSED) continue;
         n_failed++;
         if (n_failed <= 20)
@@ -102,6 +112,7 @@ static void test_wide_device(void **state)
     (void)state;
     shim_set_sms(64);
     check_cases(80, MAX_MACS, OP_ATTENTION, 1);
+    check_cases(80, MAX_MACS, OP_FAST_ATTENTION, 1);
     check_cases(80, MAX_MACS / 8, OP_TERNARY_MM, 3);
     shim_set_sms(4);
 }
@@ -116,10 +127,31 @@ typedef enum sabotage {
     SABOTAGE_SHORT_ROWS,
     SABOTAGE_WRONG_EPS,
     SABOTAGE_WRONG_PLACE,
+    SABOTAGE_LAST_POSITION,
+    SABOTAGE_LARGER_SCORES,
     SABOTAGE_N
 } sabotage;
 
 static sabotage active;
+
+// Attention whose rows do not see their last position, or whose queries are 1/16 longer.
+static tern_status enqueue_attention(stream *s, const op *o, tern_error *err)
+{
+    int32_t *positions = (int32_t *)(void *)cuda_at(o->attention.rows.row_position), saved_positions[64];
+    float *q = (float *)(void *)cuda_at(o->attention.q), saved_q[1024];
+    size_t n = (size_t)(o->m - 1) * o->attention.ld_q + (size_t)o->attention.n_heads * o->attention.cache.head_dim;
+    assert_true(o->m <= 64 && n <= 1024);
+    tern_status status = cuda_backend.stream_sync(s, err); // what comes before is done: operands may be changed
+    memcpy(saved_positions, positions, o->m * sizeof *positions);
+    memcpy(saved_q, q, n * sizeof *q);
+    for (uint32_t m = 0; m < o->m && active == SABOTAGE_LAST_POSITION; m++) positions[m] -= positions[m] > 0;
+    for (size_t i = 0; i < n && active == SABOTAGE_LARGER_SCORES; i++) q[i] *= 1.0625f;
+    if (status == TERN_OK) status = cuda_backend.enqueue(s, o, err);
+    if (status == TERN_OK) status = cuda_backend.stream_sync(s, err);
+    memcpy(positions, saved_positions, o->m * sizeof *positions);
+    memcpy(q, saved_q, n * sizeof *q);
+    return status;
+}
 
 static tern_status sabotaged_enqueue(stream *s, const op *o, tern_error *err)
 {
@@ -129,6 +161,7 @@ static tern_status sabotaged_enqueue(stream *s, const op *o, tern_error *err)
     if (active == SABOTAGE_SHORT_ROWS) broken.norm.n--;
     if (active == SABOTAGE_WRONG_EPS) broken.norm.eps *= 1.5f;
     if (active == SABOTAGE_WRONG_PLACE) broken.place++;
+    if (active >= SABOTAGE_LAST_POSITION) return enqueue_attention(s, &broken, err);
     return cuda_backend.enqueue(s, &broken, err);
 }
 
@@ -170,10 +203,24 @@ static void test_sabotage_is_noticed(void **state)
     assert_int_equal(run_sabotaged("norm_quant M=1 N=70 nan", SABOTAGE_WRONG_PLACE).verdict, VERDICT_FAILED);
 }
 
+// The error that fast attention may have hides no kernel that does something else.
+static void test_sabotage_of_fast_attention_is_noticed(void **state)
+{
+    (void)state;
+    static const sabotage all[] = {SABOTAGE_SKIP, SABOTAGE_DROP_LAST_ROW, SABOTAGE_LAST_POSITION,
+                                   SABOTAGE_LARGER_SCORES};
+    static const char c[] = "fast_attention M=16 H=1/1 D=8 k=f16 v=f16 prefill+0";
+    shim_set_capability(80);
+    assert_int_equal(run_sabotaged(c, SABOTAGE_NONE).verdict, VERDICT_PASSED);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        assert_int_equal(run_sabotaged(c, all[i]).verdict, VERDICT_FAILED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sabotage_is_noticed),
+        cmocka_unit_test(test_sabotage_of_fast_attention_is_noticed),
         cmocka_unit_test(test_every_op_equals_reference),
         cmocka_unit_test(test_other_generations),
         cmocka_unit_test(test_wide_device),

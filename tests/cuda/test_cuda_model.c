@@ -3,7 +3,10 @@
 #include "fixtures.h"
 #include "greedy.h"
 
+#include <math.h>
+
 #include "cuda_runtime_api.h"
+#include "model_bench.h"
 
 #define STORIES TERN_SOURCE_DIR "/models/stories"
 
@@ -24,12 +27,15 @@ static bool is_whole(void) { return getenv("TERN_SHIM_WHOLE") != NULL; }
 // Logits of `ids` on the CPU and on the shim's device, in batches of n_batch.
 static void check_equal(const char *path, setup s, const tern_token *ids, size_t n, size_t n_batch, const char *what)
 {
+    bool fast_attention = s.fast_attention; // the device's affair
+    s.fast_attention = false;
     s.device = "cpu";
     s.n_threads = 2;
     running cpu = start(path, s);
     matrix expected = all_logits(&cpu, ids, n, 512);
     stop(&cpu);
     s.device = "cuda0";
+    s.fast_attention = fast_attention;
     uint64_t n_launches = shim_launches();
     running cuda = start(path, s);
     matrix got = all_logits(&cuda, ids, n, n_batch);
@@ -172,6 +178,135 @@ static void stories_greedy(void **state)
     assert_int_equal(shim_live(), 0);
 }
 
+// Root mean square of the difference over that of the logits.
+static double relative_error(const matrix *got, const matrix *expected)
+{
+    double off = 0, size = 0;
+    assert_int_equal(got->n_rows, expected->n_rows);
+    for (size_t i = 0; i < expected->n_rows * expected->n_cols; i++) {
+        double x = expected->values[i], d = got->values[i] - x;
+        off += d * d;
+        size += x * x;
+    }
+    return sqrt(off / size);
+}
+
+// With fast attention on the shim's device against the CPU, both over an f16 KV cache: not the same bits, but near; and
+// the same bits where no step has a whole window of rows.
+static void check_fast(const char *path, setup s, const tern_token *ids, size_t n, size_t n_batch, double most,
+                       const char *what)
+{
+    s.kv = TERN_KV_F16;
+    s.device = "cpu";
+    s.n_threads = 2;
+    running cpu = start(path, s);
+    matrix expected = all_logits(&cpu, ids, n, 512);
+    stop(&cpu);
+    s.device = "cuda0";
+    s.fast_attention = true;
+    running cuda = start(path, s);
+    assert_true(cuda.plan.fast_attention);
+    matrix got = all_logits(&cuda, ids, n, n_batch);
+    stop(&cuda);
+    double error = relative_error(&got, &expected);
+    print_message("%s: relative error %.2g\n", what, error);
+    if (n_batch < 16)
+        assert_same_bits(&got, &expected, what);
+    else if (!(error > 0 && error <= most))
+        fail_msg("%s: the logits' relative error is %g, expected at most %g and not 0", what, error, most);
+    free(got.values);
+    free(expected.values);
+}
+
+// Float activations carry the error of fp16 on as it is; int8 activations flip codes at ties, which moves logits by
+// some percent whatever the first difference was (ARCHITECTURE.md, "Numbers").
+#define MOST_FLOAT 1e-3
+#define MOST_INT8  0.1
+
+static void fast_attention(void **state)
+{
+    (void)state;
+    tern_token ids[N_PROMPT];
+    for (size_t i = 0; i < N_PROMPT; i++) ids[i] = (tern_token)((i * 2654435761u + 12345) % 4093);
+    ids[0] = 4093;
+    setup floats = {.act = TERN_ACT_F32};
+    check_fast(STORIES, floats, ids, 66, 512, MOST_FLOAT, "stories, float activations");
+    check_fast(STORIES, floats, ids, 66, 33, MOST_FLOAT, "stories, float activations, batches of 33");
+    check_fast(STORIES, (setup){0}, ids, N_PROMPT, 512, MOST_INT8, "stories");
+    check_fast(STORIES, (setup){0}, ids, 20, 15, 0, "stories, batches without windows");
+}
+
+// Fixtures with heads of every size; one has heads that fast attention does not take, and the plan says so.
+static void fast_attention_of_fixtures(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path;
+        bool is_taken;
+    } cases[] = {{"fixtures/hf-llama-dense", true},       // heads of 32
+                 {"fixtures/hf-bitnet-packed", true},     // 96
+                 {"fixtures/bonsai-unpacked", true},      // 128
+                 {"fixtures/hf-1bitllm", false},          // 100
+                 {"fixtures/hf-llama-bitlinear", false}}; // 256
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char path[1024];
+        data_path(cases[i].path, path, sizeof path);
+        tern_token ids[24];
+        setup s = {.kv = TERN_KV_F16, .device = "cuda0", .fast_attention = true};
+        running r = start(path, s);
+        assert_int_equal(r.plan.fast_attention, cases[i].is_taken);
+        assert_int_equal(strncmp(r.plan.attention, "as defined", 10) == 0, !cases[i].is_taken);
+        for (size_t k = 0; k < 24; k++) ids[k] = (tern_token)(k * 37 % r.info.n_vocab);
+        stop(&r);
+        if (cases[i].is_taken)
+            check_fast(path, (setup){.act = TERN_ACT_F32}, ids, 24, 24, MOST_FLOAT, cases[i].path);
+        else
+            check_equal(path, (setup){.kv = TERN_KV_F16, .fast_attention = true}, ids, 24, 24, cases[i].path);
+    }
+}
+
+// Rows of a benchmark with and without: models of their own, and named wherever a row goes.
+static void fast_attention_is_named_in_rows(void **state)
+{
+    (void)state;
+    bench_config configs[2];
+    bench_options options;
+    bench_rows rows = {0};
+    tern_engine *engine = NULL;
+    char *text = NULL;
+    CHECK(tern_engine_open(NULL, &engine, err));
+    bench_options_init(&options);
+    options.engine = engine;
+    options.n_repeats = 1;
+    options.n_warmup = 0;
+    options.energy_window_s = 0;
+    options.is_checked = options.has_peaks = false;
+    for (size_t i = 0; i < 2; i++) {
+        bench_config_init(&configs[i]);
+        configs[i].model = STORIES;
+        configs[i].device = "cuda0";
+        configs[i].kv_k = configs[i].kv_v = TERN_KV_F16;
+        configs[i].test.n_prompt = 16;
+        configs[i].fast_attention = i == 1;
+    }
+    CHECK(bench_run(configs, 2, &options, &rows, err));
+    assert_int_equal(rows.n, 2);
+    assert_false(rows.items[0].fast_attention);
+    assert_true(rows.items[1].fast_attention);
+    assert_string_equal(rows.items[0].attention, "as defined");
+    assert_non_null(strstr(rows.items[1].attention, "not bit-equal"));
+    assert_null(strstr(rows.items[0].model_type, "fast attention"));
+    assert_non_null(strstr(rows.items[1].model_type, ", fast attention"));
+    CHECK(bench_rows_text(&rows.items[1], 1, BENCH_JSON, &text, err));
+    assert_non_null(strstr(text, "\"fast_attention\": true"));
+    free(text);
+    CHECK(bench_rows_text(&rows.items[1], 1, BENCH_MD, &text, err));
+    assert_non_null(strstr(text, ", fast attention"));
+    free(text);
+    bench_rows_free(&rows);
+    tern_engine_close(engine);
+}
+
 static void check_fixture(void **state)
 {
     const fixture *f = *state;
@@ -191,12 +326,13 @@ static void check_fixture(void **state)
 
 #define T(name) cmocka_unit_test(name)
 
-#define N_OTHERS 5 // tests beside those of fixtures
+#define N_OTHERS 8 // tests beside those of fixtures
 
 int main(void)
 {
     struct CMUnitTest tests[N_OTHERS + N_FIXTURES] = {
-        T(spread_models), T(memory_is_as_planned), T(every_allocation_fails_once), T(stories), T(stories_greedy),
+        T(spread_models),  T(memory_is_as_planned), T(every_allocation_fails_once), T(stories),
+        T(stories_greedy), T(fast_attention),       T(fast_attention_of_fixtures),  T(fast_attention_is_named_in_rows),
     };
     size_t n = N_OTHERS;
     for (size_t i = 0; i < N_FIXTURES; i += STEP)

@@ -127,7 +127,7 @@ typedef struct setup {
     tern_weights weights;
     tern_head head;
     const placement *place; // NULL: the default
-    bool is_eager;
+    bool is_eager, fast_attention;
     const tern_engine_options *engine; // NULL: the defaults, with cache_dir
 } setup;
 
@@ -161,6 +161,7 @@ static inline running start(const char *path, setup s)
     options.weights = s.weights;
     options.head = s.head;
     options.is_eager = s.is_eager;
+    options.fast_attention = s.fast_attention;
     options.n_sequences = s.n_sequences != 0 ? s.n_sequences : 1;
     if (s.place != NULL) {
         options.n_gpu_layers = s.place->n_gpu_layers;

@@ -386,6 +386,7 @@ static void make_sample(sample *s, fixture *f, op_kind kind)
         break;
     case OP_BLAS_MM:
     case OP_BLAS_INT_MM:
+    case OP_FAST_ATTENTION:
     case OP_N_KINDS: break;
     }
 }
@@ -409,7 +410,7 @@ static void expect_refused(fixture *f, const op *o, const char *operand_name)
 static void test_every_operand_is_checked(void **state)
 {
     fixture *f = *state;
-    for (int kind = 0; kind < OP_BLAS_MM; kind++) {
+    for (int kind = 0; op_has_defined_bits((op_kind)kind); kind++) {
         sample s;
         tern_error err = {0};
         make_sample(&s, f, (op_kind)kind);
@@ -507,7 +508,7 @@ static void refuse(fixture *f, op o, const char *part)
 static void test_supports(void **state)
 {
     fixture *f = *state;
-    for (int kind = 0; kind < OP_BLAS_MM; kind++) { // shapes alone: buffers may be missing
+    for (int kind = 0; op_has_defined_bits((op_kind)kind); kind++) { // shapes alone: buffers may be missing
         sample s;
         const char *reason = NULL;
         make_sample(&s, f, (op_kind)kind);
@@ -575,6 +576,7 @@ static void test_supports(void **state)
     REFUSE(OP_NORM, kind = OP_N_KINDS, "no such op");
     REFUSE(OP_DENSE_MM, kind = OP_BLAS_MM, "no BLAS library");
     REFUSE(OP_INT_MM, kind = OP_BLAS_INT_MM, "no BLAS library");
+    REFUSE(OP_ATTENTION, kind = OP_FAST_ATTENTION, "tensor cores");
 }
 
 // ---- floating-point environment

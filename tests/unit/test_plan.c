@@ -349,6 +349,59 @@ static void layers_go_to_the_cpu_only_when_asked(void **state)
     tern_model_close(model);
 }
 
+static tern_status plan_fast(const tern_model *model, const char *card, tern_kv_type k, tern_kv_type v,
+                             int32_t n_gpu_layers, tern_plan *out, tern_error *err)
+{
+    tern_plan_options options;
+    tern_plan_options_init(&options);
+    options.card = card;
+    options.n_ctx = 2048;
+    options.kv_k = k;
+    options.kv_v = v;
+    options.n_gpu_layers = n_gpu_layers;
+    options.fast_attention = true;
+    return tern_plan_make(model, &options, out, err);
+}
+
+static void refuse_fast(const tern_model *model, const char *card, tern_kv_type k, tern_kv_type v, int32_t n_gpu_layers,
+                        tern_status expected, const char *part)
+{
+    tern_error err = {0};
+    tern_plan plan = {0};
+    assert_int_equal(plan_fast(model, card, k, v, n_gpu_layers, &plan, &err), expected);
+    if (strstr(err.message, part) == NULL) fail_msg("\"%s\" lacks \"%s\"", err.message, part);
+    assert_string_equal(plan.device, ""); // untouched
+}
+
+// What it cannot do without is refused; a head it does not take leaves it off, and the plan says so.
+static void fast_attention_is_planned_or_refused(void **state)
+{
+    (void)state;
+    tern_model *model = open_shape("synthetic:2b4t"), *odd = open_shape("synthetic:3b");
+    tern_plan plan = {0}, exact = plan_for(model, "h200", 2048, TERN_KV_F16, TERN_WEIGHTS_STORED);
+    CHECK(plan_fast(model, "h200", TERN_KV_F16, TERN_KV_F16, TERN_LAYERS_AUTO, &plan, err));
+    assert_true(plan.fast_attention);
+    assert_non_null(strstr(plan.attention, "not bit-equal"));
+    assert_non_null(strstr(plan.reasons, plan.attention));
+    assert_false(exact.fast_attention);
+    assert_string_equal(exact.attention, "as defined");
+    assert_int_equal(plan.bytes_total, exact.bytes_total); // it takes nothing
+    CHECK(plan_fast(odd, "rtx3090", TERN_KV_F16, TERN_KV_F16, TERN_LAYERS_ALL, &plan, err));
+    assert_false(plan.fast_attention);
+    assert_non_null(strstr(plan.attention, "as defined: fast attention takes heads of multiples of 8 up to 128 values, not of 100"));
+    assert_non_null(strstr(plan.reasons, plan.attention));
+
+    refuse_fast(model, "rtx2080ti", TERN_KV_F16, TERN_KV_F16, TERN_LAYERS_AUTO, TERN_DEVICE_UNSUPPORTED,
+                "rtx2080ti does not run fast attention");
+    refuse_fast(model, "rx7900xtx", TERN_KV_F16, TERN_KV_F16, TERN_LAYERS_AUTO, TERN_DEVICE_UNSUPPORTED, "NVIDIA");
+    refuse_fast(model, "h200", TERN_KV_INT8, TERN_KV_INT8, TERN_LAYERS_AUTO, TERN_INVALID_ARGUMENT,
+                "not int8 and int8: add -ctk f16 -ctv f16");
+    refuse_fast(model, "h200", TERN_KV_F16, TERN_KV_F32, TERN_LAYERS_AUTO, TERN_INVALID_ARGUMENT, "not f16 and f32");
+    refuse_fast(model, "h200", TERN_KV_F16, TERN_KV_F16, 10, TERN_INVALID_ARGUMENT, "-ngl 10 puts 20 of 30 layers");
+    tern_model_close(odd);
+    tern_model_close(model);
+}
+
 static void cards_have_names_of_their_own(void **state)
 {
     (void)state;
@@ -372,6 +425,7 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_is_refused_or_shown),
         cmocka_unit_test(layers_that_do_not_fit_are_streamed),
         cmocka_unit_test(layers_go_to_the_cpu_only_when_asked),
+        cmocka_unit_test(fast_attention_is_planned_or_refused),
         cmocka_unit_test(cards_have_names_of_their_own),
     };
     CHECK(tern_engine_open(NULL, &engine, err));
