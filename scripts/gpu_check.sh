@@ -218,8 +218,7 @@ case $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader -i "${device#cud
     [ -z "$sanitizer" ] ||
         step wgmma-memcheck 40 "$sanitizer" --tool memcheck --error-exitcode 9 "$build/tmm_bench" "${device#cuda}" none ||
         true
-    say "wgmma, op cases: $(sed -n '/cases have/p' "$out/wgmma.log")"
-    say "wgmma against mma.sync, us:"
+    say "wgmma, op cases: $(sed -n '/cases have/p' "$out/wgmma.log"); against mma.sync, us:"
     sed 's/[{}"]//g' "$out/wgmma.out" | awk -F, '
         {
             split("", f)
