@@ -16,7 +16,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 #define MAX_MACS (1u << 18)
 #else
-#define MAX_MACS (1u << 21)
+#define MAX_MACS (1u << 20)
 #endif
 #define MAX_M 65
 

@@ -21,6 +21,7 @@ static void cut_weights(op_case *c)
 {
     uint32_t block = !c->is_ternary && c->dense >= DENSE_Q4_K ? 256 : !c->is_ternary && c->dense >= DENSE_Q8_0 ? 32 : 1;
     c->n = at_most(c->n, MAX_N);
+    if (epilogue_gates(c->epilogue)) c->n = c->n / (2 * GATED_TURN) * (2 * GATED_TURN); // whole tiles
     c->k = at_most(c->k, block > MAX_K ? block : MAX_K);
     if (c->is_ternary && c->group >= c->k) c->group = 64;
     if (c->is_ternary && c->group >= c->k) c->group = 0;
@@ -116,15 +117,18 @@ static bool is_alike(const op_case *a, const op_case *b)
 {
     if (a->kind != b->kind) return false;
     if (a->kind == OP_ROPE_KV) return a->k_type == b->k_type && a->v_type == b->v_type && a->adjacent == b->adjacent;
-    if (a->kind == OP_ATTENTION)
-        return a->k_type == b->k_type && a->v_type == b->v_type && (a->first < 64) == (b->first < 64);
+    if (a->kind == OP_ATTENTION) return a->k_type == b->k_type && a->v_type == b->v_type;
     if (a->kind != OP_TERNARY_MM && a->kind != OP_DENSE_MM && a->kind != OP_INT_MM && a->kind != OP_EMBED &&
         a->kind != OP_RESCORE)
         return false;
     bool has_same_rows = a->kind == OP_TERNARY_MM ? a->m == b->m : (a->m == 1) == (b->m == 1);
     return has_same_rows && a->is_ternary == b->is_ternary && a->layout == b->layout && a->dense == b->dense &&
-           (a->group == 0) == (b->group == 0) && a->n_terms == b->n_terms;
+           (a->group == 0) == (b->group == 0) && a->n_terms == b->n_terms &&
+           epilogue_gates(a->epilogue) == epilogue_gates(b->epilogue);
 }
+
+// Of cases alike the one that has most: positions, scales.
+static uint32_t weight(const op_case *c) { return 16 * c->first + (uint32_t)c->scale; }
 
 static size_t cut_all(op_case *cases, size_t n)
 {
@@ -139,7 +143,7 @@ static size_t cut_all(op_case *cases, size_t n)
     for (size_t i = 0; i < n_kept; i++) {
         size_t j = 0;
         while (j < n_thin && !is_alike(&cases[j], &cases[i])) j++;
-        if (j == n_thin || cases[i].scale > cases[j].scale) cases[j] = cases[i]; // a scale for each row stands for all
+        if (j == n_thin || weight(&cases[i]) > weight(&cases[j])) cases[j] = cases[i];
         n_thin += j == n_thin;
     }
     return n_thin;
