@@ -25,7 +25,7 @@
 #define X_UNIT         0x1p28f
 #define X_LIMIT        0x1p99f
 #define FACTOR_UNIT    0x1p105f
-#define BIAS           -0x1.cp-126f // -224 * 2^-133
+#define BIAS           (-0x1.cp-126f) // -224 * 2^-133
 // One and a half pages: a stream of rows that are mapped from a file stops hardware prefetchers at each page.
 #define PREFETCH_AHEAD 6144u
 
@@ -45,7 +45,7 @@ bool cpu_avx2_q6k_operand(const float *x, uint32_t n, float *out)
 // sum[4 * h + k]: of the 32 sums of half h those of shuffle k.
 INLINE void block_dot(const uint8_t *block, const float *x, __m256 sum[8])
 {
-    float factor[16];
+    _Alignas(32) float factor[16]; // S of each 16 elements
     const __m256 d = _mm256_set1_ps(load_half(block + 208) * FACTOR_UNIT);
     for (int j = 0; j < 16; j += 8) {
         __m256i scales = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(block + 192 + j)));
