@@ -262,27 +262,34 @@ static tern_status sabotaged_upload(weights *w, uint32_t first, uint32_t count, 
     return status;
 }
 
+// A case on a changed CPU backend, against the reference.
+static op_outcome run_on(const backend *changed, const op_case *c)
+{
+    device_ref ref;
+    op_runner reference = open_named("cpuref", 1), subject = {0};
+    op_runner *const subjects[] = {&subject};
+    op_outcome outcome;
+    tern_error err = {0};
+    assert_int_equal(registry_find(cpu_only, "cpuref", &ref, &err), TERN_OK);
+    assert_int_equal(op_runner_open(changed, ref.index, 1, &subject, &err), TERN_OK);
+    assert_int_equal(op_case_run(c, &reference, subjects, 1, &outcome, &err), TERN_OK);
+    op_runner_close(&subject);
+    op_runner_close(&reference);
+    return outcome;
+}
+
 static void check_sabotage(sabotage what, const char *case_text, op_verdict expected, const char *expected_text)
 {
     backend broken = cpu_backend;
     broken.enqueue = sabotaged_enqueue;
     broken.supports = sabotaged_supports;
     broken.weights_upload_rows = sabotaged_upload;
-    device_ref ref;
-    op_runner reference = open_named("cpuref", 1), subject = {0};
-    op_runner *const subjects[] = {&subject};
-    op_outcome outcome;
-    tern_error err = {0};
     op_case c = find_case(case_text);
-    assert_int_equal(registry_find(cpu_only, "cpuref", &ref, &err), TERN_OK);
-    assert_int_equal(op_runner_open(&broken, ref.index, 1, &subject, &err), TERN_OK);
     active = what;
-    assert_int_equal(op_case_run(&c, &reference, subjects, 1, &outcome, &err), TERN_OK);
+    op_outcome outcome = run_on(&broken, &c);
     if (outcome.verdict != expected || strstr(outcome.text, expected_text) == NULL)
         fail_msg("sabotage %d on %s: %s \"%s\", expected %s with \"%s\"", (int)what, c.name,
                  selftest_verdict_name(outcome.verdict), outcome.text, selftest_verdict_name(expected), expected_text);
-    op_runner_close(&subject);
-    op_runner_close(&reference);
 }
 
 static void test_sabotage_is_noticed(void **state)
@@ -349,24 +356,16 @@ static op_outcome run_moved(const char *case_text, uint32_t row, uint32_t column
     backend fast = cpu_backend;
     fast.enqueue = fast_enqueue;
     fast.supports = fast_supports;
-    device_ref ref;
-    op_runner reference = open_named("cpuref", 1), subject = {0};
-    op_runner *const subjects[] = {&subject};
-    op_outcome outcome;
     op_data *data = NULL;
     tern_error err = {0};
     op_case c = find_case(case_text);
-    assert_int_equal(registry_find(cpu_only, "cpuref", &ref, &err), TERN_OK);
-    assert_int_equal(op_runner_open(&fast, ref.index, 1, &subject, &err), TERN_OK);
     assert_int_equal(op_data_create(&c, &data, &err), TERN_OK);
     move.data = data;
     move.row = row;
     move.column = column;
     move.share = share;
-    assert_int_equal(op_case_run(&c, &reference, subjects, 1, &outcome, &err), TERN_OK);
+    op_outcome outcome = run_on(&fast, &c);
     op_data_free(data);
-    op_runner_close(&subject);
-    op_runner_close(&reference);
     return outcome;
 }
 
