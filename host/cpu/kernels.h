@@ -17,6 +17,7 @@
 #define TERNARY_ROWS  16u // rows of a row group
 #define TERNARY_MAX_X 8u  // activation columns a sums kernel takes at once
 #define INT_MAX_X     8u  // the same for rows of INT8
+#define DENSE_ROWS    4u  // rows that dense_dots takes
 
 // Granules [first, end) of one row group, and activation columns in the layout's order (see ternary_order).
 typedef struct ternary_span {
@@ -67,6 +68,9 @@ struct cpu_kernels {
     void (*dense_to_float)(dense_type type, const uint8_t *row, uint32_t n, float *out);
     // Continues the accumulators of dot64 over n stored elements, n a multiple of the block.
     void (*dense_dot)(dense_type type, const uint8_t *row, const float *x, uint32_t n, float acc[64]);
+    // dot64 of DENSE_ROWS whole rows of F32, F16 or BF16; NULL in tables where one after the other is as good.
+    void (*dense_dots)(dense_type type, const uint8_t *const rows[DENSE_ROWS], const float *x, uint32_t n,
+                       float acc[DENSE_ROWS][64]);
     // dot64 of a whole row of Q6_K; NULL in tables where dense_dot has no better form. x comes twice: as it is, and as
     // q6k_operand put it in n floats; that returns false where values of x do not allow it.
     bool (*q6k_operand)(const float *x, uint32_t n, float *out);

@@ -65,7 +65,7 @@ INLINE void decode(const ternary_layout layout, __m256i w, __m256i code[5])
 // Weights are asked for this many bytes before they are read, front to back: reading rows of several tiles is no order
 // that hardware prefetchers follow, and bursts of requests cost more than an even flow (bench/NOTES.md). Past the end
 // of the matrix this does nothing.
-#define AHEAD 8192u
+#define AHEAD 4096u
 
 // One tile, `rows` rows of it from `at` on, for n_x columns: a row's codes are decoded once for all its columns. A line
 // of `next` is asked for with each row.
