@@ -33,6 +33,8 @@ tern_status bench_peaks_measure(bench_peaks *peaks, const char *device_name, uin
         snprintf(peak->device, sizeof peak->device, "%s", device_name);
     }
     if (seen.read.best > peak->read.best) peak->read = seen.read;
+    peak->median_sum += seen.read.median;
+    peak->n_looks++;
     return TERN_OK;
 }
 
@@ -42,6 +44,8 @@ void bench_peaks_apply(const bench_peaks *peaks, bench_row *row)
     if (peak == NULL || peak->read.best <= 0.0) return;
     row->peak_gbps = peak->read.best;
     row->pct_peak_bw = 100.0 * row->gbps / peak->read.best;
+    row->typical_gbps = peak->median_sum / peak->n_looks;
+    row->pct_typical_bw = 100.0 * row->gbps / row->typical_gbps;
     snprintf(row->peak_source, sizeof row->peak_source, "%s", peak->read.source);
 }
 

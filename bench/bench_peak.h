@@ -1,4 +1,5 @@
-// Measured bandwidths that shares of rows refer to, by device and number of threads; the best of several looks.
+// Measured bandwidths that shares of rows refer to, by device and number of threads: the best read of several looks,
+// which bounds every row, and their mean median, which is what reading got while the rows were measured.
 #ifndef TERN_BENCH_BENCH_PEAK_H
 #define TERN_BENCH_BENCH_PEAK_H
 
@@ -8,7 +9,9 @@
 typedef struct bench_peak {
     char device[32];
     uint32_t n_threads;
-    probe_rate read;
+    probe_rate read; // the look with the best rate
+    double median_sum;
+    uint32_t n_looks;
 } bench_peak;
 
 typedef struct bench_peaks {

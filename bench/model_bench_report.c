@@ -91,6 +91,8 @@ static void set_own_fields(json_t *o, const bench_row *r)
     report_set_real(o, "gbps", r->gbps);
     report_set_real(o, "peak_gbps", r->peak_gbps);
     report_set_real(o, "pct_peak_bw", r->pct_peak_bw);
+    report_set_real(o, "typical_gbps", r->typical_gbps);
+    report_set_real(o, "pct_typical_bw", r->pct_typical_bw);
     report_set_text(o, "peak_source", r->peak_source);
     report_set_count(o, "bytes_weights", r->bytes_weights);
     report_set_count(o, "bytes_kv", r->bytes_kv);
@@ -125,7 +127,7 @@ static json_t *row_json(const bench_row *r, bool with_energy)
     set_llama_fields(o, r);
     set_own_fields(o, r);
     if (with_energy) set_energy_fields(o, &r->energy);
-    size_t n_expected = 25 + 39 + (with_energy ? 8 : 0);
+    size_t n_expected = 25 + 41 + (with_energy ? 8 : 0);
     if (json_object_size(o) == n_expected) return o;
     json_decref(o);
     return NULL;
@@ -172,7 +174,7 @@ static const struct {
     [COLUMN_TEST] = {"test", 15, false},
     [COLUMN_SPEED] = {"t/s", 20, false},
     [COLUMN_GBPS] = {"GB/s", 8, false},
-    [COLUMN_PCT_BW] = {"% BW", 6, false},
+    [COLUMN_PCT_BW] = {"% BW", 13, false},
     [COLUMN_LATENCY] = {"ms p50 / p99", 15, false},
     [COLUMN_JOULES] = {"J/token", 8, false},
     [COLUMN_VALID] = {"valid", 5, true},
@@ -209,7 +211,7 @@ static void column_text(const bench_row *r, column c, char *out, size_t n_bytes)
     case COLUMN_GBPS: snprintf(out, n_bytes, "%.2f", r->gbps); break;
     case COLUMN_PCT_BW:
         if (r->pct_peak_bw > 0.0)
-            snprintf(out, n_bytes, "%.1f", r->pct_peak_bw);
+            snprintf(out, n_bytes, "%.1f / %.1f", r->pct_peak_bw, r->pct_typical_bw);
         else
             snprintf(out, n_bytes, "-");
         break;
@@ -290,8 +292,8 @@ static void add_remarks(report *r, const bench_row *rows, size_t n)
         size_t k = 0; // an earlier row with the same denominator
         while (k < i && (rows[k].peak_gbps < rows[i].peak_gbps || rows[k].peak_gbps > rows[i].peak_gbps)) k++;
         if (k == i && rows[i].peak_gbps > 0.0)
-            report_add(r, "%% BW: of %.2f GB/s read bandwidth of %s (%s)\n", rows[i].peak_gbps, rows[i].device,
-                       rows[i].peak_source);
+            report_add(r, "%% BW: of %.2f GB/s, the best, and %.2f GB/s, the median read of %s (%s)\n",
+                       rows[i].peak_gbps, rows[i].typical_gbps, rows[i].device, rows[i].peak_source);
     }
     if (n > 0 && !rows[0].is_interleaved) report_add(r, "models measured one after the other, not interleaved\n");
 }

@@ -6,6 +6,7 @@ expect 0 bench "$model" -p 8 -n 4 -r 2
 says "$out" "pp8"
 says "$out" "tg4"
 says "$out" "% BW: of"
+says "$out" "GB/s, the median read of cpu"
 fast="-r 1 --no-check --no-warmup --energy-window 0"
 expect 0 bench "$model" -p 4-8*2 -n 2 -d 0,32 -np 1,2 --weights stored,f16 $fast -o json
 json "bench over lists"
