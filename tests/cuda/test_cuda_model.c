@@ -10,17 +10,9 @@
 
 #define STORIES TERN_SOURCE_DIR "/models/stories"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define N_PROMPT  66 // past a KV block of 64
-#define N_FIXTURE 3
-#define N_GREEDY  3
-#define STEP      7 // of the fixtures: all take minutes
-#else
 #define N_PROMPT  140
 #define N_FIXTURE 8
 #define N_GREEDY  5
-#define STEP      1
-#endif
 #define N_WHOLE 256 // the story model's context
 
 // Every token of every fixture and of a whole context: scripts/shim_models.sh.
@@ -61,11 +53,11 @@ static void stories(void **state)
     ids[0] = 4093;
     for (int kv = TERN_KV_F32; kv <= TERN_KV_INT4 && is_whole(); kv++)
         check_equal(STORIES, (setup){.kv = (tern_kv_type)kv}, ids, N_WHOLE, 128, "the whole context");
-    check_equal(STORIES, (setup){.kv = TERN_KV_F16}, ids, STEP == 1 ? N_PROMPT : 20, 9, "f16 KV, batches of 9");
+    check_equal(STORIES, (setup){.kv = TERN_KV_F16}, ids, N_PROMPT, 9, "f16 KV, batches of 9");
     check_equal(STORIES, (setup){.kv = TERN_KV_INT8}, ids, 6, 1, "int8 KV, a token at a time");
     check_equal(STORIES, (setup){.kv = TERN_KV_INT8, .is_eager = true}, ids, 6, 1, "the same without graphs");
     check_equal(STORIES, (setup){.kv = TERN_KV_INT8, .act = TERN_ACT_F32}, ids, 6, 4, "fp32 activations");
-    if (STEP == 1) check_equal(STORIES, (setup){.kv = TERN_KV_INT8}, ids, N_PROMPT, 512, "int8 KV, one batch");
+    check_equal(STORIES, (setup){.kv = TERN_KV_INT8}, ids, N_PROMPT, 512, "int8 KV, one batch");
     if (is_whole()) check_equal(STORIES, (setup){.kv = TERN_KV_INT8}, ids, N_WHOLE, 33, "int8 KV, batches of 33");
     shim_set_sms(64); // the groups of attention are spread
     check_equal(STORIES, (setup){.kv = TERN_KV_INT8}, ids, N_PROMPT, 45, "a wide device");
@@ -173,7 +165,6 @@ static void stories_greedy(void **state)
     greedy_check(s, 2 * N_GREEDY, "graphs");
     greedy_numeric_check(s, "graphs");
     assert_int_equal(shim_live(), 0);
-    if (STEP > 1) return;
     s.is_eager = true;
     greedy_check(s, N_GREEDY, "op by op");
     s.place = &streamed;
@@ -232,7 +223,7 @@ static void fast_attention(void **state)
     ids[0] = 4093;
     setup floats = {.act = TERN_ACT_F32};
     check_fast(STORIES, floats, ids, 66, 512, MOST_FLOAT, "stories, float activations");
-    if (STEP == 1) check_fast(STORIES, (setup){0}, ids, 66, 33, MOST_INT8, "stories, batches of 33");
+    check_fast(STORIES, (setup){0}, ids, 66, 33, MOST_INT8, "stories, batches of 33");
     if (is_whole()) check_fast(STORIES, (setup){0}, ids, N_WHOLE, 512, MOST_INT8, "stories, the whole context");
     check_fast(STORIES, (setup){0}, ids, 20, 15, 0, "stories, batches without windows");
 }
@@ -336,9 +327,8 @@ int main(void)
         T(stories_greedy), T(fast_attention),       T(fast_attention_of_fixtures),  T(fast_attention_is_named_in_rows),
     };
     size_t n = N_OTHERS;
-    for (size_t i = 0; i < N_FIXTURES; i += STEP)
+    for (size_t i = 0; i < N_FIXTURES; i++)
         tests[n++] = (struct CMUnitTest){
             .name = fixtures[i].name, .test_func = check_fixture, .initial_state = (void *)(uintptr_t)&fixtures[i]};
-    if (STEP > 1) print_message("every %dth of %zu fixtures\n", STEP, (size_t)N_FIXTURES);
     return _cmocka_run_group_tests("shim models", tests, n, NULL, NULL);
 }

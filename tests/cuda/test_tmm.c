@@ -14,7 +14,7 @@
 #include "tmm.h"
 
 #if defined(__SANITIZE_ADDRESS__)
-#define MAX_MACS (1u << 18)
+#define MAX_MACS (1u << 17)
 #else
 #define MAX_MACS (1u << 20)
 #endif

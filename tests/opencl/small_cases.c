@@ -61,12 +61,15 @@ static bool cut_top_k(op_case *c)
     return true;
 }
 
-// One head size that fills words and one that does not, all pairs of types; long enough for two groups of blocks.
+// K and V of every type beside the same and beside one other: K and V are read by code of their own.
+static bool is_pair(const op_case *c) { return c->k_type == c->v_type || c->k_type == KV_INT8; }
+
+// One head size that fills words and one that does not; long enough for two groups of blocks.
 static bool cut_attention(op_case *c)
 {
     cut_heads(c);
     c->m = at_most(c->m, 2);
-    return c->recipe == RECIPE_RANDOM && (c->head_dim == 40 || c->first == 200);
+    return c->recipe == RECIPE_RANDOM && (c->head_dim == 40 || c->first == 200) && is_pair(c);
 }
 
 // Whether the case, with smaller shapes, is one to run here.
@@ -89,6 +92,7 @@ static bool cut(op_case *c)
         cut_heads(c);
         c->m = at_most(c->m, 2);
         is_wanted &= c->recipe == RECIPE_RANDOM && c->n_heads <= 5 && c->head_dim == (c->kind == OP_ROPE_KV ? 48 : 40);
+        is_wanted &= c->kind == OP_HEAD_NORM || is_pair(c);
         break;
     case OP_TOP_K: is_wanted &= cut_top_k(c); break;
     default: is_wanted &= cut_row_op(c);
