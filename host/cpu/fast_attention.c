@@ -1,6 +1,5 @@
-// Fast ops: rope_kv and attention. Attention is shared out by (a few rows, query head), the heads that read the same KV
-// head one after the other. Each row and head is one chain of merges in the order ops.h gives, so sharing changes no
-// bit.
+// Fast ops: rope_kv and attention. Attention is shared out by (a few rows, a few query heads that read the same KV
+// head). Each row and head is one chain of merges in the order ops.h gives, so sharing changes no bit.
 #include <math.h>
 #include <string.h>
 
@@ -8,7 +7,7 @@
 #include "int4.h"
 
 #define BLOCKS_PER_GROUP 4
-#define ROWS_TOGETHER    16u // that pass over K and V together: 16 of head size 128 keep 50 KiB beside a block of 16
+#define MOST_TOGETHER    16u // heads of rows that pass over K and V together: of size 128 they keep 50 KiB beside 16
 #define ITEMS_PER_THREAD 4u
 
 // ---- the cache ----
@@ -92,7 +91,7 @@ static bool store(const cpu_kernels *k, int type, bool is_k, uint8_t *part, uint
 typedef struct attention_job {
     const cpu_kernels *kernels;
     const op *o;
-    uint32_t rows; // attention: of an item
+    uint32_t rows, heads; // attention: of an item
 } attention_job;
 
 static void rope_kv_row(const cpu_kernels *kernels, const op *o, uint32_t m)
@@ -122,7 +121,7 @@ static void rope_kv_rows(void *context, uint32_t begin, uint32_t end)
 void fast_rope_kv(const device *d, const op *o)
 {
     const op_rope_kv *a = &o->rope_kv;
-    attention_job job = {d->kernels, o, 1};
+    attention_job job = {d->kernels, o, 1, 1};
     team_run(d->team, o->m, fast_grain((a->n_heads + 2 * a->cache.n_kv_heads) * a->cache.head_dim), rope_kv_rows, &job);
 }
 
@@ -232,7 +231,7 @@ static void copy_state(state *to, const state *from, uint32_t head_dim)
 // A query head of a row on its way through the blocks.
 typedef struct walk {
     query q;
-    uint32_t m, position;
+    uint32_t m, head, position;
     bool is_finite;
     state group, result;
 } walk;
@@ -242,6 +241,7 @@ static void start(const cpu_kernels *k, const op *o, uint32_t m, uint32_t head, 
     const op_attention *a = &o->attention;
     uint32_t hd = a->cache.head_dim;
     w->m = m;
+    w->head = head;
     w->position = (uint32_t)((const int32_t *)cpu_at(a->rows.row_position))[m];
     w->is_finite = prepare_query(k, fast_row(a->q, a->ld_q, m) + (size_t)head * hd, a->cache.k_type, hd, &w->q);
 }
@@ -264,43 +264,50 @@ static void pass_block(const cpu_kernels *k, const op_attention *a, walk *w, uin
         fold(k, &w->result, &w->group, hd);
 }
 
-// One query head of rows [begin, end), block by block: rows of one sequence find a block of K and V that the row before
-// brought into the cache.
-static void attend_rows(const cpu_kernels *k, const op *o, uint32_t begin, uint32_t end, uint32_t head)
+// Query heads [head, head + n_heads), which read one KV head, of rows [begin, end), block by block: all but the first
+// find K and V in the cache, also those of other rows where the rows are of one sequence.
+static void attend_rows(const cpu_kernels *k, const op *o, uint32_t begin, uint32_t end, uint32_t head,
+                        uint32_t n_heads)
 {
     const op_attention *a = &o->attention;
     uint32_t hd = a->cache.head_dim, kv = head / (a->n_heads / a->cache.n_kv_heads), n_blocks = 0;
-    walk walks[ROWS_TOGETHER];
-    for (uint32_t m = begin; m < end; m++) {
-        walk *w = &walks[m - begin];
-        start(k, o, m, head, w);
+    walk walks[MOST_TOGETHER], *walks_end = walks + (size_t)(end - begin) * n_heads;
+    for (walk *w = walks; w < walks_end; w++) {
+        uint32_t i = (uint32_t)(w - walks);
+        start(k, o, begin + i / n_heads, head + i % n_heads, w);
         if (w->position / KV_BLOCK + 1 > n_blocks) n_blocks = w->position / KV_BLOCK + 1;
     }
     for (uint32_t b = 0; b < n_blocks; b++)
-        for (walk *w = walks; w < walks + (end - begin); w++)
+        for (walk *w = walks; w < walks_end; w++)
             if (b <= w->position / KV_BLOCK) pass_block(k, a, w, kv, b);
-    for (const walk *w = walks; w < walks + (end - begin); w++) {
+    for (const walk *w = walks; w < walks_end; w++) {
         if (!w->is_finite) cpu_flag(o);
-        float *y = fast_row_out(a->y, a->ld_y, w->m) + (size_t)head * hd;
+        float *y = fast_row_out(a->y, a->ld_y, w->m) + (size_t)w->head * hd;
         for (uint32_t i = 0; i < hd; i++) y[i] = scalar_div(w->result.o[i], w->result.l);
     }
 }
 
-// Items are query heads of `rows` rows, those of the first rows first.
+// Items are `heads` query heads of `rows` rows, those of the first rows first.
 static void attend(void *context, uint32_t begin, uint32_t end)
 {
     const attention_job *job = context;
-    uint32_t n_heads = job->o->attention.n_heads;
+    uint32_t per_rows = job->o->attention.n_heads / job->heads;
     for (uint32_t item = begin; item < end; item++) {
-        uint32_t first = item / n_heads * job->rows, last = first + job->rows;
-        attend_rows(job->kernels, job->o, first, last < job->o->m ? last : job->o->m, item % n_heads);
+        uint32_t first = item / per_rows * job->rows, last = first + job->rows;
+        attend_rows(job->kernels, job->o, first, last < job->o->m ? last : job->o->m, item % per_rows * job->heads,
+                    job->heads);
     }
 }
 
 void fast_attention(const device *d, const op *o)
 {
-    // As many rows together as leave every thread several items.
-    uint32_t n_heads = o->attention.n_heads, most = o->m * n_heads / (ITEMS_PER_THREAD * (uint32_t)d->n_threads);
-    attention_job job = {d->kernels, o, most < 1 ? 1 : most < ROWS_TOGETHER ? most : ROWS_TOGETHER};
-    team_run(d->team, (o->m + job.rows - 1) / job.rows * n_heads, 1, attend, &job);
+    // As many together as leave every thread several items: rows first, then heads.
+    const op_attention *a = &o->attention;
+    uint32_t most = o->m * a->n_heads / (ITEMS_PER_THREAD * (uint32_t)d->n_threads);
+    most = most < 1 ? 1 : most < MOST_TOGETHER ? most : MOST_TOGETHER;
+    uint32_t rows = o->m < most ? o->m : most, heads = most / rows, group = a->n_heads / a->cache.n_kv_heads;
+    if (heads > group) heads = group;
+    while (group % heads != 0) heads--;
+    attention_job job = {d->kernels, o, rows, heads};
+    team_run(d->team, (o->m + rows - 1) / rows * (a->n_heads / heads), 1, attend, &job);
 }

@@ -381,35 +381,48 @@ static void scores(int k_type, const float *q, const void *k, uint32_t head_dim,
         scores_type(false, q, k, head_dim, scale, s);
 }
 
+// Four rows of K and both terms of q: sums[r] and sums[4 + r].
+INLINE void scores_int8_rows(const int16_t *hi, const int16_t *lo, const int8_t *k, uint32_t head_dim, __m256i sums[8])
+{
+    UNROLL for (int i = 0; i < 8; i++) sums[i] = _mm256_setzero_si256();
+    for (uint32_t d = 0; d < head_dim / 16 * 16; d += 16) {
+        const __m256i h = _mm256_loadu_si256((const __m256i *)(hi + d)),
+                      l = _mm256_loadu_si256((const __m256i *)(lo + d));
+        UNROLL for (uint32_t r = 0; r < 4; r++)
+        {
+            __m256i kd = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(k + (size_t)r * head_dim + d)));
+            sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(kd, h));
+            sums[4 + r] = _mm256_add_epi32(sums[4 + r], _mm256_madd_epi16(kd, l));
+        }
+    }
+}
+
 static void scores_int8(const int16_t *hi, const int16_t *lo, float a, float b, const int8_t *k, uint32_t head_dim,
                         float scale, float s[64])
 {
     const float *ak = (const float *)(const void *)(k + 64 * (size_t)head_dim);
-    for (uint32_t j0 = 0; j0 < 64; j0 += 8) {
-        __m256i sum_hi[8], sum_lo[8];
-        int32_t tail_hi[8] = {0}, tail_lo[8] = {0};
-        for (uint32_t j = 0; j < 8; j++) {
-            const int8_t *row = k + (size_t)(j0 + j) * head_dim;
-            __m256i ah = _mm256_setzero_si256(), al = ah;
-            uint32_t d = 0;
-            for (; d + 16 <= head_dim; d += 16) {
-                __m256i kd = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(row + d)));
-                ah = _mm256_add_epi32(ah, _mm256_madd_epi16(kd, _mm256_loadu_si256((const __m256i *)(hi + d))));
-                al = _mm256_add_epi32(al, _mm256_madd_epi16(kd, _mm256_loadu_si256((const __m256i *)(lo + d))));
-            }
-            for (; d < head_dim; d++) {
-                tail_hi[j] += hi[d] * row[d];
-                tail_lo[j] += lo[d] * row[d];
-            }
-            sum_hi[j] = ah;
-            sum_lo[j] = al;
+    const uint32_t whole = head_dim / 16 * 16;
+    for (uint32_t j = 0; j < 64; j += 8) {
+        const int8_t *rows = k + (size_t)j * head_dim;
+        __m256i first[8], second[8];
+        scores_int8_rows(hi, lo, rows, head_dim, first);
+        scores_int8_rows(hi, lo, rows + 4 * (size_t)head_dim, head_dim, second);
+        const __m256i sums0 = sum_lanes8(first), sums1 = sum_lanes8(second);
+        __m256i h = _mm256_permute2x128_si256(sums0, sums1, 0x20), l = _mm256_permute2x128_si256(sums0, sums1, 0x31);
+        if (whole < head_dim) {
+            int32_t tail_hi[8] = {0}, tail_lo[8] = {0};
+            for (uint32_t r = 0; r < 8; r++)
+                for (uint32_t d = whole; d < head_dim; d++) {
+                    tail_hi[r] += hi[d] * rows[(size_t)r * head_dim + d];
+                    tail_lo[r] += lo[d] * rows[(size_t)r * head_dim + d];
+                }
+            h = _mm256_add_epi32(h, _mm256_loadu_si256((const __m256i *)tail_hi));
+            l = _mm256_add_epi32(l, _mm256_loadu_si256((const __m256i *)tail_lo));
         }
-        __m256i h = _mm256_add_epi32(sum_lanes8(sum_hi), _mm256_loadu_si256((const __m256i *)tail_hi));
-        __m256i l = _mm256_add_epi32(sum_lanes8(sum_lo), _mm256_loadu_si256((const __m256i *)tail_lo));
-        __m256 akj = _mm256_loadu_ps(ak + j0);
+        __m256 akj = _mm256_loadu_ps(ak + j);
         __m256 low = _mm256_mul_ps(_mm256_cvtepi32_ps(l), _mm256_mul_ps(_mm256_set1_ps(b), akj));
         __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(h), _mm256_mul_ps(_mm256_set1_ps(a), akj), low);
-        _mm256_storeu_ps(s + j0, _mm256_mul_ps(sum, _mm256_set1_ps(scale)));
+        _mm256_storeu_ps(s + j, _mm256_mul_ps(sum, _mm256_set1_ps(scale)));
     }
 }
 
