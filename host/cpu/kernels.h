@@ -49,7 +49,8 @@ struct cpu_kernels {
     const char *name;
 
     // Puts the activation codes of n_granules granules into the order in which the bytes of a layout, decoded, deliver
-    // columns to this table's ternary_sums. Writes whole quads of granules (256 or 320 bytes).
+    // columns to this table's ternary_sums, with zeros behind as far as that reads: at most whole quads of granules
+    // (256 or 320 bytes).
     void (*ternary_order[TERNARY_N_LAYOUTS])(const int8_t *x, uint32_t n_granules, int8_t *out);
     // sums[16 * c + r] += the sum of code * activation over the span, r < 16, c < n_x; n_x is 1, 2, 4 or 8. Codes count
     // 0..2.
