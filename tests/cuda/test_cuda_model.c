@@ -13,7 +13,7 @@
 #define N_PROMPT  140
 #define N_FIXTURE 8
 #define N_GREEDY  5
-#define N_WHOLE 256 // the story model's context
+#define N_WHOLE   256 // the story model's context
 
 // Every token of every fixture and of a whole context: scripts/shim_models.sh.
 static bool is_whole(void) { return getenv("TERN_SHIM_WHOLE") != NULL; }
