@@ -91,7 +91,7 @@ static bool store(const cpu_kernels *k, int type, bool is_k, uint8_t *part, uint
 typedef struct attention_job {
     const cpu_kernels *kernels;
     const op *o;
-    uint32_t rows, heads; // attention: of an item
+    uint32_t rows, heads; // attention only: of an item
 } attention_job;
 
 static void rope_kv_row(const cpu_kernels *kernels, const op *o, uint32_t m)
@@ -121,7 +121,7 @@ static void rope_kv_rows(void *context, uint32_t begin, uint32_t end)
 void fast_rope_kv(const device *d, const op *o)
 {
     const op_rope_kv *a = &o->rope_kv;
-    attention_job job = {d->kernels, o, 1, 1};
+    attention_job job = {.kernels = d->kernels, .o = o};
     team_run(d->team, o->m, fast_grain((a->n_heads + 2 * a->cache.n_kv_heads) * a->cache.head_dim), rope_kv_rows, &job);
 }
 

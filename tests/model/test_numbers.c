@@ -163,29 +163,34 @@ static void heads_stay_near_the_stored_one(void **state)
     forget_rows(&c);
 }
 
+// The second type of KV cache against the first; bytes: of both caches.
+static kl_result compare_kv(tern_kv_type first, tern_kv_type second, uint64_t bytes[2])
+{
+    comparison c = {0};
+    kl_result r = {0};
+    bytes[0] = run_some(&c, (setup){.kv = first}, NULL);
+    bytes[1] = run_some(&c, (setup){.kv = second}, &r);
+    printf("%s KV: perplexity %+.4f %% of that with %s, divergence %.3g\n", tern_kv_type_name(second),
+           100 * (r.ppl_ratio - 1), tern_kv_type_name(first), r.mean);
+    forget_rows(&c);
+    return r;
+}
+
 static void int8_kv_stays_near_f32(void **state)
 {
     (void)state;
-    comparison c = {0};
-    kl_result r = {0};
-    run_some(&c, (setup){.kv = TERN_KV_F32}, NULL);
-    run_some(&c, (setup){.kv = TERN_KV_INT8}, &r);
-    printf("int8 KV: perplexity %+.4f %% of that with f32, divergence %.3g\n", 100 * (r.ppl_ratio - 1), r.mean);
+    uint64_t bytes[2];
+    kl_result r = compare_kv(TERN_KV_F32, TERN_KV_INT8, bytes);
     assert_true(fabs(r.ppl_ratio - 1) < 0.0005 && r.mean > 0 && r.mean < 5e-4);
-    forget_rows(&c);
 }
 
 static void int4_kv_stays_near_int8(void **state)
 {
     (void)state;
-    comparison c = {0};
-    kl_result r = {0};
-    uint64_t int8 = run_some(&c, (setup){.kv = TERN_KV_INT8}, NULL);
-    uint64_t int4 = run_some(&c, (setup){.kv = TERN_KV_INT4}, &r);
-    printf("int4 KV: perplexity %+.4f %% of that with int8, divergence %.3g\n", 100 * (r.ppl_ratio - 1), r.mean);
+    uint64_t bytes[2];
+    kl_result r = compare_kv(TERN_KV_INT8, TERN_KV_INT4, bytes);
     assert_true(fabs(r.ppl_ratio - 1) < 0.01 && r.mean > 0);
-    assert_true(int4 * 64 == int8 * 36 * 64 / 68); // 4.5 bits a value against 8.5
-    forget_rows(&c);
+    assert_true(bytes[1] * 64 == bytes[0] * 36 * 64 / 68); // 4.5 bits a value against 8.5
 }
 
 int main(void)

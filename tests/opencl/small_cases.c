@@ -92,7 +92,7 @@ static bool cut(op_case *c)
         cut_heads(c);
         c->m = at_most(c->m, 2);
         is_wanted &= c->recipe == RECIPE_RANDOM && c->n_heads <= 5 && c->head_dim == (c->kind == OP_ROPE_KV ? 48 : 40);
-        is_wanted &= c->kind == OP_HEAD_NORM || is_pair(c);
+        is_wanted &= is_pair(c); // of a norm both are the same
         break;
     case OP_TOP_K: is_wanted &= cut_top_k(c); break;
     default: is_wanted &= cut_row_op(c);
