@@ -67,7 +67,8 @@ static uint64_t case_macs(const op_case *c)
     uint64_t rows = c->m;
     switch (c->kind) {
     case OP_TERNARY_MM: return rows * c->n * c->k * c->n_terms;
-    case OP_DENSE_MM: return rows * c->n * c->k;
+    case OP_DENSE_MM:
+    case OP_DENSE_TOP_K: return rows * c->n * c->k;
     case OP_INT_MM: return 2 * rows * c->n * c->k;
     case OP_RESCORE: return rows * c->n_best * c->k;
     case OP_EMBED: return rows * c->k;
@@ -112,6 +113,7 @@ static void describe_shape(const op_case *c, char *out, size_t n_bytes)
         snprintf(out, n_bytes, "N=%u K=%u %s%s", c->n, c->k, c->is_ternary ? "ternary " : "", form);
         break;
     case OP_RESCORE:
+    case OP_DENSE_TOP_K:
         snprintf(out, n_bytes, "N=%u K=%u %s%s best=%u", c->n, c->k, c->is_ternary ? "ternary " : "", form, c->n_best);
         break;
     case OP_EMBED: snprintf(out, n_bytes, "V=%u K=%u %s%s", c->n, c->k, c->is_ternary ? "ternary " : "", form); break;
@@ -651,6 +653,50 @@ static void add_top_k(case_list *list)
     add(list, vocabulary);
 }
 
+// The best rows of a product. Every type; of Q6_K, whose rows are screened, every recipe, row counts around the four
+// that are screened together and row lengths up to and past what is screened.
+static void add_dense_top_k(case_list *list)
+{
+    static const uint32_t n_best[] = {1, 2, 40, 256}, n_sweep[] = {1, 3, 4, 5, 31, 32, 33, 100};
+    static const uint32_t k_sweep[] = {256, 512, 2560, 8192, 8448};
+    for (int type = DENSE_F32; type < DENSE_N_TYPES; type++) {
+        op_case c = {.kind = OP_DENSE_TOP_K, .dense = (dense_type)type, .m = 2, .n = 300, .k = 512, .gap = 16};
+        if (dense_is_integer(c.dense)) continue;
+        for (size_t i = 0; i < COUNT(n_best); i++) {
+            c.n_best = n_best[i];
+            add(list, c);
+        }
+        c.k = dense_block(c.dense);
+        c.n_best = 7;
+        add(list, c);
+    }
+    op_case c = {
+        .kind = OP_DENSE_TOP_K, .is_ternary = true, .scale = SCALE_ROWS, .m = 2, .n = 50, .k = 333, .n_best = 9};
+    add(list, c);
+    c = (op_case){.kind = OP_DENSE_TOP_K, .dense = DENSE_Q6_K, .m = 1, .k = 256, .n_best = 1};
+    for (size_t i = 0; i < COUNT(n_sweep); i++) {
+        c.n = n_sweep[i];
+        add(list, c);
+    }
+    for (size_t i = 0; i < COUNT(k_sweep); i++) {
+        c.n = 400;
+        c.k = k_sweep[i];
+        c.n_best = 1 + 4 * (uint32_t)i;
+        add(list, c);
+    }
+    for (int recipe = 0; recipe < RECIPE_N; recipe++)
+        for (c.n_best = 1; c.n_best <= 40; c.n_best += 39) {
+            c.recipe = (op_recipe)recipe;
+            c.n = 1500;
+            c.k = 1024;
+            c.m = 1 + c.n_best % 2;
+            add(list, c);
+        }
+    // A slice of the 2B-4T head.
+    c = (op_case){.kind = OP_DENSE_TOP_K, .dense = DENSE_Q6_K, .m = 1, .n = 12000, .k = 2560, .n_best = 40};
+    add(list, c);
+}
+
 static void add_advance(case_list *list)
 {
     static const uint32_t n_log[] = {1, 2, 7, 64};
@@ -888,6 +934,7 @@ tern_status op_cases_list(op_case **out, size_t *n, tern_error *err)
     add_attention_prompts(&list);
     add_fast_attention(&list);
     add_top_k(&list);
+    add_dense_top_k(&list);
     add_advance(&list);
     add_t80(&list);
     add_ternary_gates(&list);

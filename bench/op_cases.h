@@ -54,7 +54,7 @@ typedef struct op_case {
     uint32_t group;         // columns per scale; 0: one scale along K
     uint32_t n_terms;       // ternary_mm: 1 or 2
     mm_epilogue epilogue;   // ternary_mm; a gated one has n / 2 outputs
-    uint32_t n_best;        // rescore: ids a row
+    uint32_t n_best;        // rescore: ids a row; dense_top_k: the best it finds
     bool in_place;          // norm: x and y are the same
     bool is_silu, adjacent; // gate; rope_kv
     uint32_t n_heads, n_kv_heads, head_dim, n_dims;

@@ -421,6 +421,20 @@ static tern_status make_top_k(op_data *d, tern_error *err)
     return status == TERN_OK ? add_output(d, "values", ELEMENT_F32, AT(top_k.values), c->k, c->k, err) : status;
 }
 
+// The last rows cannot be chosen: a sixteenth of them, like a vocabulary that is padded.
+static tern_status make_dense_top_k(op_data *d, tern_error *err)
+{
+    const op_case *c = d->c;
+    uint32_t k = c->n_best, n = c->n - c->n / 16;
+    d->op.dense_top_k = (op_dense_top_k){.n = n, .ld_x = c->k + c->gap, .k = k};
+    tern_status status = add_weights(d, AT(dense_top_k.w), c->n, c->k, err);
+    if (status != TERN_OK) return status;
+    if (!add_floats(d, "x", REGION_INPUT, AT(dense_top_k.x), c->m, c->k, c->k + c->gap, SEED_X, err))
+        return TERN_HOST_MEMORY;
+    status = add_output(d, "ids", ELEMENT_I32, AT(dense_top_k.ids), k, k, err);
+    return status == TERN_OK ? add_output(d, "values", ELEMENT_F32, AT(dense_top_k.values), k, k, err) : status;
+}
+
 // chosen: some ids lie outside the vocabulary; positions on both sides of where the log begins again.
 static tern_status make_advance(op_data *d, tern_error *err)
 {
@@ -461,6 +475,7 @@ tern_status op_data_create(const op_case *c, op_data **out, tern_error *err)
         [OP_INT_MM] = make_int_mm,
         [OP_RESCORE] = make_rescore,
         [OP_ADVANCE] = make_advance,
+        [OP_DENSE_TOP_K] = make_dense_top_k,
         [OP_BLAS_INT_MM] = make_int_mm,
         [OP_FAST_ATTENTION] = make_attention,
     };

@@ -221,6 +221,15 @@ static tern_status check_top_k(checker c, const op_top_k *a)
     return s;
 }
 
+static tern_status check_dense_top_k(checker c, const op_dense_top_k *a)
+{
+    tern_status s = check_weights(c, a->w);
+    if (s == TERN_OK) s = check_flag(c);
+    if (s == TERN_OK) s = check_floats(c, "x", a->x, a->ld_x, shape_of(c, a->w).n_cols);
+    if (s == TERN_OK) s = check_floats(c, "ids", a->ids, a->k, a->k);
+    return s == TERN_OK ? check_floats(c, "values", a->values, a->k, a->k) : s;
+}
+
 static tern_status check_advance(checker c, const op_advance *a)
 {
     tern_status s = check_flag(c);
@@ -254,6 +263,7 @@ tern_status op_check_operands(const operand_access *access, const device *d, con
     case OP_RESCORE: return check_rescore(c, &o->rescore);
     case OP_BLAS_INT_MM: return check_int_mm(c, &o->int_mm);
     case OP_ADVANCE: return check_advance(c, &o->advance);
+    case OP_DENSE_TOP_K: return check_dense_top_k(c, &o->dense_top_k);
     case OP_N_KINDS: break;
     }
     return error_set(err, TERN_INTERNAL, "op kind %d does not exist", (int)o->kind);

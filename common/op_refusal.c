@@ -167,11 +167,24 @@ static const char *refuse_gate(const op_gate *a)
     return a->ld_x < 2 * (uint64_t)a->n ? ROWS_TOO_SHORT : NULL;
 }
 
+static const char *refuse_best(uint32_t k, uint32_t n)
+{
+    if (k == 0 || k > TOP_K_MAX) return "top_k returns between 1 and 256 values";
+    return k > n ? "top_k asks for more values than there are" : NULL;
+}
+
 static const char *refuse_top_k(const op_top_k *a)
 {
-    if (a->k == 0 || a->k > TOP_K_MAX) return "top_k returns between 1 and 256 values";
-    if (a->k > a->n) return "top_k asks for more values than there are";
-    return refuse_rows(a->n, a->ld_x);
+    return first_of(refuse_best(a->k, a->n), refuse_rows(a->n, a->ld_x));
+}
+
+static const char *refuse_dense_top_k(const operand_access *access, const op_dense_top_k *a)
+{
+    if (a->w == NULL) return "the weights are missing";
+    weights_desc w = shape_of(access, a->w);
+    if (!w.is_ternary && dense_is_integer(w.type)) return "dense_top_k takes no INT8 or INT4 weights";
+    if (a->n > w.n_rows) return "dense_top_k chooses among no more rows than the weights have";
+    return first_of(refuse_best(a->k, a->n), refuse_rows(w.n_cols, a->ld_x));
 }
 
 static const char *refuse_advance(const op_advance *a)
@@ -203,6 +216,7 @@ const char *op_refusal(const operand_access *access, const op *o)
     case OP_INT_MM: return refuse_int_mm(access, &o->int_mm);
     case OP_RESCORE: return refuse_rescore(access, &o->rescore, o->m);
     case OP_ADVANCE: return refuse_advance(&o->advance);
+    case OP_DENSE_TOP_K: return refuse_dense_top_k(access, &o->dense_top_k);
     case OP_BLAS_MM: return refuse_blas_mm(access, &o->dense_mm);
     case OP_BLAS_INT_MM: return refuse_blas_int_mm(access, &o->int_mm);
     case OP_FAST_ATTENTION: return refuse_fast_attention(&o->attention);

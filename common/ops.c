@@ -21,6 +21,7 @@ const char *op_kind_name(op_kind kind)
     case OP_INT_MM: return "int_mm";
     case OP_RESCORE: return "rescore";
     case OP_ADVANCE: return "advance";
+    case OP_DENSE_TOP_K: return "dense_top_k";
     case OP_BLAS_MM: return "blas_mm";
     case OP_BLAS_INT_MM: return "blas_int_mm";
     case OP_FAST_ATTENTION: return "fast_attention";

@@ -17,7 +17,7 @@
 // Errors of value: an op that meets a non-finite sum of squares, absmax or logit, or a |K| or |V| >= 65520 to be stored
 // as f16 or >= 458640 (7 * 65520) as int4, lowers the 32-bit flag word to its own `place` (atomic minimum; the word
 // starts at UINT32_MAX). What it then writes is unspecified. dense_mm and int_mm check their outputs only where
-// `check_finite` is set (the head); rescore always does.
+// `check_finite` is set (the head); rescore and dense_top_k always do.
 #ifndef TERN_COMMON_OPS_H
 #define TERN_COMMON_OPS_H
 
@@ -57,6 +57,7 @@ typedef enum op_kind {
     OP_INT_MM,
     OP_RESCORE,
     OP_ADVANCE,
+    OP_DENSE_TOP_K,
     // Without defined bits, for whom asks for them by name:
     OP_BLAS_MM,        // baselines
     OP_BLAS_INT_MM,    // what integer products are measured beside
@@ -288,6 +289,15 @@ typedef struct op_top_k {
     uint32_t n, ld_x, k;
 } op_top_k;
 
+// dense_mm with check_finite, then top_k of the first n of each row's products, w->n_rows >= n: the same ids, values
+// and flag. Products are not stored, so a device may leave one out that it knows to be none of the best and finite;
+// those that gain nothing by it refuse the op.
+typedef struct op_dense_top_k {
+    const weights *w;
+    view x, ids, values;
+    uint32_t n, ld_x, k;
+} op_dense_top_k;
+
 // Makes the inputs of the next step from what this one chose, so that steps follow each other without the host. Row m:
 // c = chosen[m * ld_chosen], or 0 if that is not below n_ids; p = position[m]; then ids[m] = c, position[m] = p + 1,
 // and the pair (c, the flag word as it is) goes to entry p % n_log of the row's log. All int32; log: [M][n_log][2].
@@ -318,6 +328,7 @@ typedef struct op {
         op_int_mm int_mm; // OP_INT_MM and OP_BLAS_INT_MM
         op_rescore rescore;
         op_advance advance;
+        op_dense_top_k dense_top_k;
     };
 } op;
 

@@ -20,4 +20,5 @@ const cpu_op cpu_fast_ops[OP_N_KINDS] = {
     [OP_INT_MM] = fast_int_mm,
     [OP_RESCORE] = fast_rescore,
     [OP_ADVANCE] = reference_advance,
+    [OP_DENSE_TOP_K] = fast_dense_top_k,
 };

@@ -24,7 +24,25 @@ static inline uint32_t fast_grain(uint32_t n) { return n < FAST_GRAIN ? (FAST_GR
 // fast_dense.c: elements [first, first + n) of row r as floats; first and n are multiples of 256, or n ends the row.
 void fast_weight_floats(const cpu_kernels *k, const weights *w, uint32_t r, uint32_t first, uint32_t n, float *out);
 
-// fast_int.c: the same of INT8 and INT4 rows, for fast_weight_floats; first and n are multiples of 64.
+// fast_dense.c: products of rows of w for one token, each as dense_mm defines it. `put` is told of every one, in any
+// order.
+#define DENSE_OPERAND (256u * SCREEN_BLOCKS) // columns, at most, of a row whose x is put into another form
+typedef struct dense_token {
+    const cpu_kernels *kernels;
+    const weights *w;
+    const float *x;       // [n_cols]
+    const float *operand; // of fast_dense_operand
+    void (*put)(void *context, uint32_t row, float product);
+    void *context;
+} dense_token;
+// The form of x that suits rows of w, in `out`; NULL: there is none.
+const float *fast_dense_operand(const cpu_kernels *k, const weights *w, const float *x, float out[DENSE_OPERAND]);
+void fast_dense_token(const dense_token *t, uint32_t begin, uint32_t end);
+
+// fast_rows.c: keeps x, value of index i, if it is one of the k best of what came before, in any order of indices.
+void fast_keep_best(float x, uint32_t i, uint32_t k, uint32_t *kept, int32_t *ids, float *values);
+
+// fast_int.c: fast_weight_floats of INT8 and INT4 rows; first and n are multiples of 64.
 void fast_integer_floats(const weights *w, uint32_t r, uint32_t first, uint32_t n, float *out);
 
 // fast_norm.c: quant over n values of one row, the sum of codes included; returns absmax.
@@ -47,5 +65,6 @@ void fast_gate(const device *d, const op *o);
 void fast_residual(const device *d, const op *o);
 void fast_gather(const device *d, const op *o);
 void fast_top_k(const device *d, const op *o);
+void fast_dense_top_k(const device *d, const op *o);
 
 #endif

@@ -9,7 +9,6 @@
 #define STRIDE     (PIECE + 16u) // of the dequantised rows: a power of two would put all four into the same cache sets
 #define ROWS       4u            // of a tile
 #define FEW_TOKENS 4u            // below it, plain floats are faster row by row (bench/NOTES.md); blocks only for one
-#define OPERAND    8192u         // columns, at most, of a row whose x is put into another form for one token
 #define TOKENS     32u           // x rows per pass over the weights: 4 x 32 sets of 64 accumulators
 #define GRAIN      8u            // rows that make a chunk of work, whole tiles
 
@@ -69,8 +68,14 @@ static void store(const product *p, uint32_t row, uint32_t m, float value)
 
 // ---- one token ----
 
-// dot64 of one row. Kernels take the blocks of files; other rows are dequantised first. `operand`: x for q6k_dot, or
-// NULL.
+const float *fast_dense_operand(const cpu_kernels *k, const weights *w, const float *x, float out[DENSE_OPERAND])
+{
+    bool has_form = !w->is_ternary && w->type == DENSE_Q6_K && k->q6k_operand != NULL && w->n_cols <= DENSE_OPERAND;
+    return has_form && k->q6k_operand(x, w->n_cols, out) ? out : NULL;
+}
+
+// dot64 of one row. Kernels take the blocks of files; other rows are dequantised first. `operand`: of
+// fast_dense_operand, or NULL.
 static float dot_row(const cpu_kernels *k, const weights *w, uint32_t row, const float *x, const float *operand)
 {
     float acc[64] = {0};
@@ -89,36 +94,41 @@ static float dot_row(const cpu_kernels *k, const weights *w, uint32_t row, const
     return k->tree64(acc);
 }
 
-// Rows of plain floats, read from DENSE_ROWS places at once: hardware prefetches more streams further ahead than one.
-static void multiply_plain(const product *p, uint32_t begin, uint32_t end, uint32_t m)
+// Rows of plain floats are read from DENSE_ROWS places at once: hardware prefetches more streams further ahead than
+// one.
+void fast_dense_token(const dense_token *t, uint32_t begin, uint32_t end)
 {
-    const weights *w = p->w;
-    const float *x = fast_row(p->o->dense_mm.x, p->o->dense_mm.ld_x, m);
-    const uint32_t n = (end - begin) / DENSE_ROWS;
+    const weights *w = t->w;
+    const uint32_t n = is_plain(w) && t->kernels->dense_dots != NULL ? (end - begin) / DENSE_ROWS : 0;
     for (uint32_t i = 0; i < n; i++) {
         const uint8_t *rows[DENSE_ROWS];
         float acc[DENSE_ROWS][64];
         for (uint32_t r = 0; r < DENSE_ROWS; r++) rows[r] = w->data + (begin + r * n + i) * w->row_bytes;
-        p->kernels->dense_dots(w->type, rows, x, w->n_cols, acc);
-        for (uint32_t r = 0; r < DENSE_ROWS; r++) store(p, begin + r * n + i, m, p->kernels->tree64(acc[r]));
+        t->kernels->dense_dots(w->type, rows, t->x, w->n_cols, acc);
+        for (uint32_t r = 0; r < DENSE_ROWS; r++) t->put(t->context, begin + r * n + i, t->kernels->tree64(acc[r]));
     }
     for (uint32_t row = begin + DENSE_ROWS * n; row < end; row++)
-        store(p, row, m, dot_row(p->kernels, w, row, x, NULL));
+        t->put(t->context, row, dot_row(t->kernels, w, row, t->x, t->operand));
+}
+
+typedef struct stored_row {
+    const product *p;
+    uint32_t m;
+} stored_row;
+
+static void store_product(void *context, uint32_t row, float value)
+{
+    const stored_row *y = context;
+    store(y->p, row, y->m, value);
 }
 
 static void multiply_token(const product *p, uint32_t begin, uint32_t end, uint32_t m)
 {
-    if (is_plain(p->w) && p->kernels->dense_dots != NULL) {
-        multiply_plain(p, begin, end, m);
-        return;
-    }
-    const cpu_kernels *k = p->kernels;
     const float *x = fast_row(p->o->dense_mm.x, p->o->dense_mm.ld_x, m);
-    float operand[OPERAND];
-    bool has_operand = !p->w->is_ternary && p->w->type == DENSE_Q6_K && k->q6k_operand != NULL &&
-                       p->w->n_cols <= OPERAND && k->q6k_operand(x, p->w->n_cols, operand);
-    for (uint32_t row = begin; row < end; row++)
-        store(p, row, m, dot_row(k, p->w, row, x, has_operand ? operand : NULL));
+    float operand[DENSE_OPERAND];
+    stored_row y = {p, m};
+    const dense_token t = {p->kernels, p->w, x, fast_dense_operand(p->kernels, p->w, x, operand), store_product, &y};
+    fast_dense_token(&t, begin, end);
 }
 
 // ---- many ----

@@ -66,31 +66,38 @@ static void gather_rows(void *context, uint32_t begin, uint32_t end)
     }
 }
 
-// Larger first; NaN after every number. Equal values keep the order they are met in, that of their indices.
-static bool ranks_before(float a, float b) { return a > b || (b != b && a == a); }
-
-// The k best so far in order. Once k are kept, almost every value loses against the last and costs one comparison.
-static void top_k_row(const float *x, uint32_t n, uint32_t k, int32_t *ids, float *values)
+// Larger first, NaN after every number; equals by index.
+static bool ranks_before(float a, uint32_t i, float b, uint32_t j)
 {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        float value = x[i] + 0.0f;
-        if (kept == k && !ranks_before(value, values[k - 1])) continue;
-        uint32_t at = kept < k ? kept++ : k - 1;
-        for (; at > 0 && ranks_before(value, values[at - 1]); at--) {
-            values[at] = values[at - 1];
-            ids[at] = ids[at - 1];
-        }
-        values[at] = value;
-        ids[at] = (int32_t)i;
+    if (a == b || (a != a && b != b)) return i < j;
+    return a > b || b != b;
+}
+
+void fast_keep_best(float x, uint32_t i, uint32_t k, uint32_t *kept, int32_t *ids, float *values)
+{
+    float value = x + 0.0f; // -0 becomes +0
+    uint32_t at = *kept;
+    while (at > 0 && ranks_before(value, i, values[at - 1], (uint32_t)ids[at - 1])) at--;
+    if (at == k) return;
+    if (*kept < k) ++*kept;
+    for (uint32_t j = *kept - 1; j > at; j--) {
+        values[j] = values[j - 1];
+        ids[j] = ids[j - 1];
     }
+    values[at] = value;
+    ids[at] = (int32_t)i;
 }
 
 static void top_k_rows(void *context, uint32_t begin, uint32_t end)
 {
     const rows_job *job = context;
     const op_top_k *a = &job->o->top_k;
-    for (uint32_t m = begin; m < end; m++)
-        top_k_row(fast_row(a->x, a->ld_x, m), a->n, a->k, (int32_t *)cpu_at(a->ids) + (size_t)m * a->k,
-                  fast_row_out(a->values, a->k, m));
+    for (uint32_t m = begin; m < end; m++) {
+        const float *x = fast_row(a->x, a->ld_x, m);
+        int32_t *ids = (int32_t *)cpu_at(a->ids) + (size_t)m * a->k;
+        float *values = fast_row_out(a->values, a->k, m);
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < a->n; i++)
+            if (kept < a->k || !(x[i] <= values[a->k - 1])) fast_keep_best(x[i], i, a->k, &kept, ids, values);
+    }
 }

@@ -38,6 +38,18 @@ typedef struct int4_span {
     const int32_t *bias_hi, *bias_lo;
     float a, b;
 } int4_span;
+
+// x of one token for upper bounds of the products of Q6_K rows, blocks of 256 columns; made by fast_best.c, where the
+// bound is derived.
+#define SCREEN_BLOCKS 32u
+typedef struct q6k_screen {
+    _Alignas(32) int8_t codes[SCREEN_BLOCKS][256];  // x is scale * code; sub-block s at 32 * (s % 8) + 16 * (s / 8)
+    _Alignas(32) int16_t less[SCREEN_BLOCKS][16];   // of each sub-block of 16 columns: the sum of its codes, negative
+    _Alignas(32) int16_t margin[SCREEN_BLOCKS][16]; // times |d * scale of the sub-block| * margin_unit: its error
+    _Alignas(32) float scale[SCREEN_BLOCKS][8];     // of the block's codes, eight times
+    float margin_unit, slack;                       // slack: added to every bound
+} q6k_screen;
+
 // The same with a scale per group of columns: columns in their natural order, column 0 of the matrix first.
 typedef struct ternary_stretch {
     const uint8_t *group;
@@ -76,6 +88,8 @@ struct cpu_kernels {
     // q6k_operand put it in n floats; that returns false where values of x do not allow it.
     bool (*q6k_operand)(const float *x, uint32_t n, float *out);
     void (*q6k_dot)(const uint8_t *row, const float *x, const float *operand, uint32_t n, float acc[64]);
+    // Bounds that dot64 of DENSE_ROWS rows of Q6_K does not exceed; NULL in tables that have q6k_dot alone, or none.
+    void (*q6k_upper)(const uint8_t *const rows[DENSE_ROWS], const q6k_screen *x, uint32_t n, float upper[DENSE_ROWS]);
     // As dense_dot for 4 rows and 2 columns x of floats: pair (r, c) has the accumulators acc + 64 * (4 * c + r).
     void (*dense_tile)(const float *rows, size_t row_stride, const float *x, size_t x_stride, uint32_t n, float *acc);
     float (*tree64)(const float acc[64]);

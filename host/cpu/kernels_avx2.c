@@ -535,6 +535,7 @@ const cpu_kernels cpu_kernels_avx2 = {
     .dense_dots = dense_dots,
     .q6k_operand = cpu_avx2_q6k_operand,
     .q6k_dot = cpu_avx2_q6k_dot,
+    .q6k_upper = cpu_avx2_q6k_upper,
     .dense_tile = dense_tile,
     .tree64 = tree64,
     .int8_sums = cpu_avx2_int8_sums,

@@ -48,6 +48,10 @@ void cpu_k45_scales(const uint8_t *block, float factor[8], float low[8]);
 bool cpu_avx2_q6k_operand(const float *x, uint32_t n, float *out);
 void cpu_avx2_q6k_dot(const uint8_t *row, const float *x, const float *operand, uint32_t n, float acc[64]);
 
+// kernels_avx2_screen.c: an entry of the table.
+void cpu_avx2_q6k_upper(const uint8_t *const rows[DENSE_ROWS], const q6k_screen *x, uint32_t n,
+                        float upper[DENSE_ROWS]);
+
 // kernels_avx2_groups.c: entries of the table.
 void cpu_avx2_ternary_columns(const ternary_stretch *s, uint32_t n_x, int32_t *sums);
 void cpu_avx2_ternary_fold(const int32_t *hi, int32_t hi_sum, float a, const int32_t *lo, int32_t lo_sum, float b,

@@ -2,12 +2,24 @@
 #include "reference.h"
 
 const cpu_op cpu_reference_ops[OP_N_KINDS] = {
-    [OP_EMBED] = reference_embed,           [OP_NORM] = reference_norm,         [OP_HEAD_NORM] = reference_head_norm,
-    [OP_NORM_QUANT] = reference_norm_quant, [OP_QUANT] = reference_quant_op,    [OP_QUANT2] = reference_quant2_op,
-    [OP_TERNARY_MM] = reference_ternary_mm, [OP_DENSE_MM] = reference_dense_mm, [OP_ROPE_KV] = reference_rope_kv,
-    [OP_ATTENTION] = reference_attention,   [OP_GATE] = reference_gate,         [OP_RESIDUAL] = reference_residual,
-    [OP_GATHER] = reference_gather,         [OP_TOP_K] = reference_top_k,       [OP_INT_MM] = reference_int_mm,
-    [OP_RESCORE] = reference_rescore,       [OP_ADVANCE] = reference_advance,
+    [OP_EMBED] = reference_embed,
+    [OP_NORM] = reference_norm,
+    [OP_HEAD_NORM] = reference_head_norm,
+    [OP_NORM_QUANT] = reference_norm_quant,
+    [OP_QUANT] = reference_quant_op,
+    [OP_QUANT2] = reference_quant2_op,
+    [OP_TERNARY_MM] = reference_ternary_mm,
+    [OP_DENSE_MM] = reference_dense_mm,
+    [OP_ROPE_KV] = reference_rope_kv,
+    [OP_ATTENTION] = reference_attention,
+    [OP_GATE] = reference_gate,
+    [OP_RESIDUAL] = reference_residual,
+    [OP_GATHER] = reference_gather,
+    [OP_TOP_K] = reference_top_k,
+    [OP_INT_MM] = reference_int_mm,
+    [OP_RESCORE] = reference_rescore,
+    [OP_ADVANCE] = reference_advance,
+    [OP_DENSE_TOP_K] = reference_dense_top_k,
 };
 
 float reference_tree(float *acc, uint32_t lanes)

@@ -38,6 +38,10 @@ void reference_weight_trits(const device *d, const weights *w, uint32_t r, int8_
 // Working memory beside what these two use: n_cols floats, or a float per group and n_cols bytes. See weights.c.
 float *reference_scratch(const device *d, const weights *w);
 
+// top_k step by step: value x of index i comes after those of all lower indices; the best k so far are kept in order.
+// reference_rows.c. A value is placed after its equals, which have lower indices.
+void reference_keep_best(float x, uint32_t i, uint32_t k, int32_t *ids, float *values);
+
 // ---- the ops
 
 void reference_embed(const device *d, const op *o);
@@ -56,6 +60,7 @@ void reference_gate(const device *d, const op *o);
 void reference_residual(const device *d, const op *o);
 void reference_gather(const device *d, const op *o);
 void reference_top_k(const device *d, const op *o);
+void reference_dense_top_k(const device *d, const op *o);
 void reference_advance(const device *d, const op *o);
 
 #endif

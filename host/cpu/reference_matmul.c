@@ -82,6 +82,22 @@ void reference_dense_mm(const device *d, const op *o)
     }
 }
 
+void reference_dense_top_k(const device *d, const op *o)
+{
+    const op_dense_top_k *a = &o->dense_top_k;
+    float *row = reference_scratch(d, a->w);
+    for (uint32_t r = 0; r < a->w->n_rows; r++) {
+        reference_weight_row(d, a->w, r, row);
+        for (uint32_t m = 0; m < o->m; m++) {
+            float y = reference_dot64(row, (const float *)cpu_at(a->x) + (size_t)m * a->ld_x, a->w->n_cols);
+            if (!scalar_is_finite(y)) cpu_flag(o);
+            if (r < a->n)
+                reference_keep_best(y, r, a->k, (int32_t *)cpu_at(a->ids) + (size_t)m * a->k,
+                                    (float *)cpu_at(a->values) + (size_t)m * a->k);
+        }
+    }
+}
+
 void reference_rescore(const device *d, const op *o)
 {
     const op_rescore *a = &o->rescore;

@@ -48,30 +48,29 @@ void reference_gather(const device *d, const op *o)
 // Whether a ranks before b among values met in ascending order of index; NaN ranks after every number.
 static bool ranks_before(float a, float b) { return a > b || (b != b && a == a); }
 
-// Keeps the best values so far in order. A value is placed after its equals, which have lower indices.
+void reference_keep_best(float x, uint32_t i, uint32_t k, int32_t *ids, float *values)
+{
+    uint32_t kept = i < k ? i : k, at = kept;
+    float value = x + 0.0f; // -0 becomes +0
+    while (at > 0 && ranks_before(value, values[at - 1])) at--;
+    if (at == k) return;
+    for (uint32_t j = kept < k ? kept : k - 1; j > at; j--) {
+        values[j] = values[j - 1];
+        ids[j] = ids[j - 1];
+    }
+    values[at] = value;
+    ids[at] = (int32_t)i;
+}
+
 void reference_top_k(const device *d, const op *o)
 {
     (void)d;
     const op_top_k *a = &o->top_k;
-    for (uint32_t m = 0; m < o->m; m++) {
-        const float *x = (const float *)cpu_at(a->x) + (size_t)m * a->ld_x;
-        int32_t *ids = (int32_t *)cpu_at(a->ids) + (size_t)m * a->k;
-        float *values = (float *)cpu_at(a->values) + (size_t)m * a->k;
-        uint32_t kept = 0;
-        for (uint32_t i = 0; i < a->n; i++) {
-            float value = x[i] + 0.0f; // -0 becomes +0
-            uint32_t at = kept;
-            while (at > 0 && ranks_before(value, values[at - 1])) at--;
-            if (at == a->k) continue;
-            if (kept < a->k) kept++;
-            for (uint32_t j = kept - 1; j > at; j--) {
-                values[j] = values[j - 1];
-                ids[j] = ids[j - 1];
-            }
-            values[at] = value;
-            ids[at] = (int32_t)i;
-        }
-    }
+    for (uint32_t m = 0; m < o->m; m++)
+        for (uint32_t i = 0; i < a->n; i++)
+            reference_keep_best(((const float *)cpu_at(a->x))[(size_t)m * a->ld_x + i], i, a->k,
+                                (int32_t *)cpu_at(a->ids) + (size_t)m * a->k,
+                                (float *)cpu_at(a->values) + (size_t)m * a->k);
 }
 
 void reference_advance(const device *d, const op *o)

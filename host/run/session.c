@@ -304,20 +304,24 @@ static tern_status run_segments(tern_session *s, const step_work *work, tern_err
     return status;
 }
 
+// What a step of m rows enqueues when one row wants its `top_k` best ids: logits only where those need them.
+static step_work choosing_work(const tern_session *s, size_t m, uint32_t top_k)
+{
+    return (step_work){.m = (uint32_t)m, .n_out = 1, .n_head = step_has_best(last_step(s)) ? 0 : 1, .top_k = top_k};
+}
+
 static tern_status run_rows(tern_session *s, size_t n_rows, size_t n_out, tern_error *err)
 {
     size_t n_head = 0;
     s->n_out = n_out;
     if (n_out > 0) head_block(s, 0, &n_head);
-    const step_work work = {.m = (uint32_t)n_rows,
-                            .n_out = (uint32_t)n_out,
-                            .n_head = (uint32_t)n_head,
-                            .top_k = n_out == 1 ? s->top_k : 0};
+    step_work work = {.m = (uint32_t)n_rows, .n_out = (uint32_t)n_out, .n_head = (uint32_t)n_head};
+    if (n_out == 1 && s->top_k > 0) work = choosing_work(s, n_rows, s->top_k);
     tern_status status = run_segments(s, &work, err);
     if (status == TERN_OK) status = finish(s, work.top_k > 0, err);
     if (status != TERN_OK) return status;
     s->head_first = 0;
-    s->head_n = n_head;
+    s->head_n = work.n_head;
     s->n_top = work.top_k;
     return TERN_OK;
 }
@@ -406,10 +410,11 @@ tern_status tern_session_top(tern_session *s, size_t i, size_t k, tern_token *id
         return error_set(err, TERN_INVALID_ARGUMENT, "k is %zu, expected 1 to %d and at most the vocabulary of %u", k,
                          TOP_K_MAX, s->n_valid);
     const step_buffers *b = &last_step(s)->buffers;
-    tern_status status = ensure_head(s, i, err);
+    tern_status status = TERN_OK;
     s->top_k = (uint32_t)k;
-    if (status == TERN_OK && (i != 0 || k > s->n_top)) {
-        status = step_top(last_step(s), (uint32_t)(i - s->head_first), (uint32_t)k, err);
+    if (i != 0 || k > s->n_top) {
+        status = ensure_head(s, i, err);
+        if (status == TERN_OK) status = step_top(last_step(s), (uint32_t)(i - s->head_first), (uint32_t)k, err);
         if (status == TERN_OK) status = finish(s, true, err);
         if (status == TERN_OK) s->n_top = i == 0 ? (uint32_t)k : 0;
     }
@@ -451,7 +456,8 @@ static tern_status begin_step(tern_session *s, size_t i, tern_error *err)
 {
     segment *only = &s->segments[0];
     const resident *r = only->step.r;
-    const step_work work = {.m = 1, .n_out = 1, .n_head = 1, .top_k = 1, .advances = true};
+    step_work work = choosing_work(s, 1, 1);
+    work.advances = true;
     tern_status status = i == 0 ? segment_run(only, s->inputs, NULL, &work, err)
                                 : step_graphs_run(&only->graphs, &only->step, &work, err);
     return status == TERN_OK ? r->backend->event_record(r->stream, s->stepped[i % STEPS_AHEAD], err) : status;
@@ -536,7 +542,8 @@ tern_status session_decode_greedy(tern_session *s, uint32_t id, tern_token first
     q->n_pending = 0;
     return_blocks(s, q, blocks_for(q->n)); // steps nobody waits for write there before whatever comes later
     if (status == TERN_OK && run.begun == run.done) {
-        s->n_out = s->head_n = 1;
+        s->n_out = 1;
+        s->head_n = choosing_work(s, 1, 1).n_head;
         s->head_first = 0;
     }
     if (status == TERN_CANCELLED) __atomic_store_n(&s->cancel, false, __ATOMIC_RELAXED);

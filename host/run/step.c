@@ -505,17 +505,59 @@ static tern_status rescore_best(const step *s, uint32_t n, tern_error *err)
     return status == TERN_OK ? enqueue(s, &o, err) : status;
 }
 
+// Heads were not trained on int8 inputs: a ternary one takes two terms at least.
+static act_quant head_quant(const hparams *hp) { return hp->quant == ACT_QUANT_INT8 ? ACT_QUANT_INT8X2 : hp->quant; }
+
 tern_status step_head(const step *s, uint32_t first, uint32_t n, tern_error *err)
 {
     const hparams *hp = s->hp;
     view rows = s->buffers.out_hidden;
     rows.offset += (size_t)first * hp->n_embd * sizeof(float);
-    // Heads were not trained on int8 inputs: a ternary one takes two terms at least.
-    act_quant quant = hp->quant == ACT_QUANT_INT8 ? ACT_QUANT_INT8X2 : hp->quant;
     tern_status status = apply_linear(s, n, hp->n_layers, PLACE_OUTPUT_NORM, PLACE_HEAD, rows, hp->n_embd,
-                                      s->r->output_norm, &s->r->head, quant, s->buffers.logits, hp->n_vocab,
+                                      s->r->output_norm, &s->r->head, head_quant(hp), s->buffers.logits, hp->n_vocab,
                                       EPILOGUE_STORE, err);
     return status == TERN_OK && s->r->stored_head != NULL ? rescore_best(s, n, err) : status;
+}
+
+static op best_op(const step *s, uint32_t k)
+{
+    op o = make_op(OP_DENSE_TOP_K, 1, s->hp->n_layers, PLACE_HEAD);
+    o.dense_top_k = (op_dense_top_k){.w = s->r->head.part[0],
+                                     .ids = s->buffers.top_ids,
+                                     .values = s->buffers.top_values,
+                                     .n = s->n_valid,
+                                     .ld_x = s->hp->n_embd,
+                                     .k = k};
+    return o;
+}
+
+bool step_has_best(const step *s)
+{
+    const resident *r = s->r;
+    const linear *head = &r->head;
+    const char *reason;
+    if (r->uses_blas || r->stored_head != NULL || head->n_parts != 1 || head->norm[0].buffer != NULL) return false;
+    if (form_of(head, 0, head_quant(s->hp)) != FORM_FLOAT) return false;
+    op o = best_op(s, 1);
+    return r->backend->supports(r->device, &o, &reason);
+}
+
+tern_status step_best(const step *s, uint32_t k, tern_error *err)
+{
+    const hparams *hp = s->hp;
+    const source_rows from = {.x = s->buffers.out_hidden,
+                              .g = s->r->output_norm,
+                              .n = hp->n_embd,
+                              .ld_x = hp->n_embd,
+                              .eps = hp->norm_eps,
+                              .normed = s->buffers.normed};
+    operand x;
+    tern_status status = make_operand(s, 1, hp->n_layers, PLACE_OUTPUT_NORM, &from, FORM_FLOAT, &x, err);
+    if (status != TERN_OK) return status;
+    op o = best_op(s, k);
+    o.dense_top_k.x = x.x;
+    o.dense_top_k.ld_x = x.ld_x;
+    return enqueue(s, &o, err);
 }
 
 tern_status step_top(const step *s, uint32_t row, uint32_t k, tern_error *err)

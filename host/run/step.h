@@ -71,6 +71,12 @@ tern_status step_layers(const step *s, uint32_t m, uint32_t n_out, tern_error *e
 // the best of them too. n <= n_logits.
 tern_status step_head(const step *s, uint32_t first, uint32_t n, tern_error *err);
 
+// Whether the device finds the best ids of a row without its logits (step_best).
+bool step_has_best(const step *s);
+
+// What step_head and step_top give of row 0 of out_hidden, but no logits. Only where step_has_best.
+tern_status step_best(const step *s, uint32_t k, tern_error *err);
+
 // Top k of row `row` of logits among the valid ids.
 tern_status step_top(const step *s, uint32_t row, uint32_t k, tern_error *err);
 

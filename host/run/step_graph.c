@@ -6,7 +6,8 @@ static tern_status enqueue_work(const step *s, const step_work *w, tern_error *e
 {
     tern_status status = step_layers(s, w->m, w->n_out, err);
     if (status == TERN_OK && w->n_head > 0) status = step_head(s, 0, w->n_head, err);
-    if (status == TERN_OK && w->top_k > 0) status = step_top(s, 0, w->top_k, err);
+    if (status == TERN_OK && w->top_k > 0)
+        status = w->n_head > 0 ? step_top(s, 0, w->top_k, err) : step_best(s, w->top_k, err);
     if (status == TERN_OK && w->advances) status = step_advance(s, err);
     return status;
 }

@@ -9,8 +9,8 @@
 #define STEP_GRAPHS 8 // shapes kept
 
 // All that one evaluation enqueues: the layers for m rows, the head for the first n_head of the n_out rows that want
-// logits, the top_k best of the first of those (0: not), and whether the best of them becomes the input of the step
-// that follows.
+// logits, the top_k best of the first of those (0: not; without logits where n_head is 0), and whether the best of them
+// becomes the input of the step that follows.
 typedef struct step_work {
     uint32_t m, n_out, n_head, top_k;
     bool advances;

@@ -291,7 +291,7 @@ static void make_sample(sample *s, fixture *f, op_kind kind)
     op *o = &s->o;
     bool has_flag = kind == OP_NORM || kind == OP_HEAD_NORM || kind == OP_NORM_QUANT || kind == OP_QUANT ||
                     kind == OP_QUANT2 || kind == OP_DENSE_MM || kind == OP_INT_MM || kind == OP_RESCORE ||
-                    kind == OP_ROPE_KV || kind == OP_ATTENTION || kind == OP_ADVANCE;
+                    kind == OP_ROPE_KV || kind == OP_ATTENTION || kind == OP_ADVANCE || kind == OP_DENSE_TOP_K;
     if (has_flag) operand(s, f, "flag", &o->flag, 4);
     switch (kind) {
     case OP_EMBED:
@@ -383,6 +383,12 @@ static void make_sample(sample *s, fixture *f, op_kind kind)
         operand(s, f, "ids", &o->advance.ids, M * 4);
         operand(s, f, "position", &o->advance.position, M * 4);
         operand(s, f, "log", &o->advance.log, M * 16 * 2 * 4);
+        break;
+    case OP_DENSE_TOP_K:
+        o->dense_top_k = (op_dense_top_k){.w = sample_dense(f), .n = 3, .ld_x = N, .k = 3};
+        operand(s, f, "x", &o->dense_top_k.x, M * N * 4);
+        operand(s, f, "ids", &o->dense_top_k.ids, M * 3 * 4);
+        operand(s, f, "values", &o->dense_top_k.values, M * 3 * 4);
         break;
     case OP_BLAS_MM:
     case OP_BLAS_INT_MM:
@@ -570,6 +576,12 @@ static void test_supports(void **state)
     REFUSE(OP_TOP_K, top_k.k = 0, "256");
     REFUSE(OP_TOP_K, top_k.k = TOP_K_MAX + 1, "256");
     REFUSE(OP_TOP_K, top_k.n = 4, "more values");
+    REFUSE(OP_DENSE_TOP_K, dense_top_k.w = NULL, "missing");
+    REFUSE(OP_DENSE_TOP_K, dense_top_k.w = sample_integer(f), "INT8");
+    REFUSE(OP_DENSE_TOP_K, dense_top_k.k = 0, "256");
+    REFUSE(OP_DENSE_TOP_K, dense_top_k.k = 4, "more values");
+    REFUSE(OP_DENSE_TOP_K, dense_top_k.n = 5, "no more rows");
+    REFUSE(OP_DENSE_TOP_K, dense_top_k.ld_x = N - 1, "stride");
     REFUSE(OP_ADVANCE, advance.n_ids = 0, "vocabulary");
     REFUSE(OP_ADVANCE, advance.n_log = 0, "at least one");
     REFUSE(OP_ADVANCE, advance.ld_chosen = 0, "stride");
