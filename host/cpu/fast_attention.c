@@ -40,17 +40,6 @@ static uint16_t *part_halves(uint8_t *part, uint32_t head_dim)
 
 // ---- rope_kv ----
 
-static void rotate(float *head, const float *cos_sin, uint32_t n_dims, bool adjacent)
-{
-    uint32_t step = adjacent ? 2 : 1, partner = adjacent ? 1 : n_dims / 2;
-    for (uint32_t i = 0; i < n_dims / 2; i++) {
-        float c = cos_sin[2 * i], s = cos_sin[2 * i + 1];
-        float *at = head + step * i, x0 = at[0], x1 = at[partner];
-        at[0] = scalar_fma(x0, c, -(x1 * s));
-        at[partner] = scalar_fma(x1, c, x0 * s);
-    }
-}
-
 static bool store_int4(const cpu_kernels *k, uint8_t *part, uint32_t head_dim, uint32_t slot, const float *x)
 {
     uint8_t *to = part + kv_int4_byte((int)head_dim, (int)slot, 0);
@@ -103,7 +92,7 @@ static void rope_kv_row(const cpu_kernels *kernels, const op *o, uint32_t m)
     float *q = fast_row_out(a->x, a->ld_x, m), *k = q + (size_t)a->n_heads * hd, *v = k + (size_t)c->n_kv_heads * hd;
 
     for (uint32_t h = 0; h < a->n_heads + c->n_kv_heads; h++)
-        rotate(q + (size_t)h * hd, cos_sin, a->n_dims, a->adjacent);
+        kernels->rotate(q + (size_t)h * hd, cos_sin, a->n_dims, a->adjacent);
     for (uint32_t h = 0; h < c->n_kv_heads; h++) {
         kv_head head = find_head(c, &a->rows, m, position / KV_BLOCK, h);
         bool k_fits = store(kernels, c->k_type, true, head.k, hd, position % KV_BLOCK, k + (size_t)h * hd);

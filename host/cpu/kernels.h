@@ -113,6 +113,7 @@ struct cpu_kernels {
     void (*gate_relu2)(const float *g, const float *u, uint32_t n, float *y);
     void (*gate_silu)(const float *g, const float *u, uint32_t n, float *y);
     void (*add)(float *h, const float *y, uint32_t n);
+    void (*rotate)(float *head, const float *cos_sin, uint32_t n_dims, bool adjacent); // one head, as rope_kv has it
 
     // One block of attention (64 positions). K f32 and f16 is d-major, everything else position-major (kv.h).
     void (*scores)(int k_type, const float *q, const void *k, uint32_t head_dim, float scale, float s[64]); // f32, f16
@@ -147,6 +148,18 @@ static inline void cpu_t80_order(const int8_t *x, uint32_t n_granules, uint32_t 
                 memset(to, 0, 16);
             }
         }
+}
+
+// Pairs of `rotate` from `first` on: all of them, or what is left behind whole vectors.
+static inline void cpu_rotate_rest(float *head, const float *cos_sin, uint32_t n_dims, bool adjacent, uint32_t first)
+{
+    uint32_t step = adjacent ? 2 : 1, partner = adjacent ? 1 : n_dims / 2;
+    for (uint32_t i = first; i < n_dims / 2; i++) {
+        float c = cos_sin[2 * i], s = cos_sin[2 * i + 1];
+        float *at = head + step * i, x0 = at[0], x1 = at[partner];
+        at[0] = scalar_fma(x0, c, -(x1 * s));
+        at[partner] = scalar_fma(x1, c, x0 * s);
+    }
 }
 
 // Outputs from `first` on of `values` and of `values_int8`, one by one: all of them, or what is left behind whole

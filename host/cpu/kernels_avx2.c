@@ -355,6 +355,44 @@ static void add(float *h, const float *y, uint32_t n)
     for (; i < n; i++) h[i] = h[i] + y[i];
 }
 
+// Four neighbouring pairs (x0, x1) in a register: its cosines and sines each twice, and x with the pairs turned round.
+static uint32_t rotate_adjacent(float *head, const float *cos_sin, uint32_t n_dims)
+{
+    const __m256 even = _mm256_castsi256_ps(_mm256_setr_epi32(INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0));
+    uint32_t i = 0;
+    for (; i + 8 <= n_dims; i += 8) {
+        __m256 cs = _mm256_loadu_ps(cos_sin + i), x = _mm256_loadu_ps(head + i);
+        __m256 crossed = _mm256_mul_ps(_mm256_permute_ps(x, 0xb1), _mm256_movehdup_ps(cs));
+        _mm256_storeu_ps(head + i, _mm256_fmadd_ps(x, _mm256_moveldup_ps(cs), _mm256_xor_ps(crossed, even)));
+    }
+    return i / 2;
+}
+
+// Eight pairs whose halves are half of n_dims apart.
+static uint32_t rotate_halves(float *head, const float *cos_sin, uint32_t n_dims)
+{
+    float *partner = head + n_dims / 2;
+    uint32_t i = 0;
+    for (; i + 8 <= n_dims / 2; i += 8) {
+        __m256 a = _mm256_loadu_ps(cos_sin + 2 * i), b = _mm256_loadu_ps(cos_sin + 2 * i + 8);
+        __m256d c = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)),
+                s = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd));
+        __m256 cosine = _mm256_castpd_ps(_mm256_permute4x64_pd(c, 0xd8));
+        __m256 sine = _mm256_castpd_ps(_mm256_permute4x64_pd(s, 0xd8));
+        __m256 x0 = _mm256_loadu_ps(head + i), x1 = _mm256_loadu_ps(partner + i);
+        __m256 minus = _mm256_xor_ps(_mm256_mul_ps(x1, sine), _mm256_set1_ps(-0.0f));
+        _mm256_storeu_ps(head + i, _mm256_fmadd_ps(x0, cosine, minus));
+        _mm256_storeu_ps(partner + i, _mm256_fmadd_ps(x1, cosine, _mm256_mul_ps(x0, sine)));
+    }
+    return i;
+}
+
+static void rotate(float *head, const float *cos_sin, uint32_t n_dims, bool adjacent)
+{
+    uint32_t done = adjacent ? rotate_adjacent(head, cos_sin, n_dims) : rotate_halves(head, cos_sin, n_dims);
+    cpu_rotate_rest(head, cos_sin, n_dims, adjacent, done);
+}
+
 // ---- attention ----
 
 INLINE __m256 kv8(const bool f16, const void *data, size_t i)
@@ -551,6 +589,7 @@ const cpu_kernels cpu_kernels_avx2 = {
     .gate_relu2 = gate_relu2,
     .gate_silu = gate_silu,
     .add = add,
+    .rotate = rotate,
     .scores = scores,
     .scores_int8 = scores_int8,
     .softmax = softmax,

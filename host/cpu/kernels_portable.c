@@ -246,6 +246,11 @@ static void add(float *h, const float *y, uint32_t n)
     for (uint32_t i = 0; i < n; i++) h[i] = h[i] + y[i];
 }
 
+static void rotate(float *head, const float *cos_sin, uint32_t n_dims, bool adjacent)
+{
+    cpu_rotate_rest(head, cos_sin, n_dims, adjacent, 0);
+}
+
 static float kv_value(int type, const void *data, size_t i)
 {
     return type == KV_F32 ? ((const float *)data)[i] : half_to_float(((const uint16_t *)data)[i]);
@@ -362,6 +367,7 @@ const cpu_kernels cpu_kernels_portable = {
     .gate_relu2 = gate_relu2,
     .gate_silu = gate_silu,
     .add = add,
+    .rotate = rotate,
     .scores = scores,
     .scores_int8 = scores_int8,
     .softmax = softmax,
