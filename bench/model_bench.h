@@ -115,7 +115,7 @@ typedef struct bench_row {
     uint64_t bytes_weights, bytes_kv;    // weights and KV cache that must be read in one sample
     double gbps;                         // both over the mean time, 1e9 bytes per second
     double peak_gbps, pct_peak_bw;       // best read bandwidth measured and the share of it, 0..100; 0: not known
-    double typical_gbps, pct_typical_bw; // the same of the median read
+    double typical_gbps, pct_typical_bw; // median read, and what the bytes over the median evaluation's time are of it
     char peak_source[96];                // how that was measured
 
     uint64_t vram_planned_bytes; // the loaded model's plan, which serves all tests of the model

@@ -132,6 +132,17 @@ static void finish(const product *p, const working_set *s)
         finish_token(p, s, i, fast_row_out(a->y, a->ld_y, (s->column + i) / p->terms));
 }
 
+static const float *scale_of(const product *p, uint32_t row)
+{
+    return p->w->scale.values + ternary_scale_set(&p->w->scale, row);
+}
+
+// Scales that each row has of its own come from memory while the block is multiplied.
+static void ask_for_scales(const product *p, const working_set *s)
+{
+    for (uint32_t r = 0; r < s->n_rows; r += TERNARY_ROWS) __builtin_prefetch(scale_of(p, s->row + r));
+}
+
 static void multiply_columns(const product *p, working_set *s, uint32_t column, uint32_t n_x)
 {
     uint32_t n_groups = (s->n_rows + TERNARY_ROWS - 1) / TERNARY_ROWS;
@@ -140,6 +151,7 @@ static void multiply_columns(const product *p, working_set *s, uint32_t column, 
         load_columns(p, s, column, n_x, first);
         for (uint32_t g = 0; g < n_groups; g++) add_products(p, s, g, s->first, s->end);
     }
+    for (uint32_t r = 0; column == 0 && r < s->n_rows; r++) s->row_scale[r] = *scale_of(p, s->row + r);
     finish(p, s);
 }
 
@@ -149,7 +161,6 @@ static void multiply_columns(const product *p, working_set *s, uint32_t column, 
 static void multiply_rows(void *context, uint32_t begin, uint32_t end)
 {
     const product *p = context;
-    const ternary_scale *scale = &p->w->scale;
     working_set s;
     s.n_x = 0; // nothing loaded
     for (uint32_t group = begin; group < end; group += BLOCK_GROUPS) {
@@ -157,7 +168,7 @@ static void multiply_rows(void *context, uint32_t begin, uint32_t end)
         if (row_end > p->w->n_rows) row_end = p->w->n_rows;
         s.row = group * TERNARY_ROWS;
         s.n_rows = row_end - s.row;
-        for (uint32_t r = 0; r < s.n_rows; r++) s.row_scale[r] = scale->values[ternary_scale_set(scale, s.row + r)];
+        ask_for_scales(p, &s);
         for (uint32_t column = 0; column < p->n_columns;) {
             uint32_t n_x = columns_at_once(p->n_columns - column);
             multiply_columns(p, &s, column, n_x);

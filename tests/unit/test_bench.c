@@ -15,6 +15,7 @@
 #include <jansson.h>
 
 #include "bench_check.h"
+#include "bench_peak.h"
 #include "cpu.h"
 #include "error.h"
 #include "kernel_bench.h"
@@ -272,6 +273,35 @@ static bench_row bound_row(double ms, uint64_t model_size)
     return r;
 }
 
+// Of the best read what the mean makes, of the median read what the median makes: of tokens, or with a prompt of
+// samples.
+static void test_shares_of_bandwidth(void **state)
+{
+    (void)state;
+    bench_peak cpu = {.device = "cpu", .n_threads = 2, .read = {.best = 20.0}, .median_sum = 30.0, .n_looks = 3};
+    const bench_peaks peaks = {&cpu, 1};
+    bench_row r = {.device = "cpu",
+                   .n_threads = 2,
+                   .test = {.n_gen = 4},
+                   .bytes_weights = 7000000000,
+                   .bytes_kv = 1000000000,
+                   .n_samples = 3,
+                   .n_token_ns = 12,
+                   .token = {.p50 = 0.25e9},
+                   .median_ns = 1.25e9,
+                   .gbps = 5.0};
+    bench_peaks_apply(&peaks, &r);
+    assert_near(r.pct_peak_bw, 25.0);
+    assert_near(r.typical_gbps, 10.0);
+    assert_near(r.pct_typical_bw, 80.0);
+    r.test.n_prompt = 9;
+    bench_peaks_apply(&peaks, &r);
+    assert_near(r.pct_typical_bw, 64.0);
+    r = (bench_row){.device = "cpu", .n_threads = 1, .gbps = 5.0};
+    bench_peaks_apply(&peaks, &r);
+    assert_true(r.peak_gbps == 0.0 && r.pct_typical_bw == 0.0);
+}
+
 static void test_bounds_and_logits(void **state)
 {
     (void)state;
@@ -519,6 +549,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_cancelled_run_keeps_rows),
         cmocka_unit_test(test_broken_op_makes_rows_invalid),
+        cmocka_unit_test(test_shares_of_bandwidth),
         cmocka_unit_test(test_bounds_and_logits),
         cmocka_unit_test(test_energy_columns),
         cmocka_unit_test(test_energy_is_measured),
