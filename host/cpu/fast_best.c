@@ -50,8 +50,7 @@ static float code_sub_block(const float *x, float share, uint32_t b, uint32_t s,
     return rest + share * (size + rest);
 }
 
-// False where values of x do not allow a bound.
-static bool make_screen(const float *x, uint32_t n, q6k_screen *out)
+bool fast_screen_operand(const float *x, uint32_t n, q6k_screen *out)
 {
     const float share = ((float)n / 32.0f + 32.0f) * 0x1p-24f;
     float margin[16 * SCREEN_BLOCKS], most = 0.0f;
@@ -138,7 +137,7 @@ void fast_dense_top_k(const device *d, const op *o)
                     .mutex = PTHREAD_MUTEX_INITIALIZER};
         s.token = (dense_token){d->kernels, a->w, x, fast_dense_operand(d->kernels, a->w, x, operand), offer, &s};
         bool is_screened = s.token.operand != NULL && d->kernels->q6k_upper != NULL &&
-                           make_screen(x, a->w->n_cols, &screen);
+                           fast_screen_operand(x, a->w->n_cols, &screen);
         if (is_screened) s.screen = &screen;
         team_run(d->team, a->w->n_rows, GRAIN, search_rows, &s);
         pthread_mutex_destroy(&s.mutex);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -11,8 +12,10 @@
 #include <cmocka.h>
 
 #include "cpu.h"
+#include "fast.h"
 #include "half.h"
 #include "kernels.h"
+#include "reference.h"
 #include "rng.h"
 #include "team.h"
 
@@ -400,6 +403,146 @@ static void q6k_limits(void **state)
     }
 }
 
+// ---- the best rows ----
+
+static void set_scales(weights *w, uint32_t n_rows, uint16_t d)
+{
+    for (uint8_t *block = w->data; block < w->data + n_rows * w->row_bytes; block += 210)
+        memcpy(block + 208, &d, sizeof d);
+}
+
+// Row 0 of w against x: every element where the rest that x leaves behind its codes is positive gets the largest code,
+// others the smallest, all with the largest scale. So the product is as far above that of the codes as can be.
+static void turn_against(weights *w, const float *x, const q6k_screen *screen)
+{
+    for (uint32_t b = 0; b < w->n_cols / 256; b++) {
+        uint8_t *block = w->data + 210 * (size_t)b;
+        memset(block, 0, 192);
+        memset(block + 192, 127, 16);
+        for (uint32_t i = 0; i < 256; i++) {
+            uint32_t s = i / 16, half = i / 128, span = i % 128 / 32, at = i % 32;
+            float code = screen->codes[b][32 * (s % 8) + 16 * (s / 8) + i % 16];
+            if (x[256 * b + i] - code * screen->scale[b][0] <= 0.0f) continue;
+            block[64 * half + 32 * (span % 2) + at] |= (uint8_t)(span < 2 ? 0x0f : 0xf0);
+            block[128 + 32 * half + at] |= (uint8_t)(3 << 2 * span);
+        }
+    }
+}
+
+// No product is above its bound, and bounds are no further than twice the error that codes of x can make.
+static void q6k_bounds(void **state)
+{
+    (void)state;
+    enum { ROWS = 64 };
+    static const uint32_t cols[] = {256, 2560, 8192};
+    const cpu_kernels *list[MAX_TABLES];
+    size_t n_tables = list_tables(list), n_checked = 0;
+    device reference = {.is_reference = true, .n_threads = 1};
+    for (size_t c = 0; c < 3 * COUNT(cols); c++) {
+        uint32_t n = cols[c / 3];
+        weights *w = dense_weights(DENSE_Q6_K, ROWS, n);
+        set_scales(w, c % 3 == 0 ? ROWS : 1, 0x2e66);
+        view x = floats(n);
+        float *values = cpu_at(x), *row = own(n * sizeof *row), error = 0.0f;
+        if (c % 3 == 1) values[n / 3] = 1000.0f;
+        static q6k_screen screen;
+        assert_true(fast_screen_operand(values, n, &screen));
+        turn_against(w, values, &screen);
+        for (uint32_t i = 0; i < n; i++) error += 0.5f * screen.scale[i / 256][0];
+        for (size_t t = 0; t < n_tables; t++)
+            for (uint32_t r = 0; r < ROWS && list[t]->q6k_upper != NULL; r += DENSE_ROWS) {
+                const uint8_t *rows[DENSE_ROWS];
+                float upper[DENSE_ROWS];
+                for (uint32_t i = 0; i < DENSE_ROWS; i++) rows[i] = w->data + (r + i) * w->row_bytes;
+                list[t]->q6k_upper(rows, &screen, n, upper);
+                for (uint32_t i = 0; i < DENSE_ROWS; i++, n_checked++) {
+                    float most = 0.0f, product;
+                    reference_weight_row(&reference, w, r + i, row);
+                    product = reference_dot64(row, values, n);
+                    for (uint32_t j = 0; j < n; j++) most = fabsf(row[j]) > most ? fabsf(row[j]) : most;
+                    if (!(upper[i] >= product)) fail_msg("%s: %a above %a", list[t]->name, product, upper[i]);
+                    assert_true(upper[i] - product <= 2.1f * most * error);
+                    if (r + i == 0) assert_true(upper[i] - product <= 0.05f * most * error);
+                }
+            }
+        free_scale(w);
+        free_owned();
+    }
+    if (n_checked == 0) print_message("no table here has bounds of Q6_K rows\n");
+}
+
+static atomic_size_t n_dots;
+static void (*whole_q6k_dot)(const uint8_t *row, const float *x, const float *operand, uint32_t n, float acc[64]);
+
+static void count_q6k_dot(const uint8_t *row, const float *x, const float *operand, uint32_t n, float acc[64])
+{
+    atomic_fetch_add(&n_dots, 1);
+    whole_q6k_dot(row, x, operand, n, acc);
+}
+
+// Few rows are multiplied: not those whose bound is too low.
+static void few_rows_are_multiplied(void **state)
+{
+    (void)state;
+    enum { ROWS = 4000, COLS = 1024 };
+    const cpu_kernels *list[MAX_TABLES];
+    size_t n_tables = list_tables(list);
+    weights *w = dense_weights(DENSE_Q6_K, ROWS, COLS);
+    set_scales(w, ROWS, 0x2e66);
+    op o = make_op(OP_DENSE_TOP_K, 1);
+    o.dense_top_k = (op_dense_top_k){w, floats(COLS), make_view(4), make_view(4), ROWS, COLS, 1};
+    for (size_t t = 0; t < n_tables; t++) {
+        cpu_kernels counted = *list[t];
+        if (counted.q6k_upper == NULL) continue;
+        whole_q6k_dot = counted.q6k_dot;
+        counted.q6k_dot = count_q6k_dot;
+        device d = {.n_threads = 1, .kernels = &counted};
+        n_dots = 0;
+        cpu_fast_ops[OP_DENSE_TOP_K](&d, &o);
+        assert_in_range(n_dots, 1, ROWS / 8);
+    }
+    free_scale(w);
+    free_owned();
+}
+
+// x: ordinary; zeros, so that all products are the same; tiny and huge ones. Rows of one scale, of any, and one that
+// is infinite or no number, which must lower the flag wherever it stands: in front, behind, among the rows that cannot
+// be chosen.
+static void best_rows(void **state)
+{
+    (void)state;
+    enum { ROWS = 203, VALID = 190, COLS = 512 };
+    static const uint32_t ks[] = {1, 5, VALID}, bad_rows[] = {0, 57, VALID - 1, ROWS - 1};
+    for (int kind = 0; kind < 6; kind++)
+        for (size_t i = 0; i < COUNT(ks); i++)
+            for (size_t bad = 0; bad <= 2 * COUNT(bad_rows); bad++) {
+                weights *w = dense_weights(DENSE_Q6_K, ROWS, COLS);
+                if (kind % 2 == 0) set_scales(w, ROWS, 0x1e66);
+                view x = floats(2 * COLS);
+                float *values = cpu_at(x);
+                for (uint32_t c = 0; c < 2 * COLS; c++) {
+                    if (kind == 2) values[c] = c % 3 == 0 ? -0.0f : 0.0f;
+                    if (kind == 3) values[c] *= 0x1p-140f;
+                    if (kind == 4) values[c] *= 0x1p70f;
+                    if (kind == 5 && c % 100 == 7) values[c] *= 5000.0f;
+                }
+                if (bad > 0) {
+                    uint16_t d = bad % 2 == 0 ? 0x7c00 : 0xfe01;
+                    uint8_t *row = w->data + bad_rows[(bad - 1) / 2] * w->row_bytes;
+                    memcpy(row + 210 + 208, &d, sizeof d);
+                }
+                op o = make_op(OP_DENSE_TOP_K, 2);
+                o.dense_top_k = (op_dense_top_k){w,    x,    make_view(2 * ks[i] * 4), make_view(2 * ks[i] * 4), VALID,
+                                                 COLS, ks[i]};
+                const view outputs[2] = {o.dense_top_k.ids, o.dense_top_k.values};
+                compare(&o, outputs, 2, bad > 0);
+                free_scale(w);
+                free_owned();
+            }
+}
+
+// ---- int_mm, and other weights ----
+
 static void case_int(weights *w, uint32_t m)
 {
     uint32_t ld_y = w->n_rows + 3;
@@ -701,6 +844,9 @@ int main(void)
         cmocka_unit_test(ternary_worst_case),
         cmocka_unit_test(dense_types),
         cmocka_unit_test(q6k_limits),
+        cmocka_unit_test(q6k_bounds),
+        cmocka_unit_test(few_rows_are_multiplied),
+        cmocka_unit_test(best_rows),
         cmocka_unit_test(integer_types),
         cmocka_unit_test(dense_ternary),
         cmocka_unit_test(embed),
