@@ -392,6 +392,61 @@ static void greedy_generation_equals_the_hosts_loop(void **state)
     greedy_numeric_check((setup){.kv = TERN_KV_INT8}, "cpu");
 }
 
+static size_t ids_of_best(const float *logits, size_t n, size_t k, tern_token *ids)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t at = kept;
+        while (at > 0 && logits[i] > logits[ids[at - 1]]) at--;
+        if (at == k) continue;
+        if (kept < k) kept++;
+        memmove(ids + at + 1, ids + at, (kept - 1 - at) * sizeof *ids);
+        ids[at] = (tern_token)i;
+    }
+    return kept;
+}
+
+// Who asks for the best ids again and again gets them without logits; they are those of the logits, which come when
+// they are asked for, before or after, and more ids than last time, too.
+static void best_check(setup s, const char *what)
+{
+    enum { FEW = 3, MORE = 40 };
+    running chooses = start(STORIES, s), knows = start(STORIES, s);
+    tern_row row = {.token = 4093, .wants_logits = true};
+    for (int i = 0; i < 8; i++) {
+        const float *logits, *late;
+        tern_token expected[MORE], ids[MORE];
+        float values[MORE];
+        CHECK(tern_session_eval(knows.session, &row, 1, err));
+        CHECK(tern_session_eval(chooses.session, &row, 1, err));
+        CHECK(tern_session_logits(knows.session, 0, &logits, err));
+        assert_int_equal(ids_of_best(logits, knows.info.n_vocab, MORE, expected), MORE);
+        size_t k = i == 3 ? MORE : FEW;
+        CHECK(tern_session_top(chooses.session, 0, k, ids, values, err));
+        if (memcmp(ids, expected, k * sizeof *ids) != 0) fail_msg("%s: other ids at %d", what, i);
+        for (size_t j = 0; j < k; j++) assert_memory_equal(&values[j], &logits[expected[j]], sizeof values[j]);
+        if (i == 5) {
+            CHECK(tern_session_logits(chooses.session, 0, &late, err));
+            assert_memory_equal(late, logits, knows.info.n_vocab * sizeof *logits);
+            CHECK(tern_session_top(chooses.session, 0, MORE, ids, values, err));
+            assert_memory_equal(ids, expected, sizeof ids);
+        }
+        row.token = ids[0];
+    }
+    stop(&chooses);
+    stop(&knows);
+}
+
+static void best_ids_are_those_of_the_logits(void **state)
+{
+    (void)state;
+    for (int head = TERN_HEAD_STORED; head <= TERN_HEAD_SCREEN; head++) {
+        best_check((setup){.kv = TERN_KV_INT8, .head = (tern_head)head}, tern_head_name((tern_head)head));
+        if (head <= TERN_HEAD_F16)
+            best_check((setup){.kv = TERN_KV_INT8, .head = (tern_head)head, .device = "cpuref"}, "cpuref");
+    }
+}
+
 static void logit_bias_forbids_and_forces(void **state)
 {
     (void)state;
@@ -532,6 +587,7 @@ int main(void)
         cmocka_unit_test(a_float_twin_is_close_to_float_activations),
         cmocka_unit_test(sampling_repeats_by_seed),
         cmocka_unit_test(greedy_generation_equals_the_hosts_loop),
+        cmocka_unit_test(best_ids_are_those_of_the_logits),
         cmocka_unit_test(logit_bias_forbids_and_forces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
