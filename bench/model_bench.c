@@ -207,6 +207,16 @@ static void describe_model(bench_row *row, const bench_instance *from)
     row->vram_planned_bytes = plan->bytes_total;
 }
 
+// Multiply-adds of a row with the layers' ternary matrices: without embedding and head, should those be ternary.
+static uint64_t ternary_macs(const tern_model_info *info)
+{
+    uint64_t n = info->n_params_ternary, table = (uint64_t)info->n_vocab * info->n_embd;
+    if (n > 0 && info->n_params_embedding == 0) n -= table;
+    if (n > 0 && !info->is_tied && info->n_params_head == 0) n -= table;
+    uint64_t n_terms = strcmp(info->act_quant, "int8") == 0 ? 1 : strcmp(info->act_quant, "int8x2") == 0 ? 2 : 0;
+    return n * n_terms;
+}
+
 static void describe_device(bench_row *row, const tern_engine *engine, const tern_device_info *from)
 {
     snprintf(row->device, sizeof row->device, "%s", from->name);
@@ -229,6 +239,8 @@ static tern_status prepare_row(bench *b, size_t i, tern_error *err)
     *row = (bench_row){
         .config = i, .test = c->test, .n_seq = c->n_seq, .group = from->group, .is_interleaved = b->n_groups == 1};
     row->is_eager = b->options->is_eager;
+    if (c->test.n_gen == 0 && from->plan.weights != TERN_WEIGHTS_F16)
+        row->n_macs = ternary_macs(&from->info) * c->test.n_prompt * c->n_seq;
     snprintf(row->model_filename, sizeof row->model_filename, "%s", c->model);
     error_make_printable(row->model_filename); // it may have been cut, or never have been text
     describe_device(row, b->options->engine, &from->device);
@@ -304,6 +316,7 @@ static tern_status summarise(bench_row *row, tern_error *err)
     row->avg_ts = ts.mean, row->stddev_ts = ts.sd, row->median_ts = ts.median;
     row->min_ts = ts.min, row->max_ts = ts.max;
     row->gbps = (double)(row->bytes_weights + row->bytes_kv) / ns.mean; // bytes per ns: 1e9 bytes per second
+    row->gmacs = (double)row->n_macs / ns.mean;
     row->clock_sm_mhz = median_clock(row);
     if (row->test.n_prompt > 0 && row->n_seq == 1) row->ttft_ns = median_of(row->prompt_ns, row->n_samples);
     return TERN_OK;

@@ -117,6 +117,11 @@ typedef struct bench_row {
     double peak_gbps, pct_peak_bw;       // best read bandwidth measured and the share of it, 0..100; 0: not known
     double typical_gbps, pct_typical_bw; // median read, and what the bytes over the median evaluation's time are of it
     char peak_source[96];                // how that was measured
+    // Prompts: multiply-adds of a sample with ternary matrices, every int8 term of an activation counted; 1e9 of them a
+    // second in the mean. On a CPU the same two pairs for the int8 rates measured.
+    uint64_t n_macs;
+    double gmacs, peak_gmacs, pct_peak_int8, typical_gmacs, pct_typical_int8;
+    char peak_int8_source[96];
 
     uint64_t vram_planned_bytes; // the loaded model's plan, which serves all tests of the model
     uint64_t vram_peak_bytes;    // held at most; 0: not known

@@ -94,6 +94,13 @@ static void set_own_fields(json_t *o, const bench_row *r)
     report_set_real(o, "typical_gbps", r->typical_gbps);
     report_set_real(o, "pct_typical_bw", r->pct_typical_bw);
     report_set_text(o, "peak_source", r->peak_source);
+    report_set_count(o, "n_macs", r->n_macs);
+    report_set_real(o, "gmacs", r->gmacs);
+    report_set_real(o, "peak_gmacs", r->peak_gmacs);
+    report_set_real(o, "pct_peak_int8", r->pct_peak_int8);
+    report_set_real(o, "typical_gmacs", r->typical_gmacs);
+    report_set_real(o, "pct_typical_int8", r->pct_typical_int8);
+    report_set_text(o, "peak_int8_source", r->peak_int8_source);
     report_set_count(o, "bytes_weights", r->bytes_weights);
     report_set_count(o, "bytes_kv", r->bytes_kv);
     report_set_count(o, "vram_planned_bytes", r->vram_planned_bytes);
@@ -127,7 +134,7 @@ static json_t *row_json(const bench_row *r, bool with_energy)
     set_llama_fields(o, r);
     set_own_fields(o, r);
     if (with_energy) set_energy_fields(o, &r->energy);
-    size_t n_expected = 25 + 41 + (with_energy ? 8 : 0);
+    size_t n_expected = 25 + 48 + (with_energy ? 8 : 0);
     if (json_object_size(o) == n_expected) return o;
     json_decref(o);
     return NULL;
@@ -150,6 +157,7 @@ typedef enum column {
     COLUMN_SPEED,
     COLUMN_GBPS,
     COLUMN_PCT_BW,
+    COLUMN_PCT_INT8,
     COLUMN_LATENCY,
     COLUMN_JOULES,
     COLUMN_VALID,
@@ -161,23 +169,15 @@ static const struct {
     int width; // at the least
     bool is_left;
 } columns[N_COLUMNS] = {
-    [COLUMN_MODEL] = {"model", 30, true},
-    [COLUMN_SIZE] = {"size", 10, false},
-    [COLUMN_PARAMS] = {"params", 10, false},
-    [COLUMN_BACKEND] = {"backend", 10, true},
-    [COLUMN_NGL] = {"ngl", 3, false},
-    [COLUMN_THREADS] = {"threads", 7, false},
-    [COLUMN_N_BATCH] = {"n_batch", 7, false},
-    [COLUMN_TYPE_K] = {"type_k", 6, false},
-    [COLUMN_TYPE_V] = {"type_v", 6, false},
-    [COLUMN_N_SEQ] = {"np", 3, false},
-    [COLUMN_TEST] = {"test", 15, false},
-    [COLUMN_SPEED] = {"t/s", 20, false},
-    [COLUMN_GBPS] = {"GB/s", 8, false},
-    [COLUMN_PCT_BW] = {"% BW", 13, false},
-    [COLUMN_LATENCY] = {"ms p50 / p99", 15, false},
-    [COLUMN_JOULES] = {"J/token", 8, false},
-    [COLUMN_VALID] = {"valid", 5, true},
+    [COLUMN_MODEL] = {"model", 30, true},      [COLUMN_SIZE] = {"size", 10, false},
+    [COLUMN_PARAMS] = {"params", 10, false},   [COLUMN_BACKEND] = {"backend", 10, true},
+    [COLUMN_NGL] = {"ngl", 3, false},          [COLUMN_THREADS] = {"threads", 7, false},
+    [COLUMN_N_BATCH] = {"n_batch", 7, false},  [COLUMN_TYPE_K] = {"type_k", 6, false},
+    [COLUMN_TYPE_V] = {"type_v", 6, false},    [COLUMN_N_SEQ] = {"np", 3, false},
+    [COLUMN_TEST] = {"test", 15, false},       [COLUMN_SPEED] = {"t/s", 20, false},
+    [COLUMN_GBPS] = {"GB/s", 8, false},        [COLUMN_PCT_BW] = {"% BW", 13, false},
+    [COLUMN_PCT_INT8] = {"% int8", 13, false}, [COLUMN_LATENCY] = {"ms p50 / p99", 15, false},
+    [COLUMN_JOULES] = {"J/token", 8, false},   [COLUMN_VALID] = {"valid", 5, true},
 };
 
 #define CELL_BYTES 200
@@ -215,6 +215,12 @@ static void column_text(const bench_row *r, column c, char *out, size_t n_bytes)
         else
             snprintf(out, n_bytes, "-");
         break;
+    case COLUMN_PCT_INT8:
+        if (r->pct_peak_int8 > 0.0)
+            snprintf(out, n_bytes, "%.1f / %.1f", r->pct_peak_int8, r->pct_typical_int8);
+        else
+            snprintf(out, n_bytes, "-");
+        break;
     case COLUMN_LATENCY:
         if (r->token.p50 > 0.0)
             snprintf(out, n_bytes, "%.2f / %.2f", r->token.p50 * 1e-6, r->token.p99 * 1e-6);
@@ -235,7 +241,7 @@ static void column_text(const bench_row *r, column c, char *out, size_t n_bytes)
 // As in llama-bench: threads or ngl by backend, and some columns only if their value varies between rows.
 static bool is_shown(const bench_row *rows, size_t n, column c)
 {
-    bool any_cpu = false, any_gpu = false, varies = false, any_invalid = false, any_gen = false;
+    bool any_cpu = false, any_gpu = false, varies = false, any_invalid = false, any_gen = false, any_int8 = false;
     char first[CELL_BYTES], text[CELL_BYTES];
     for (size_t i = 0; i < n; i++) {
         bool is_cpu = strcmp(rows[i].backend, "CPU") == 0;
@@ -243,12 +249,14 @@ static bool is_shown(const bench_row *rows, size_t n, column c)
         any_gpu |= !is_cpu;
         any_invalid |= !rows[i].is_valid;
         any_gen |= rows[i].token.p50 > 0.0;
+        any_int8 |= rows[i].pct_peak_int8 > 0.0;
         column_text(&rows[0], c, first, sizeof first);
         column_text(&rows[i], c, text, sizeof text);
         varies |= strcmp(first, text) != 0;
     }
     if (c == COLUMN_THREADS) return any_cpu;
     if (c == COLUMN_NGL) return any_gpu;
+    if (c == COLUMN_PCT_INT8) return any_int8;
     if (c == COLUMN_LATENCY) return any_gen;
     if (c == COLUMN_JOULES) return has_energy(rows, n);
     if (c == COLUMN_VALID) return any_invalid;
@@ -294,6 +302,13 @@ static void add_remarks(report *r, const bench_row *rows, size_t n)
         if (k == i && rows[i].peak_gbps > 0.0)
             report_add(r, "%% BW: of %.2f GB/s, the best, and %.2f GB/s, the median read of %s (%s)\n",
                        rows[i].peak_gbps, rows[i].typical_gbps, rows[i].device, rows[i].peak_source);
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t k = 0;
+        while (k < i && (rows[k].peak_gmacs < rows[i].peak_gmacs || rows[k].peak_gmacs > rows[i].peak_gmacs)) k++;
+        if (k == i && rows[i].peak_gmacs > 0.0)
+            report_add(r, "%% int8: of %.1f GMAC/s, the best, and %.1f GMAC/s, the median rate of %s (%s)\n",
+                       rows[i].peak_gmacs, rows[i].typical_gmacs, rows[i].device, rows[i].peak_int8_source);
     }
     if (n > 0 && !rows[0].is_interleaved) report_add(r, "models measured one after the other, not interleaved\n");
 }

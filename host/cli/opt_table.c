@@ -110,7 +110,8 @@ const command_spec opt_commands[COMMAND_N] = {
         "A row is valid when in the same process the device gave the reference's bits for every operation, the "
         "model's logits did not change, and the row did not beat the measured bandwidth of the memory. GB/s counts "
         "weights and KV cache that must be read; % BW is its share of the best read measured around and between the "
-        "tests, then that of the median token in the median read.",
+        "tests, then that of the median token in the median read. % int8, of prompts on a CPU, says the same of the "
+        "multiply-adds with ternary matrices and the rate of int8 products in registers.",
         "tern bench models/stories -p 128 -n 32 -d 0,512 --weights stored,f16 -r 3"},
     [COMMAND_HELP] = {"help", "[COMMAND]", 1, "explain a command",
         "Without a command lists all of them. --man prints the manual page (view it with `tern help --man | man -l "

@@ -97,6 +97,8 @@ static void test_samples_reproduce_means(void **state)
         assert_near(r->min_ns, ns.min), assert_near(r->max_ns, ns.max);
         assert_near(r->avg_ts, ts.mean), assert_near(r->stddev_ts, ts.sd), assert_near(r->median_ts, ts.median);
         assert_near(r->gbps, (double)(r->bytes_weights + r->bytes_kv) / ns.mean);
+        assert_true((r->n_macs > 0) == (configs[i].test.n_gen == 0));
+        assert_near(r->gmacs, (double)r->n_macs / ns.mean);
         assert_int_equal(r->n_token_ns, 3 * configs[i].test.n_gen);
         assert_true((r->token.p50 > 0) == (configs[i].test.n_gen > 0));
         assert_true(r->token.p50 <= r->token.p90 && r->token.p90 <= r->token.p99);
@@ -278,7 +280,13 @@ static bench_row bound_row(double ms, uint64_t model_size)
 static void test_shares_of_bandwidth(void **state)
 {
     (void)state;
-    bench_peak cpu = {.device = "cpu", .n_threads = 2, .read = {.best = 20.0}, .median_sum = 30.0, .n_looks = 3};
+    bench_peak cpu = {.device = "cpu",
+                      .n_threads = 2,
+                      .read = {.best = 20.0},
+                      .int8 = {.best = 100.0, .source = "a loop"},
+                      .read_median_sum = 30.0,
+                      .int8_median_sum = 240.0,
+                      .n_looks = 3};
     const bench_peaks peaks = {&cpu, 1};
     bench_row r = {.device = "cpu",
                    .n_threads = 2,
@@ -294,9 +302,14 @@ static void test_shares_of_bandwidth(void **state)
     assert_near(r.pct_peak_bw, 25.0);
     assert_near(r.typical_gbps, 10.0);
     assert_near(r.pct_typical_bw, 80.0);
+    assert_true(r.pct_peak_int8 == 0.0 && r.peak_gmacs == 0.0); // nothing multiplied as a prompt
     r.test.n_prompt = 9;
+    r.n_macs = 75000000000, r.gmacs = 55.0;
     bench_peaks_apply(&peaks, &r);
     assert_near(r.pct_typical_bw, 64.0);
+    assert_near(r.pct_peak_int8, 55.0);
+    assert_near(r.pct_typical_int8, 75.0);
+    assert_string_equal(r.peak_int8_source, "a loop");
     r = (bench_row){.device = "cpu", .n_threads = 1, .gbps = 5.0};
     bench_peaks_apply(&peaks, &r);
     assert_true(r.peak_gbps == 0.0 && r.pct_typical_bw == 0.0);
@@ -484,7 +497,7 @@ static void test_forms(void **state)
             if (k < sizeof names / sizeof names[0]) assert_string_equal(key, names[k]);
             k++;
         }
-        assert_int_equal(k, 25 + 41);
+        assert_int_equal(k, 25 + 48);
     }
     json_decref(array);
     free(text);
