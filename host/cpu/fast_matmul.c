@@ -11,6 +11,7 @@
 #define BLOCK_GROUPS 16u // the more, the rarer are activations put into order; these weights fit a second-level cache
 #define BLOCK_ROWS   (BLOCK_GROUPS * TERNARY_ROWS)
 #define GRAIN_GROUPS 4u     // a chunk of work is a multiple
+#define LINE         64u    // bytes that come from memory together
 #define X_BYTES      16384u // activations in the layout's order held at a time, all columns together
 
 typedef struct product {
@@ -121,7 +122,7 @@ static void finish_token(const product *p, const working_set *s, uint32_t column
         else
             for (uint32_t i = 0; i < n; i++)
                 values[i] = scalar_ternary2(hi[i] - sum, lo[i] - lo_sum, scale, lo_scale, w[i]);
-        put(p, values, s->row + r, n, y);
+        put(p, values, s->row + r, n == TERNARY_ROWS ? TERNARY_ROWS : n, y); // mostly a number the compiler knows
     }
 }
 
@@ -137,6 +138,23 @@ static const float *scale_of(const product *p, uint32_t row)
     return p->w->scale.values + ternary_scale_set(&p->w->scale, row);
 }
 
+// What many tokens share does not stay in the second-level cache, so the codes that come next and the outputs of row
+// group `group` are asked for while that group is multiplied: each group asks for its share of the codes.
+static void ask_ahead(const product *p, const working_set *s, uint32_t group, uint32_t n_groups)
+{
+    const op_ternary_mm *a = &p->o->ternary_mm;
+    const bool is_last = s->end == p->n_granules;
+    const uint32_t column = is_last ? s->column + s->n_x : s->column, first = is_last ? 0 : s->end;
+    const size_t most = (size_t)(p->n_granules - first) * p->granule, n = s->x_stride < most ? s->x_stride : most;
+    for (uint32_t c = column; c < column + s->n_x && c < p->n_columns; c++) {
+        const int8_t *codes = column_codes(p, c) + p->granule * (size_t)first;
+        for (size_t i = n * group / n_groups; i < n * (group + 1) / n_groups; i += LINE) __builtin_prefetch(codes + i);
+    }
+    const uint32_t row = s->row + group * TERNARY_ROWS, at = epilogue_gates(a->epilogue) ? row / 2 : row;
+    for (uint32_t c = s->column; is_last && c < s->column + s->n_x && c < p->n_columns; c += p->terms)
+        __builtin_prefetch(fast_row_out(a->y, a->ld_y, c / p->terms) + at, 1);
+}
+
 // Scales that each row has of its own come from memory while the block is multiplied.
 static void ask_for_scales(const product *p, const working_set *s)
 {
@@ -149,7 +167,10 @@ static void multiply_columns(const product *p, working_set *s, uint32_t column, 
     memset(s->sums, 0, n_groups * TERNARY_ROWS * n_x * sizeof *s->sums);
     for (uint32_t first = 0; first < p->n_granules; first = s->end) {
         load_columns(p, s, column, n_x, first);
-        for (uint32_t g = 0; g < n_groups; g++) add_products(p, s, g, s->first, s->end);
+        for (uint32_t g = 0; g < n_groups; g++) {
+            if (p->n_columns > 1) ask_ahead(p, s, g, n_groups);
+            add_products(p, s, g, s->first, s->end);
+        }
     }
     for (uint32_t r = 0; column == 0 && r < s->n_rows; r++) s->row_scale[r] = *scale_of(p, s->row + r);
     finish(p, s);

@@ -88,10 +88,10 @@ INLINE void add_tile(const ternary_layout layout, const uint8_t *at, const uint8
     }
 }
 
-// The sums of n_tiles whole tiles, at most tiles_per_flush, are added to wide[16 * column + row]. Eight (row,
-// column) sums advance together: `rows` rows by `n_x` columns, rows * n_x = 8.
+// The sums of n_tiles whole tiles, at most tiles_per_flush, become wide[16 * column + row], or are added to what it
+// has. Eight (row, column) sums advance together: `rows` rows by `n_x` columns, rows * n_x = 8.
 INLINE void add_tiles(const ternary_layout layout, const uint8_t *tiles, uint32_t n_tiles, const int8_t *x,
-                      size_t x_stride, const uint32_t n_x, __m256i *wide)
+                      size_t x_stride, const uint32_t n_x, bool adds, __m256i *wide)
 {
     const uint32_t rows = 8 / n_x, quad = 4 * ternary_granule(layout);
     const uint8_t *next = tiles + AHEAD;
@@ -104,7 +104,7 @@ INLINE void add_tiles(const ternary_layout layout, const uint8_t *tiles, uint32_
         UNROLL for (uint32_t i = 0; i < 8; i++)
         {
             __m256i *to = wide + TERNARY_ROWS * (i % n_x) + row + i / n_x;
-            *to = _mm256_add_epi32(*to, widen(acc[i]));
+            *to = adds ? _mm256_add_epi32(*to, widen(acc[i])) : widen(acc[i]);
         }
     }
 }
@@ -113,13 +113,14 @@ INLINE void sums_of(const ternary_layout layout, const ternary_span *span, const
 {
     const uint32_t quad = 4 * ternary_granule(layout), most = tiles_per_flush(layout);
     __m256i wide[TERNARY_ROWS * TERNARY_MAX_X];
-    memset(wide, 0, TERNARY_ROWS * n_x * sizeof *wide);
+    bool adds = false;
     const uint8_t *group = span->group;
     uint32_t tile = span->first / 4, whole = span->end / 4;
     const int8_t *x = span->x + quad * (size_t)(tile - span->x_first / 4);
     while (tile < whole) {
         uint32_t n_tiles = whole - tile < most ? whole - tile : most;
-        add_tiles(layout, group + TILE_BYTES * (size_t)tile, n_tiles, x, span->x_stride, n_x, wide);
+        add_tiles(layout, group + TILE_BYTES * (size_t)tile, n_tiles, x, span->x_stride, n_x, adds, wide);
+        adds = true;
         tile += n_tiles;
         x += quad * (size_t)n_tiles;
     }
@@ -128,7 +129,7 @@ INLINE void sums_of(const ternary_layout layout, const ternary_span *span, const
         const uint32_t bytes = 16 * (span->end % 4);
         for (uint32_t r = 0; r < TERNARY_ROWS; r++)
             memcpy(last + 64 * r, group + TILE_BYTES * (size_t)whole + bytes * (size_t)r, bytes);
-        add_tiles(layout, last, 1, x, span->x_stride, n_x, wide);
+        add_tiles(layout, last, 1, x, span->x_stride, n_x, adds, wide);
     }
     for (uint32_t i = 0; i < TERNARY_ROWS * n_x; i += 8) {
         __m256i *to = (__m256i *)(sums + i);
