@@ -67,6 +67,8 @@ typedef enum op_kind {
 
 // Whether every backend gives an op the same bits.
 static inline bool op_has_defined_bits(op_kind kind) { return kind < OP_BLAS_MM; }
+// Whether every backend takes it.
+static inline bool op_is_everywhere(op_kind kind) { return kind < OP_DENSE_TOP_K; }
 
 // Quantised rows. codes: int8, `ld` per row, those behind the row's length 0. ld is a multiple of 64 and covers the
 // granules of the weights: the length rounded up to 64 for T64, to QUANTIZED_STEP for T80. quantized_ld does for both,

@@ -220,6 +220,9 @@ static void test_refusals(void **state)
     mm.dense_mm = (op_dense_mm){.w = w, .x = at(&t, 0), .y = at(&t, 4096), .ld_x = 64, .ld_y = 4};
     assert_false(b->supports(t.device, &mm, &reason)); // this build's cuBLAS does not exist
     assert_non_null(strstr(reason, "was not found"));
+    op best = {.kind = OP_DENSE_TOP_K, .m = 1, .dense_top_k = {.w = w, .n = 4, .ld_x = 64, .k = 1}};
+    assert_false(b->supports(t.device, &best, &reason));
+    assert_non_null(strstr(reason, "dense_mm and top_k"));
     b->weights_destroy(w);
     const weights_desc int8 = {.n_rows = 4, .n_cols = 64, .type = DENSE_INT8};
     CHECK(b->weights_create(t.device, &int8, &w, &check_err));

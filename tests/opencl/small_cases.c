@@ -341,7 +341,7 @@ int main(int argc, char **argv)
     tally all = {0};
     n = cut_all(cases, n);
     n += add_unlisted(cases + n);
-    for (int kind = 0; op_has_defined_bits((op_kind)kind); kind++)
+    for (int kind = 0; op_is_everywhere((op_kind)kind); kind++)
         if (run_kind((op_kind)kind, cases, n, &reference, &subject, is_reproducible, &all, &err) != TERN_OK)
             return stop(&err);
     all.n_failed += count_idle_kernels();
