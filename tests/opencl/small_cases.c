@@ -182,8 +182,9 @@ static cl_int write_whole(cl_command_queue queue, cl_mem mem, cl_bool is_blockin
     return code;
 }
 
-// After each kernel the simulator looks at every byte of every buffer there is, so the device's own are made as small as
-// these cases allow. Those of pinned memory are mapped at once and stay so: host memory of the full size stands for that.
+// After each kernel the simulator looks at every byte of every buffer there is, so the device's own are made as small
+// as these cases allow. Those of pinned memory are mapped at once and stay so: host memory of the full size stands for
+// that.
 #define SMALL_BYTES ((size_t)8 << 10)
 
 static bool is_own(size_t n_bytes) { return n_bytes == OPENCL_SCRATCH_BYTES || n_bytes == OPENCL_STAGING_BYTES; }
