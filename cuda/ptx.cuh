@@ -448,15 +448,20 @@ struct shim_mma {
 static inline void shim_mma_s32_m16n8k32(void *const *arguments)
 {
     auto lane = [&](int i) { return static_cast<shim_mma *>(arguments[i]); };
+    short a[16][32], b[8][32]; // rows of A, columns of B
+    for (int i = 0; i < 32; i++)
+        for (int k = 0; k < 8; k++) {
+            int at = 16 * (k / 4) + 4 * (i % 4) + k % 4;
+            for (int half = 0; half < 2; half++) {
+                unsigned byte = lane(i)->a[half + 2 * (k / 4)] >> (8 * (k % 4)) & 255;
+                a[i / 4 + 8 * half][at] = lane(i)->a_is_signed ? (int8_t)byte : (short)byte;
+            }
+            b[i / 4][at] = (int8_t)(lane(i)->b[k / 4] >> (8 * (k % 4)));
+        }
     for (int row = 0; row < 16; row++)
         for (int column = 0; column < 8; column++) {
             int sum = 0;
-            for (int k = 0; k < 32; k++) {
-                shim_mma *of_a = lane(4 * (row % 8) + k % 16 / 4), *of_b = lane(4 * column + k % 16 / 4);
-                unsigned a = of_a->a[row / 8 + 2 * (k / 16)] >> (8 * (k % 4)) & 255;
-                int b = (int8_t)(of_b->b[k / 16] >> (8 * (k % 4)));
-                sum += (of_a->a_is_signed ? (int)(int8_t)a : (int)a) * b;
-            }
+            for (int k = 0; k < 32; k++) sum += a[row][k] * b[column][k];
             lane(4 * (row % 8) + column / 2)->c[2 * (row / 8) + column % 2] += sum;
         }
 }

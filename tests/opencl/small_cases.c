@@ -159,6 +159,8 @@ static __typeof__(clEnqueueWriteBuffer) *real_write;
 static __typeof__(clEnqueueNDRangeKernel) *real_launch;
 static __typeof__(clCreateBuffer) *real_create;
 static __typeof__(clEnqueueFillBuffer) *real_fill;
+static __typeof__(clEnqueueMapBuffer) *real_map;
+static __typeof__(clEnqueueUnmapMemObject) *real_unmap;
 static __typeof__(clGetMemObjectInfo) *mem_info;
 static device *watched;
 static bool has_run[KERNEL_COUNT], has_run_dense[OPENCL_DENSE_KINDS][DENSE_KERNEL_COUNT];
@@ -180,19 +182,46 @@ static cl_int write_whole(cl_command_queue queue, cl_mem mem, cl_bool is_blockin
     return code;
 }
 
-// The simulator looks at every byte of a kernel's buffers, so the device's own are made as small as these cases allow.
+// After each kernel the simulator looks at every byte of every buffer there is, so the device's own are made as small
+// as these cases allow. Those of pinned memory are mapped at once and stay so: host memory of the full size stands for
+// that.
 #define SMALL_BYTES ((size_t)8 << 10)
+
+static bool is_own(size_t n_bytes) { return n_bytes == OPENCL_SCRATCH_BYTES || n_bytes == OPENCL_STAGING_BYTES; }
 
 static cl_mem create_small(cl_context context, cl_mem_flags flags, size_t n_bytes, void *host, cl_int *code)
 {
-    bool is_own = n_bytes == OPENCL_SCRATCH_BYTES || (n_bytes == OPENCL_STAGING_BYTES && flags == CL_MEM_READ_WRITE);
-    return real_create(context, flags, is_own ? SMALL_BYTES : n_bytes, host, code);
+    return real_create(context, flags, is_own(n_bytes) ? SMALL_BYTES : n_bytes, host, code);
+}
+
+static void *mapped[2 * OPENCL_N_STAGING];
+
+static void *map_elsewhere(cl_command_queue queue, cl_mem mem, cl_bool is_blocking, cl_map_flags flags, size_t offset,
+                           size_t n_bytes, cl_uint n_wait, const cl_event *wait, cl_event *done, cl_int *code)
+{
+    size_t i = 0;
+    if (!is_own(n_bytes)) return real_map(queue, mem, is_blocking, flags, offset, n_bytes, n_wait, wait, done, code);
+    while (mapped[i] != NULL) i++;
+    *code = CL_SUCCESS;
+    return mapped[i] = calloc(1, n_bytes);
+}
+
+static cl_int unmap_elsewhere(cl_command_queue queue, cl_mem mem, void *host, cl_uint n_wait, const cl_event *wait,
+                              cl_event *done)
+{
+    for (size_t i = 0; i < sizeof mapped / sizeof mapped[0]; i++)
+        if (mapped[i] == host) {
+            free(host);
+            mapped[i] = NULL;
+            return CL_SUCCESS;
+        }
+    return real_unmap(queue, mem, host, n_wait, wait, done);
 }
 
 static cl_int fill_small(cl_command_queue queue, cl_mem mem, const void *pattern, size_t n_pattern, size_t offset,
                          size_t n_bytes, cl_uint n_wait, const cl_event *wait, cl_event *done)
 {
-    if (n_bytes == OPENCL_SCRATCH_BYTES || n_bytes == OPENCL_STAGING_BYTES) n_bytes = SMALL_BYTES;
+    if (is_own(n_bytes)) n_bytes = SMALL_BYTES;
     return real_fill(queue, mem, pattern, n_pattern, offset, n_bytes, n_wait, wait, done);
 }
 
@@ -316,9 +345,13 @@ int main(int argc, char **argv)
     if (mem_info == NULL) return 1;
     real_create = cl.clCreateBuffer;
     real_fill = cl.clEnqueueFillBuffer;
+    real_map = cl.clEnqueueMapBuffer;
+    real_unmap = cl.clEnqueueUnmapMemObject;
     cl.clEnqueueWriteBuffer = write_whole;
     cl.clCreateBuffer = create_small;
     cl.clEnqueueFillBuffer = fill_small;
+    cl.clEnqueueMapBuffer = map_elsewhere;
+    cl.clEnqueueUnmapMemObject = unmap_elsewhere;
     cl.clEnqueueNDRangeKernel = launch_watched;
     opencl_device where;
     opencl_traits plain, queried;

@@ -18,6 +18,50 @@ static void run(op_runner *reference, op_runner *const *subjects, size_t n_subje
     if (outcome.verdict != VERDICT_PASSED) print_message("%s: %s\n", c->name, outcome.text);
 }
 
+// ------------------------------------------------------------------------------------------------ forms
+
+static char own_options[320]; // of programs in the form that the device gets
+static __typeof__(clBuildProgram) *real_build;
+
+// PoCL 3.1 loses stores after the return of whole work-groups in rope_kv when it does not optimise.
+static bool holds_rope_kv(cl_program program)
+{
+    size_t n = 0;
+    assert_int_equal(cl.clGetProgramInfo(program, CL_PROGRAM_SOURCE, 0, NULL, &n), CL_SUCCESS);
+    char *source = malloc(n);
+    assert_non_null(source);
+    assert_int_equal(cl.clGetProgramInfo(program, CL_PROGRAM_SOURCE, n, source, NULL), CL_SUCCESS);
+    bool holds = strstr(source, "void rope_kv(") != NULL;
+    free(source);
+    return holds;
+}
+
+// In other forms, and broken ones, it is what the source says that counts: without optimisation, which takes most of
+// the time to build them on a CPU.
+static cl_int build_form(cl_program program, cl_uint n, const cl_device_id *ids, const char *options,
+                         void(CL_CALLBACK *notify)(cl_program, void *), void *user)
+{
+    char unoptimised[512];
+    snprintf(unoptimised, sizeof unoptimised, "%s -cl-opt-disable", options);
+    bool is_optimised = strncmp(options, own_options, strlen(own_options)) == 0 || holds_rope_kv(program);
+    return real_build(program, n, ids, is_optimised ? options : unoptimised, notify, user);
+}
+
+static int watch_builds(void **state)
+{
+    (void)state;
+    const char *note;
+    opencl_device where;
+    opencl_traits own;
+    if (opencl_device_count(&note) == 0) return 0;
+    if (opencl_device_at(0, &where, NULL) != TERN_OK) return -1;
+    opencl_traits_query(&where, &own);
+    opencl_traits_options(&own, own_options, sizeof own_options);
+    real_build = cl.clBuildProgram;
+    cl.clBuildProgram = build_form;
+    return 0;
+}
+
 // ------------------------------------------------------------------------------------------------ conformance
 
 // Shapes that no listed case has: groups that do not end on granules, and one token with a ternary dense matrix.
@@ -582,5 +626,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_all_forms_equal_the_reference),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, watch_builds, NULL);
 }

@@ -301,7 +301,7 @@ void shim_together(unsigned n, void *argument, void (*fn)(void *const *), const 
     unsigned index = current->self.index;
     meeting &m = n == warp ? warps[index / warp] : warp_groups[index / 128];
     if (n != warp && n != 128) shim_stop("%s of %u threads; 32 and 128 are known", what, n);
-    if (m.n_here > 0 && std::strcmp(m.what, what) != 0)
+    if (m.n_here > 0 && m.what != what && std::strcmp(m.what, what) != 0)
         shim_stop("%s while other threads of its %u are at %s", what, n, m.what);
     m.n = n;
     m.what = what;
