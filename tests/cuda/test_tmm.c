@@ -13,10 +13,13 @@
 #include "op_run.h"
 #include "tmm.h"
 
+// Checked code takes ten times as long: small cases, and of those every other one.
 #if defined(__SANITIZE_ADDRESS__)
 #define MAX_MACS (1u << 17)
+#define STRIDE   2u
 #else
 #define MAX_MACS (1u << 20)
+#define STRIDE   1u
 #endif
 #define MAX_M 65
 
@@ -97,7 +100,7 @@ static void run_kernel(tmm_kernel kernel, int capability, bool is_shared, size_t
     tern_error err = {0};
     assert_int_equal(op_cases_list(&cases, &n, &err), TERN_OK);
     uint64_t launches = shim_launches();
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i += STRIDE) {
         op_outcome outcome;
         if (cases[i].kind != OP_TERNARY_MM || cases[i].n_macs > MAX_MACS || cases[i].m > MAX_M ||
             !takes(kernel, &cases[i]))
@@ -114,7 +117,7 @@ static void run_kernel(tmm_kernel kernel, int capability, bool is_shared, size_t
     print_message("%s, sm_%d, %s: %zu cases\n", kernel_names[kernel], capability, is_shared ? "shared" : "whole",
                   n_run);
     assert_int_equal(n_failed, 0);
-    assert_true(n_run >= min_run && launches >= n_run);
+    assert_true(n_run >= min_run / STRIDE && launches >= n_run);
 }
 
 static void test_stream_mma(void **state)
