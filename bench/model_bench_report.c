@@ -1,5 +1,6 @@
 // Rows of the model benchmark as JSON, JSON lines, CSV, SQL and markdown; see model_bench.h.
 #include <jansson.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +183,15 @@ static const struct {
 
 #define CELL_BYTES 200
 
+// Two numbers beside each other, or nothing where the first is not known.
+static void pair_text(double first, double second, int n_digits, char *out, size_t n_bytes)
+{
+    if (first > 0.0)
+        snprintf(out, n_bytes, "%.*f / %.*f", n_digits, first, n_digits, second);
+    else
+        snprintf(out, n_bytes, "-");
+}
+
 static void column_text(const bench_row *r, column c, char *out, size_t n_bytes)
 {
     out[0] = 0;
@@ -209,24 +219,9 @@ static void column_text(const bench_row *r, column c, char *out, size_t n_bytes)
     case COLUMN_TEST: bench_test_name(&r->test, out, n_bytes); break;
     case COLUMN_SPEED: snprintf(out, n_bytes, "%.2f \xc2\xb1 %.2f", r->avg_ts, r->stddev_ts); break; // plus-minus
     case COLUMN_GBPS: snprintf(out, n_bytes, "%.2f", r->gbps); break;
-    case COLUMN_PCT_BW:
-        if (r->pct_peak_bw > 0.0)
-            snprintf(out, n_bytes, "%.1f / %.1f", r->pct_peak_bw, r->pct_typical_bw);
-        else
-            snprintf(out, n_bytes, "-");
-        break;
-    case COLUMN_PCT_INT8:
-        if (r->pct_peak_int8 > 0.0)
-            snprintf(out, n_bytes, "%.1f / %.1f", r->pct_peak_int8, r->pct_typical_int8);
-        else
-            snprintf(out, n_bytes, "-");
-        break;
-    case COLUMN_LATENCY:
-        if (r->token.p50 > 0.0)
-            snprintf(out, n_bytes, "%.2f / %.2f", r->token.p50 * 1e-6, r->token.p99 * 1e-6);
-        else
-            snprintf(out, n_bytes, "-");
-        break;
+    case COLUMN_PCT_BW: pair_text(r->pct_peak_bw, r->pct_typical_bw, 1, out, n_bytes); break;
+    case COLUMN_PCT_INT8: pair_text(r->pct_peak_int8, r->pct_typical_int8, 1, out, n_bytes); break;
+    case COLUMN_LATENCY: pair_text(r->token.p50 * 1e-6, r->token.p99 * 1e-6, 2, out, n_bytes); break;
     case COLUMN_JOULES:
         if (r->energy.source[0] != 0)
             snprintf(out, n_bytes, "%.4g", r->energy.j_per_token);
@@ -280,6 +275,18 @@ static void add_padded(report *r, int width, bool is_left, const char *text)
     report_add(r, "%*s ", is_left ? pad : 0, "");
 }
 
+// Whether a rate, the double at this offset of a row, is known and no earlier row has the same.
+static bool is_new_peak(const bench_row *rows, size_t i, size_t offset)
+{
+    double peak, earlier;
+    memcpy(&peak, (const char *)&rows[i] + offset, sizeof peak);
+    for (size_t k = 0; k < i; k++) {
+        memcpy(&earlier, (const char *)&rows[k] + offset, sizeof earlier);
+        if (!(earlier < peak || earlier > peak)) return false;
+    }
+    return peak > 0.0;
+}
+
 // What the table has no room for: where layers ran, throttling, why rows are not valid, and the denominators.
 static void add_remarks(report *r, const bench_row *rows, size_t n)
 {
@@ -296,20 +303,14 @@ static void add_remarks(report *r, const bench_row *rows, size_t n)
         if (row->reason[0] != 0)
             report_add(r, "%s %s: %s%s\n", row->model_type, name, row->is_valid ? "" : "NOT VALID: ", row->reason);
     }
-    for (size_t i = 0; i < n; i++) {
-        size_t k = 0; // an earlier row with the same denominator
-        while (k < i && (rows[k].peak_gbps < rows[i].peak_gbps || rows[k].peak_gbps > rows[i].peak_gbps)) k++;
-        if (k == i && rows[i].peak_gbps > 0.0)
+    for (size_t i = 0; i < n; i++)
+        if (is_new_peak(rows, i, offsetof(bench_row, peak_gbps)))
             report_add(r, "%% BW: of %.2f GB/s, the best, and %.2f GB/s, the median read of %s (%s)\n",
                        rows[i].peak_gbps, rows[i].typical_gbps, rows[i].device, rows[i].peak_source);
-    }
-    for (size_t i = 0; i < n; i++) {
-        size_t k = 0;
-        while (k < i && (rows[k].peak_gmacs < rows[i].peak_gmacs || rows[k].peak_gmacs > rows[i].peak_gmacs)) k++;
-        if (k == i && rows[i].peak_gmacs > 0.0)
+    for (size_t i = 0; i < n; i++)
+        if (is_new_peak(rows, i, offsetof(bench_row, peak_gmacs)))
             report_add(r, "%% int8: of %.1f GMAC/s, the best, and %.1f GMAC/s, the median rate of %s (%s)\n",
                        rows[i].peak_gmacs, rows[i].typical_gmacs, rows[i].device, rows[i].peak_int8_source);
-    }
     if (n > 0 && !rows[0].is_interleaved) report_add(r, "models measured one after the other, not interleaved\n");
 }
 

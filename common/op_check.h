@@ -18,6 +18,9 @@ typedef struct operand_access {
 // NULL, or a static sentence for users on why no backend takes an op of these shapes.
 const char *op_refusal(const operand_access *access, const op *o);
 
+// Of backends whose dense_mm is bound by memory and not by instructions.
+#define OP_DENSE_TOP_K_REFUSAL "dense_mm and top_k after each other are as fast here, and give the same"
+
 // That every operand is given, aligned and inside its buffer. INVALID_ARGUMENT names op and operand.
 tern_status op_check_operands(const operand_access *access, const device *d, const op *o, tern_error *err);
 

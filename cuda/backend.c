@@ -219,7 +219,7 @@ static const char *refuse(device *d, const op *o)
     const char *reason = op_refusal(&operands, o);
     if (reason != NULL) return reason;
     if (o->kind == OP_BLAS_MM || o->kind == OP_BLAS_INT_MM) return cuda_blas_refusal(d, o);
-    if (o->kind == OP_DENSE_TOP_K) return "dense_mm and top_k after each other are as fast here, and give the same";
+    if (o->kind == OP_DENSE_TOP_K) return OP_DENSE_TOP_K_REFUSAL;
     if (o->kind == OP_FAST_ATTENTION && !cuda_has_fast_attention(d->capability))
         return "fast attention needs the tensor cores of sm_80 or later";
     return NULL;

@@ -31,7 +31,7 @@ static const char *refuse(const device *d, const op *o)
 {
     const char *reason = op_refusal(&operands, o);
     if (reason == NULL && o->kind == OP_BLAS_INT_MM) return "the OpenCL BLAS has no integer products";
-    if (o->kind == OP_DENSE_TOP_K) return "dense_mm and top_k after each other are as fast here, and give the same";
+    if (o->kind == OP_DENSE_TOP_K) return OP_DENSE_TOP_K_REFUSAL;
     if (o->kind == OP_FAST_ATTENTION) return "fast attention is for tensor cores, which OpenCL does not reach";
     return reason == NULL && o->kind == OP_BLAS_MM ? opencl_blas_refusal(d, o->dense_mm.w) : reason;
 }

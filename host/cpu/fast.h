@@ -41,7 +41,7 @@ void fast_dense_token(const dense_token *t, uint32_t begin, uint32_t end);
 
 // fast_best.c: what q6k_upper needs of x, n a multiple of 256 and at most 256 * SCREEN_BLOCKS. False where values of x
 // do not allow a bound.
-bool fast_screen_operand(const float *x, uint32_t n, q6k_screen *out);
+bool fast_screen_operand(const cpu_kernels *k, const float *x, uint32_t n, q6k_screen *out);
 
 // fast_rows.c: keeps x, value of index i, if it is one of the k best of what came before, in any order of indices.
 void fast_keep_best(float x, uint32_t i, uint32_t k, uint32_t *kept, int32_t *ids, float *values);

@@ -25,42 +25,30 @@
 
 // ---- the operand
 
-static float largest(const float *x, uint32_t n)
-{
-    float most = 0.0f;
-    for (uint32_t i = 0; i < n; i++) most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
-    return most;
-}
-
 // Codes of sub-block s of block b, and what margin they leave.
-static float code_sub_block(const float *x, float share, uint32_t b, uint32_t s, q6k_screen *out)
+static float code_sub_block(const cpu_kernels *k, const float *x, float share, uint32_t b, uint32_t s, q6k_screen *out)
 {
-    const float scale = out->scale[b][0], inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
+    const float scale = out->scale[b][0];
     int8_t *codes = out->codes[b] + 32 * (s % 8) + 16 * (s / 8);
     float size = 0.0f, rest = 0.0f;
-    int sum = 0;
+    out->less[b][s] = (int16_t)-k->codes(x, scale > 0.0f ? 1.0f / scale : 0.0f, 16, codes);
     for (uint32_t i = 0; i < 16; i++) {
-        int code = (int)(x[i] * inverse + copysignf(0.5f, x[i]));
-        codes[i] = (int8_t)(code > 127 ? 127 : code < -127 ? -127 : code);
-        sum += codes[i];
         size += fabsf(x[i]);
         rest += fabsf(scalar_fma(-(float)codes[i], scale, x[i]));
     }
-    out->less[b][s] = (int16_t)-sum;
     return rest + share * (size + rest);
 }
 
-bool fast_screen_operand(const float *x, uint32_t n, q6k_screen *out)
+bool fast_screen_operand(const cpu_kernels *k, const float *x, uint32_t n, q6k_screen *out)
 {
     const float share = ((float)n / 32.0f + 32.0f) * 0x1p-24f;
     float margin[16 * SCREEN_BLOCKS], most = 0.0f;
-    for (uint32_t i = 0; i < n; i++)
-        if (!(fabsf(x[i]) < X_LIMIT)) return false;
     for (uint32_t b = 0; b < n / 256; b++) {
-        float top = largest(x + 256 * b, 256);
+        const float top = scalar_as_float(k->absmax(x + 256 * b, 256));
+        if (!(top < X_LIMIT)) return false; // or a NaN
         for (uint32_t i = 0; i < 8; i++) out->scale[b][i] = top < CODED_FROM ? 0.0f : top / 127.0f;
         for (uint32_t s = 0; s < 16; s++) {
-            float m = margin[16 * b + s] = code_sub_block(x + 256 * b + 16 * s, share, b, s, out);
+            float m = margin[16 * b + s] = code_sub_block(k, x + 256 * b + 16 * s, share, b, s, out);
             most = m > most ? m : most;
         }
     }
@@ -137,7 +125,7 @@ void fast_dense_top_k(const device *d, const op *o)
                     .mutex = PTHREAD_MUTEX_INITIALIZER};
         s.token = (dense_token){d->kernels, a->w, x, fast_dense_operand(d->kernels, a->w, x, operand), offer, &s};
         bool is_screened = s.token.operand != NULL && d->kernels->q6k_upper != NULL &&
-                           fast_screen_operand(x, a->w->n_cols, &screen);
+                           fast_screen_operand(d->kernels, x, a->w->n_cols, &screen);
         if (is_screened) s.screen = &screen;
         team_run(d->team, a->w->n_rows, GRAIN, search_rows, &s);
         pthread_mutex_destroy(&s.mutex);

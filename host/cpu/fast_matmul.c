@@ -122,7 +122,7 @@ static void finish_token(const product *p, const working_set *s, uint32_t column
         else
             for (uint32_t i = 0; i < n; i++)
                 values[i] = scalar_ternary2(hi[i] - sum, lo[i] - lo_sum, scale, lo_scale, w[i]);
-        put(p, values, s->row + r, n == TERNARY_ROWS ? TERNARY_ROWS : n, y); // mostly a number the compiler knows
+        put(p, values, s->row + r, n, y);
     }
 }
 

@@ -47,7 +47,7 @@ INLINE void add_block(const uint8_t *block, const q6k_screen *x, uint32_t b, __m
             products = _mm256_add_epi32(products, _mm256_madd_epi16(scale, pairs));
         }
     }
-    const __m256 d = _mm256_cvtph_ps(_mm_set1_epi16((short)(block[208] | block[209] << 8)));
+    const __m256 d = _mm256_set1_ps(load_half(block + 208));
     const __m256 magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), d);
     *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), _mm256_mul_ps(d, _mm256_load_ps(x->scale[b])), *sum);
     *margin = _mm256_fmadd_ps(_mm256_cvtepi32_ps(most), magnitude, *margin);

@@ -556,7 +556,6 @@ tern_status step_best(const step *s, uint32_t k, tern_error *err)
     if (status != TERN_OK) return status;
     op o = best_op(s, k);
     o.dense_top_k.x = x.x;
-    o.dense_top_k.ld_x = x.ld_x;
     return enqueue(s, &o, err);
 }
 

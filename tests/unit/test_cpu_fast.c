@@ -446,7 +446,7 @@ static void q6k_bounds(void **state)
         float *values = cpu_at(x), *row = own(n * sizeof *row), error = 0.0f;
         if (c % 3 == 1) values[n / 3] = 1000.0f;
         static q6k_screen screen;
-        assert_true(fast_screen_operand(values, n, &screen));
+        assert_true(fast_screen_operand(list[0], values, n, &screen));
         turn_against(w, values, &screen);
         for (uint32_t i = 0; i < n; i++) error += 0.5f * screen.scale[i / 256][0];
         for (size_t t = 0; t < n_tables; t++)
